@@ -1,0 +1,1 @@
+"""What Clearmeter decides. Standard library only: no SQL, no HTTP, no clock, no environment."""

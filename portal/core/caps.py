@@ -1,0 +1,85 @@
+"""The rules of caps: whom one applies to, which window it counts in, what room it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from portal.core.periods import Period, day_of, week_of
+
+SCOPES = ("organization", "team", "member", "project")
+WINDOWS = ("period", "day", "week")
+MODES = ("hard", "soft")
+#: Default alert thresholds, in percent of the limit (domain: Caps and alerts).
+THRESHOLDS = (50, 75, 90, 100)
+
+
+@dataclass(frozen=True)
+class Spender:
+    """Who spends and on what: the labels a cap can be about. Empty means none."""
+
+    member: str = ""
+    team: str = ""
+    project: str = ""
+    action: str = ""
+
+
+@dataclass(frozen=True)
+class Cap:
+    """A limit in credits for a scope and a window."""
+
+    cap_id: str
+    scope: str
+    target: str
+    action: str
+    window: str
+    limit_micro: int
+    mode: str
+
+    @property
+    def hard(self) -> bool:
+        """Whether the cap blocks new work."""
+        return self.mode == "hard"
+
+    def applies_to(self, spender: Spender) -> bool:
+        """Tell whether this spender's work counts in the cap."""
+        if self.action and self.action != spender.action:
+            return False
+        return self.scope == "organization" or getattr(spender, self.scope) == self.target
+
+
+@dataclass(frozen=True)
+class CapState:
+    """A cap with what its current window has counted, in millionths of a credit."""
+
+    cap: Cap
+    window: Period
+    spent_micro: int
+    held_micro: int
+
+    @property
+    def used_micro(self) -> int:
+        """Spent and held together."""
+        return self.spent_micro + self.held_micro
+
+    @property
+    def remaining_micro(self) -> int:
+        """What is left of the limit; zero when a cap was lowered below what it had counted."""
+        return max(0, self.cap.limit_micro - self.used_micro)
+
+
+def window_of(window: str, instant: datetime, zone: ZoneInfo, billing_period: Period) -> Period:
+    """Return the cap window that holds ``instant``, in the organization's time zone."""
+    if window == "day":
+        return day_of(instant, zone)
+    if window == "week":
+        return week_of(instant, zone)
+    return billing_period
+
+
+def tightest(states: Iterable[CapState]) -> CapState | None:
+    """Return the hard cap that leaves the least room, or None where none is hard."""
+    hard = [state for state in states if state.cap.hard]
+    return min(hard, key=lambda state: state.remaining_micro) if hard else None

@@ -1,0 +1,124 @@
+"""A usage event: what a sender says happened, and what rating makes of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from portal.core.costs import CostLine, ModelUsage
+from portal.core.ledger import Take
+
+#: How far from now an event's time may lie (domain: Events).
+REACH_BACK = timedelta(days=35)
+REACH_BACK_BACKFILL = timedelta(days=3 * 366)
+REACH_AHEAD = timedelta(minutes=5)
+LATE_GRACE = timedelta(hours=72)
+
+
+@dataclass(frozen=True)
+class StatedCost:
+    """A cost as the sender states it: an amount, a model's use, or a quantity of a resource."""
+
+    layer: str
+    amount_nano_usd: int | None = None
+    provider: str = ""
+    model: str = ""
+    usage: ModelUsage | None = None
+    resource: str = ""
+    quantity_micro: int = 0
+
+
+@dataclass(frozen=True)
+class UsageEvent:
+    """One event, checked and exact, in the sender's words; ``time`` is None where left out."""
+
+    source: str
+    event_id: str
+    organization_id: str
+    type: str
+    time: datetime | None = None
+    quantity_micro: int = 1_000_000
+    member: str = ""
+    team: str = ""
+    project: str = ""
+    run: str = ""
+    request_type: str = ""
+    authorization: str = ""
+    costs: tuple[StatedCost, ...] = ()
+    charge: bool = True
+    properties: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """What makes the event itself: compared as two values, never as a joined string."""
+        return (self.source, self.event_id)
+
+    @property
+    def is_cost(self) -> bool:
+        """Whether the event costs the operator money and the customer nothing."""
+        return self.type.startswith("cost.")
+
+    def fingerprint(self) -> str:
+        """Return the identity of the content, to tell a duplicate from a conflict."""
+        content = [
+            self.type,
+            self.organization_id,
+            self.time.isoformat() if self.time else None,
+            self.quantity_micro,
+            [self.member, self.team, self.project, self.run, self.request_type],
+            self.authorization,
+            [
+                [
+                    cost.layer,
+                    cost.amount_nano_usd,
+                    cost.provider,
+                    cost.model,
+                    _counts(cost.usage),
+                    cost.resource,
+                    cost.quantity_micro,
+                ]
+                for cost in self.costs
+            ],
+            self.charge,
+            self.properties,
+        ]
+        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), default=str)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _counts(usage: ModelUsage | None) -> list[int] | None:
+    if usage is None:
+        return None
+    return [
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.cached_input_tokens,
+        usage.cache_write_tokens,
+        usage.reasoning_tokens,
+    ]
+
+
+@dataclass(frozen=True)
+class RatedEvent:
+    """An event with its price, who pays for it, and what it cost; millionths of a credit."""
+
+    event: UsageEvent
+    occurred_at: datetime
+    action: str
+    team: str
+    credits_micro: int
+    uncollected_micro: int
+    price_micro: int
+    price_book_version: int
+    charged: bool
+    receipt: tuple[Take, ...]
+    costs: tuple[CostLine, ...]
+    hold_id: str = ""
+
+    @property
+    def model(self) -> str:
+        """The model of the first cost that names one, for the operator's grouping."""
+        return next((cost.model for cost in self.costs if cost.model), "")

@@ -1,0 +1,85 @@
+"""Exact quantities: credits in millionths, charges in minor units, costs in billionths of a dollar.
+
+Invariant: every amount that is stored or added up is an ``int``; a decimal exists only on the way
+in (parsed once, refused when it is not exact) and on the way out (a string).
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+
+MICRO = 1_000_000
+NANO = 1_000_000_000
+#: The largest single amounts that are taken: sums of many thousand such rows still fit 64 bits.
+LARGEST_CREDITS = 1_000_000_000
+LARGEST_USD = 1_000_000
+
+# Written out instead of Decimal(): '1E+3000000' as an int would occupy a worker for minutes.
+_DECIMAL = re.compile(r"(-?)(\d{1,13})(?:\.(\d{1,24}))?", re.ASCII)
+
+
+class NotExact(ValueError):
+    """A number that cannot be taken as an exact amount; the message says what is expected."""
+
+
+def parse_scaled(value: str | int | Decimal | float, *, places: int, largest: int) -> int:
+    """Return ``value`` as an integer of 10**-``places``, exactly.
+
+    Raises NotExact for anything but a plain decimal with at most ``places`` places: exponents,
+    NaN, infinities, other scripts' digits, more places than fit, or a magnitude over ``largest``.
+    """
+    if isinstance(value, bool):
+        raise NotExact("is a truth value; a number is expected")
+    if isinstance(value, int):
+        text = str(value) if abs(value) < 10**13 else ""
+    elif isinstance(value, Decimal | float):
+        text = repr(value) if isinstance(value, float) else str(value)
+    else:
+        text = value
+    found = _DECIMAL.fullmatch(text)
+    if not found:
+        raise NotExact('is not a plain decimal number of at most 13 digits, such as 12 or "12.5"')
+    sign, whole, fraction = found[1], found[2], (found[3] or "").rstrip("0")
+    if len(fraction) > places:
+        raise NotExact(f"has more than {places} decimal places")
+    scaled: int = int(whole) * 10**places + int(fraction.ljust(places, "0") or "0")
+    if scaled > largest * 10**places:
+        raise NotExact(f"is larger than {largest:,}")
+    return -scaled if sign else scaled
+
+
+def parse_micro(value: str | int | Decimal | float) -> int:
+    """Return credits or a quantity in millionths. Raises NotExact."""
+    return parse_scaled(value, places=6, largest=LARGEST_CREDITS)
+
+
+def parse_nano_usd(value: str | int | Decimal | float) -> int:
+    """Return an amount of US dollars in billionths. Raises NotExact."""
+    return parse_scaled(value, places=9, largest=LARGEST_USD)
+
+
+def format_scaled(amount: int, *, places: int) -> str:
+    """Write an integer of 10**-``places`` as the shortest plain decimal: 12_500_000 -> "12.5"."""
+    whole, fraction = divmod(abs(amount), 10**places)
+    text = f"{whole}.{fraction:0{places}d}".rstrip("0").rstrip(".") if fraction else str(whole)
+    return f"-{text}" if amount < 0 else text
+
+
+def format_micro(amount_micro: int) -> str:
+    """Write credits or a quantity as a decimal string."""
+    return format_scaled(amount_micro, places=6)
+
+
+def format_nano_usd(amount_nano: int) -> str:
+    """Write a cost in US dollars as a decimal string."""
+    return format_scaled(amount_nano, places=9)
+
+
+def divide_half_even(numerator: int, denominator: int) -> int:
+    """Divide integers, rounding half to even: the one rounding of the project (domain: Units)."""
+    quotient, remainder = divmod(numerator, denominator)
+    twice = remainder * 2
+    if twice > denominator or (twice == denominator and quotient % 2):
+        quotient += 1
+    return quotient
