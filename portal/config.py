@@ -1,0 +1,123 @@
+"""Settings, read once from the environment. A missing or malformed one stops the start by name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from portal.core.errors import ConfigError
+
+#: Refused outside the demo, however it got there.
+DEMO_SECRET_KEY = "demo-only-not-a-secret-demo-only"  # noqa: S105  # named so that it can be refused
+
+
+@dataclass(frozen=True)
+class Brand:
+    """The operator's name and support address, as their customers see them."""
+
+    name: str = "Clearmeter"
+    support_url: str = ""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a process needs to know before it serves."""
+
+    database_url: str
+    secret_key: str
+    portal_base_url: str
+    stripe_secret_key: str = ""
+    stripe_webhook_secrets: tuple[str, ...] = ()
+    stripe_api_base: str = ""
+    catalog_file: str = ""
+    demo: bool = False
+    brand: Brand = Brand()
+    rate_limit: str = "1200 per second"
+
+    @property
+    def secure_cookies(self) -> bool:
+        """Whether the portal is reached by https, so that cookies may demand it."""
+        return self.portal_base_url.startswith("https://")
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Settings:
+        """Read the environment. Raises ConfigError with one line that names the setting."""
+        demo = env.get("CLEARMETER_DEMO") == "1"
+        return cls(
+            database_url=_database_url(env),
+            secret_key=_secret_key(env, demo),
+            portal_base_url=_base_url(env, demo),
+            stripe_secret_key=_stripe_key(env),
+            stripe_webhook_secrets=tuple(
+                env.get("STRIPE_WEBHOOK_SECRET", "").replace(",", " ").split()
+            ),
+            stripe_api_base=_optional_url(env, "STRIPE_API_BASE"),
+            catalog_file=env.get("CATALOG_FILE", ""),
+            demo=demo,
+            brand=Brand(
+                env.get("BRAND_NAME", "Clearmeter"), _optional_url(env, "BRAND_SUPPORT_URL")
+            ),
+        )
+
+
+def _database_url(env: Mapping[str, str]) -> str:
+    url = env.get("DATABASE_URL", "")
+    if not url:
+        raise ConfigError(
+            "DATABASE_URL is missing: set it to sqlite:////path/to/file.db "
+            "or postgresql+psycopg://user:password@host/database"
+        )
+    if not re.match(r"(sqlite:///|postgresql\+psycopg://)", url):
+        raise ConfigError(
+            "DATABASE_URL is malformed: it must begin with sqlite:/// or postgresql+psycopg://"
+        )
+    return url
+
+
+def _secret_key(env: Mapping[str, str], demo: bool) -> str:
+    key = env.get("SECRET_KEY", "")
+    if demo:
+        return key or DEMO_SECRET_KEY
+    if not key:
+        raise ConfigError(
+            "SECRET_KEY is missing: set it to at least 32 random characters, for example from "
+            "python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"
+        )
+    if key == DEMO_SECRET_KEY or len(key) < 32 or len(set(key)) < 8:
+        raise ConfigError(
+            "SECRET_KEY is refused: it is the demo's, too short or too plain; "
+            "use at least 32 random characters"
+        )
+    return key
+
+
+def _base_url(env: Mapping[str, str], demo: bool) -> str:
+    url = env.get("PORTAL_BASE_URL", "")
+    if not url:
+        raise ConfigError(
+            "PORTAL_BASE_URL is missing: set it to the address customers use, "
+            "such as https://billing.example.com"
+        )
+    parts = urlsplit(url)
+    local = parts.hostname in {"localhost", "127.0.0.1", "::1"}
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path not in {"", "/"}:
+        raise ConfigError("PORTAL_BASE_URL is malformed: expected https://host without a path")
+    if parts.scheme == "http" and not local and not demo:
+        raise ConfigError("PORTAL_BASE_URL must begin with https:// except on this machine")
+    return url.rstrip("/")
+
+
+def _stripe_key(env: Mapping[str, str]) -> str:
+    key = env.get("STRIPE_SECRET_KEY", "")
+    if key and not re.match(r"(sk|rk)_(test|live)_\w+", key):
+        raise ConfigError("STRIPE_SECRET_KEY is malformed: expected sk_test_… or sk_live_…")
+    return key
+
+
+def _optional_url(env: Mapping[str, str], name: str) -> str:
+    url = env.get(name, "")
+    if url and not re.match(r"https?://[^/\s]+", url):
+        raise ConfigError(f"{name} is malformed: expected a URL such as https://example.com")
+    return url.rstrip("/")

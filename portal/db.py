@@ -1,0 +1,195 @@
+"""The store: one engine for each dialect, one way to write, one way to read.
+
+Owns connections and transactions. Invariant: ``transaction()`` is the only place that commits; on
+SQLite it takes the write lock at its first statement (a deferred transaction that upgrades fails
+at once), on PostgreSQL it runs READ COMMITTED and use cases lock the organization's wallet first.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Table,
+    bindparam,
+    create_engine,
+    event,
+    func,
+    make_url,
+    select,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+#: SQLite below this can corrupt a WAL file that two connections reset at once.
+FIRST_SAFE_WAL = (3, 51, 3)
+STATEMENT_TIMEOUT_MS = 5_000
+LOCK_TIMEOUT_MS = 3_000
+SQLITE_BUSY_MS = 5_000
+
+
+_open_transactions: ContextVar[int] = ContextVar("open_transactions", default=0)
+
+
+def in_transaction() -> bool:
+    """Tell whether a transaction of any database is open here: nothing slow may be called then."""
+    return _open_transactions.get() > 0
+
+
+class Database:
+    """An engine with the two ways to use it."""
+
+    def __init__(self, url: str, *, pool_size: int = 8) -> None:
+        self.url = url
+        dialect = make_url(url).get_backend_name()
+        self.engine = (
+            _sqlite_engine(url) if dialect == "sqlite" else _postgres_engine(url, pool_size)
+        )
+        self.dialect = dialect
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Open the one kind of transaction that writes; commit at the end, roll back on error."""
+        with self.engine.connect() as connection:
+            if self.dialect == "sqlite":
+                connection.info["begin"] = "BEGIN IMMEDIATE"
+            depth = _open_transactions.set(_open_transactions.get() + 1)
+            try:
+                with connection.begin():
+                    yield connection
+            finally:
+                _open_transactions.reset(depth)
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Open one consistent snapshot for reading; nothing written in it would be kept."""
+        with self.engine.connect() as connection:
+            if self.dialect == "sqlite":
+                connection.info["begin"] = "BEGIN"
+            else:
+                connection = connection.execution_options(
+                    isolation_level="REPEATABLE READ", postgresql_readonly=True
+                )
+            transaction = connection.begin()
+            try:
+                yield connection
+            finally:
+                transaction.rollback()
+
+    def relax_durability(self) -> None:
+        """Let the system decide when writes reach the disk: for building a store from nothing.
+
+        On SQLite and for this object's connections only; never for a store somebody relies on.
+        """
+        if self.dialect == "sqlite":
+            event.listen(
+                self.engine,
+                "connect",
+                lambda connection, _record: connection.execute("PRAGMA synchronous = OFF"),
+            )
+            self.engine.dispose()
+
+    def close(self) -> None:
+        """Close every pooled connection."""
+        self.engine.dispose()
+
+
+def _sqlite_engine(url: str) -> Engine:
+    engine = create_engine(url, connect_args={"timeout": SQLITE_BUSY_MS / 1000})
+    wal_is_safe = sqlite3.sqlite_version_info >= FIRST_SAFE_WAL
+
+    @event.listens_for(engine, "connect")
+    def configure(dbapi_connection: Any, _record: Any) -> None:
+        # The driver must not open transactions of its own: BEGIN is emitted below.
+        dbapi_connection.isolation_level = None
+        for pragma in (
+            f"journal_mode = {'WAL' if wal_is_safe else 'TRUNCATE'}",
+            "synchronous = FULL",
+            "foreign_keys = ON",
+            "trusted_schema = OFF",
+            "temp_store = MEMORY",
+            "cache_size = -32000",
+        ):
+            dbapi_connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql(connection.info.get("begin", "BEGIN"))
+
+    return engine
+
+
+def _postgres_engine(url: str, pool_size: int) -> Engine:
+    return create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=4,
+        connect_args={
+            "connect_timeout": 4,
+            "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS}"
+            f" -c lock_timeout={LOCK_TIMEOUT_MS} -c timezone=UTC",
+        },
+    )
+
+
+def insert_or_ignore(tx: Connection, table: Table, row: dict[str, Any]) -> bool:
+    """Insert a row unless its key exists; tells whether it was inserted."""
+    statement = _insert(tx, table).values(row).on_conflict_do_nothing()
+    # An INSERT keeps its row count only when asked to.
+    done = tx.execute(statement, execution_options={"preserve_rowcount": True})
+    return done.rowcount == 1
+
+
+def insert_rows(tx: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert many rows, all with the same columns, in one statement and one round trip."""
+    if not rows:
+        return
+    if tx.dialect.name == "sqlite":
+        tx.execute(table.insert(), rows)
+    else:
+        columns = tuple(rows[0])
+        tx.execute(_unnest(table, columns), _by_column(columns, rows))
+
+
+def add_to_rows(
+    tx: Connection, table: Table, rows: Sequence[dict[str, Any]], *, sums: Sequence[str]
+) -> None:
+    """Insert rows; where the primary key exists, add the ``sums`` columns to what stands there."""
+    if not rows:
+        return
+    columns = tuple(rows[0])
+    statement: sqlite.Insert | postgresql.Insert
+    parameters: Any = rows
+    if tx.dialect.name == "sqlite":
+        statement = sqlite.insert(table)
+    else:
+        statement, parameters = _unnest(table, columns), _by_column(columns, rows)
+    upsert = statement.on_conflict_do_update(
+        index_elements=[column.name for column in table.primary_key],
+        set_={name: table.c[name] + statement.excluded[name] for name in sums},
+    )
+    tx.execute(upsert, parameters)
+
+
+@lru_cache(maxsize=128)
+def _unnest(table: Table, columns: tuple[str, ...]) -> postgresql.Insert:
+    """Return an INSERT whose rows arrive as one array for each column."""
+    arrays = (
+        func.unnest(bindparam(name, type_=postgresql.ARRAY(table.c[name].type))) for name in columns
+    )
+    return postgresql.insert(table).from_select(list(columns), select(*arrays))
+
+
+def _by_column(columns: tuple[str, ...], rows: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
+    return {name: [row[name] for row in rows] for name in columns}
+
+
+def _insert(tx: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
+    return sqlite.insert(table) if tx.dialect.name == "sqlite" else postgresql.insert(table)

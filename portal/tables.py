@@ -1,0 +1,703 @@
+"""Every table as a record: columns, CHECK, UNIQUE. No behaviour.
+
+Invariant: every table of an organization has ``organization_id`` first in its primary key, so that
+the store can be distributed by it; tables found by a secret's hash or by Stripe's id are the named
+exceptions. Amounts are integers: millionths of a credit (``_micro``), minor units (``_minor``),
+billionths of a US dollar (``_nano_usd``).
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    TIMESTAMP,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Date,
+    Dialect,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import TypeEngine
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware UTC instant: timestamptz on PostgreSQL, microseconds since 1970 on SQLite."""
+
+    impl = TIMESTAMP(timezone=True)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Choose the column type of the store."""
+        kind: TypeEngine[Any] = Integer() if dialect.name == "sqlite" else TIMESTAMP(timezone=True)
+        return dialect.type_descriptor(kind)
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        """Refuse naive instants; write UTC."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("an instant needs a time zone")
+        if dialect.name == "sqlite":
+            return (value - _EPOCH) // _MICROSECOND
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        """Read an aware UTC instant."""
+        if value is None:
+            return None
+        if dialect.name == "sqlite":
+            return _EPOCH + timedelta(microseconds=value)
+        return value.astimezone(UTC)  # type: ignore[no-any-return] # the driver gives a datetime
+
+
+class Day(TypeDecorator[date]):
+    """A calendar day of an organization: date on PostgreSQL, ISO text on SQLite."""
+
+    impl = Date
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Choose the column type of the store."""
+        kind: TypeEngine[Any] = Text() if dialect.name == "sqlite" else Date()
+        return dialect.type_descriptor(kind)
+
+    def process_bind_param(self, value: date | None, dialect: Dialect) -> Any:
+        """Write ISO text on SQLite."""
+        return value.isoformat() if value is not None and dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> date | None:  # noqa: ARG002 # SQLAlchemy's
+        """Read a date."""
+        return date.fromisoformat(value) if isinstance(value, str) else value
+
+
+class Flag(TypeDecorator[bool]):
+    """True or false: boolean on PostgreSQL, 0 or 1 on SQLite (STRICT tables have no boolean)."""
+
+    impl = Boolean
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Choose the column type of the store."""
+        kind: TypeEngine[Any] = Integer() if dialect.name == "sqlite" else Boolean()
+        return dialect.type_descriptor(kind)
+
+    def process_bind_param(self, value: bool | None, dialect: Dialect) -> Any:
+        """Write 0 or 1 on SQLite."""
+        return int(value) if value is not None and dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> bool | None:  # noqa: ARG002 # SQLAlchemy's
+        """Read a truth value."""
+        return None if value is None else bool(value)
+
+
+class Document(TypeDecorator[Any]):
+    """A JSON value: jsonb on PostgreSQL, text on SQLite."""
+
+    impl = JSON
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Choose the column type of the store."""
+        if dialect.name == "sqlite":
+            return dialect.type_descriptor(Text())
+        return dialect.type_descriptor(JSONB(none_as_null=True))
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        """Write JSON text on SQLite."""
+        if value is None or dialect.name != "sqlite":
+            return value
+        return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        """Read a JSON value."""
+        return json.loads(value) if isinstance(value, str) and dialect.name == "sqlite" else value
+
+
+Whole = BigInteger().with_variant(Integer(), "sqlite")
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _key(name: str) -> Column[str]:
+    return Column(name, Text, primary_key=True)
+
+
+def _text(name: str, default: str | None = None) -> Column[str]:
+    return Column(name, Text, nullable=False, server_default=default)
+
+
+def _maybe(name: str) -> Column[str]:
+    return Column(name, Text, nullable=True)
+
+
+def _whole(name: str, default: int | None = None) -> Column[int]:
+    given = None if default is None else text(str(default))
+    return Column(name, Whole, nullable=False, server_default=given)
+
+
+def _instant(name: str, *, nullable: bool = False) -> Column[datetime]:
+    return Column(name, Instant, nullable=nullable)
+
+
+def _one_of(column: str, *values: str) -> CheckConstraint:
+    listed = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({listed})", name=f"{column}_known")
+
+
+def _table(name: str, *parts: Any) -> Table:
+    return Table(name, metadata, *parts, sqlite_strict=True)
+
+
+def _of(parent: str, *columns: str) -> ForeignKeyConstraint:
+    return ForeignKeyConstraint(list(columns), [f"{parent}.{column}" for column in columns])
+
+
+# --- who -----------------------------------------------------------------------------------------
+
+organizations = _table(
+    "organizations",
+    _key("organization_id"),
+    _text("name"),
+    _maybe("email"),
+    _text("timezone"),
+    _text("currency"),
+    _text("charging", "on"),
+    _maybe("stripe_customer_id"),
+    _instant("created_at"),
+    _one_of("charging", "on", "shadow"),
+)
+
+subscriptions = _table(
+    "subscriptions",
+    _key("organization_id"),
+    _text("tier"),
+    Column("seats", Whole),
+    _whole("anchor_day"),
+    _instant("period_start"),
+    _instant("period_end"),
+    _instant("created_at"),
+    CheckConstraint("period_start < period_end", name="period_ordered"),
+    CheckConstraint("anchor_day BETWEEN 1 AND 31", name="anchor_in_month"),
+    CheckConstraint("seats IS NULL OR seats > 0", name="seats_positive"),
+    _of("organizations", "organization_id"),
+)
+
+teams = _table(
+    "teams",
+    _key("organization_id"),
+    _key("team_id"),
+    _text("name"),
+    _of("organizations", "organization_id"),
+)
+
+members = _table(
+    "members",
+    _key("organization_id"),
+    _key("member_id"),
+    _text("email"),
+    _text("name"),
+    _text("role"),
+    _text("team_id", ""),
+    _maybe("password_hash"),
+    _instant("created_at"),
+    _instant("removed_at", nullable=True),
+    _one_of("role", "owner", "admin", "billing", "member", "viewer"),
+    _of("organizations", "organization_id"),
+    Index(None, "email"),
+)
+
+projects = _table(
+    "projects",
+    _key("organization_id"),
+    _key("project_id"),
+    _text("name"),
+    _of("organizations", "organization_id"),
+)
+
+operators = _table(
+    "operators",
+    _key("email"),
+    _text("name"),
+    _instant("created_at"),
+)
+
+api_keys = _table(
+    "api_keys",
+    _key("key_id"),
+    _text("secret_hash"),
+    _maybe("organization_id"),
+    _text("name"),
+    _text("scopes"),
+    _instant("created_at"),
+    _instant("revoked_at", nullable=True),
+    _of("organizations", "organization_id"),
+)
+
+portal_links = _table(
+    "portal_links",
+    _key("token_hash"),
+    _maybe("organization_id"),
+    _maybe("member_id"),
+    _maybe("operator_email"),
+    _text("page"),
+    _text("return_url", ""),
+    _instant("created_at"),
+    _instant("expires_at"),
+    _instant("used_at", nullable=True),
+    CheckConstraint(
+        "(organization_id IS NOT NULL AND member_id IS NOT NULL AND operator_email IS NULL)"
+        " OR (organization_id IS NULL AND member_id IS NULL AND operator_email IS NOT NULL)",
+        name="for_one_person",
+    ),
+)
+
+sessions = _table(
+    "sessions",
+    _key("session_hash"),
+    _maybe("organization_id"),
+    _maybe("member_id"),
+    _maybe("operator_email"),
+    Column("data", Document, nullable=False),
+    _instant("created_at"),
+    _instant("seen_at"),
+    _instant("expires_at"),
+    Index(None, "organization_id", "member_id"),
+)
+
+# --- what things cost ----------------------------------------------------------------------------
+
+price_books = _table(
+    "price_books",
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    _instant("effective_at"),
+    _instant("loaded_at"),
+    _text("document"),
+    UniqueConstraint("effective_at"),
+)
+
+# --- the ledger ----------------------------------------------------------------------------------
+
+wallets = _table(
+    "wallets",
+    _key("organization_id"),
+    _whole("transfers", 0),
+    CheckConstraint("transfers >= 0", name="transfers_counted"),
+    _of("organizations", "organization_id"),
+)
+
+accounts = _table(
+    "accounts",
+    _key("organization_id"),
+    _key("account"),
+    _whole("balance_micro", 0),
+    _whole("version", 0),
+    CheckConstraint(
+        "balance_micro >= 0 OR account IN ('issued', 'overage', 'debt')", name="never_below_zero"
+    ),
+    CheckConstraint("version >= 0", name="version_counted"),
+    _of("wallets", "organization_id"),
+    Index(
+        "ix_accounts_standing",
+        "organization_id",
+        postgresql_where=text("balance_micro <> 0"),
+        sqlite_where=text("balance_micro <> 0"),
+    ),
+)
+
+grants = _table(
+    "grants",
+    _key("organization_id"),
+    _key("grant_id"),
+    _text("source"),
+    _whole("priority"),
+    _whole("granted_micro"),
+    _instant("effective_at"),
+    _instant("expires_at", nullable=True),
+    Column("paid_minor", Whole),
+    _maybe("paid_currency"),
+    _text("reason", ""),
+    _maybe("external_key"),
+    _instant("created_at"),
+    CheckConstraint("granted_micro > 0", name="grants_something"),
+    CheckConstraint("expires_at IS NULL OR expires_at > effective_at", name="lives"),
+    CheckConstraint("(paid_minor IS NULL) = (paid_currency IS NULL)", name="paid_in_a_currency"),
+    CheckConstraint("paid_minor IS NULL OR paid_minor >= 0", name="paid_not_negative"),
+    _one_of("source", "allowance", "rollover", "promotion", "pack", "adjustment", "restoration"),
+    UniqueConstraint("organization_id", "external_key"),
+    _of("wallets", "organization_id"),
+)
+
+transfers = _table(
+    "transfers",
+    _key("organization_id"),
+    Column("transfer_id", Whole, primary_key=True, autoincrement=False),
+    _text("kind"),
+    _text("from_account"),
+    _text("to_account"),
+    _whole("amount_micro"),
+    _instant("at"),
+    _text("reference", ""),
+    CheckConstraint("amount_micro > 0", name="moves_something"),
+    CheckConstraint("from_account <> to_account", name="between_two_accounts"),
+    _of("wallets", "organization_id"),
+)
+
+entries = _table(
+    "entries",
+    _key("organization_id"),
+    _key("account"),
+    Column("version", Whole, primary_key=True, autoincrement=False),
+    _whole("transfer_id"),
+    _whole("amount_micro"),
+    _whole("before_micro"),
+    _whole("after_micro"),
+    _instant("at"),
+    CheckConstraint("after_micro = before_micro + amount_micro", name="adds_up"),
+    CheckConstraint("amount_micro <> 0", name="moves_something"),
+    CheckConstraint("version > 0", name="version_counted"),
+    _of("accounts", "organization_id", "account"),
+    _of("transfers", "organization_id", "transfer_id"),
+)
+
+holds = _table(
+    "holds",
+    _key("organization_id"),
+    _key("hold_id"),
+    _text("status"),
+    _text("action"),
+    _whole("quantity_micro"),
+    _whole("credits_micro"),
+    _whole("price_micro"),
+    _whole("price_book_version"),
+    _text("member_id", ""),
+    _text("team_id", ""),
+    _text("project_id", ""),
+    _text("run_id", ""),
+    _instant("authorized_at"),
+    _instant("expires_at"),
+    _instant("ended_at", nullable=True),
+    Column("outcome", Document),
+    CheckConstraint("credits_micro >= 0 AND quantity_micro >= 0", name="not_negative"),
+    CheckConstraint("(status = 'authorized') = (ended_at IS NULL)", name="ends_once"),
+    _one_of("status", "authorized", "captured", "released", "expired"),
+    _of("wallets", "organization_id"),
+    Index(None, "hold_id"),
+    Index(
+        "ix_holds_open",
+        "organization_id",
+        "expires_at",
+        postgresql_where=text("status = 'authorized'"),
+        sqlite_where=text("status = 'authorized'"),
+    ),
+)
+
+hold_pins = _table(
+    "hold_pins",
+    _key("organization_id"),
+    _key("hold_id"),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    _text("account"),
+    _whole("amount_micro"),
+    CheckConstraint("amount_micro > 0", name="pins_something"),
+    _of("holds", "organization_id", "hold_id"),
+)
+
+hold_caps = _table(
+    "hold_caps",
+    _key("organization_id"),
+    _key("hold_id"),
+    _key("cap_id"),
+    _instant("window_start"),
+    _of("holds", "organization_id", "hold_id"),
+)
+
+idempotency_keys = _table(
+    "idempotency_keys",
+    _key("organization_id"),
+    _key("route"),
+    _key("key"),
+    _text("fingerprint"),
+    _whole("status"),
+    _text("body"),
+    _instant("created_at"),
+    _of("organizations", "organization_id"),
+    Index(None, "created_at"),
+)
+
+# --- the meter -----------------------------------------------------------------------------------
+
+events = _table(
+    "events",
+    _key("organization_id"),
+    _key("source"),
+    _key("event_id"),
+    _text("fingerprint"),
+    _text("type"),
+    _instant("occurred_at"),
+    _instant("received_at"),
+    Column("day", Day, nullable=False),
+    _text("action", ""),
+    _text("member_id", ""),
+    _text("team_id", ""),
+    _text("project_id", ""),
+    _text("run_id", ""),
+    _text("request_type", ""),
+    _text("model", ""),
+    _text("hold_id", ""),
+    _whole("quantity_micro"),
+    _whole("credits_micro"),
+    _whole("uncollected_micro"),
+    _whole("price_micro"),
+    _whole("price_book_version"),
+    Column("charged", Flag, nullable=False),
+    Column("properties", Document),
+    CheckConstraint("quantity_micro >= 0 AND credits_micro >= 0", name="not_negative"),
+    CheckConstraint("uncollected_micro BETWEEN 0 AND credits_micro", name="uncollected_within"),
+    _of("wallets", "organization_id"),
+    Index(None, "organization_id", "occurred_at"),
+    Index(
+        "ix_events_run",
+        "organization_id",
+        "run_id",
+        postgresql_where=text("run_id <> ''"),
+        sqlite_where=text("run_id <> ''"),
+    ),
+)
+
+event_debits = _table(
+    "event_debits",
+    _key("organization_id"),
+    _key("source"),
+    _key("event_id"),
+    _key("account"),
+    _whole("amount_micro"),
+    CheckConstraint("amount_micro > 0", name="debits_something"),
+    _of("events", "organization_id", "source", "event_id"),
+    Index(None, "organization_id", "account"),
+)
+
+event_costs = _table(
+    "event_costs",
+    _key("organization_id"),
+    _key("source"),
+    _key("event_id"),
+    Column("line", Integer, primary_key=True, autoincrement=False),
+    _text("layer"),
+    _text("quality"),
+    Column("amount_nano_usd", Whole),
+    _text("provider", ""),
+    _text("model", ""),
+    _text("resource", ""),
+    _whole("input_tokens", 0),
+    _whole("output_tokens", 0),
+    _whole("cached_input_tokens", 0),
+    _whole("cache_write_tokens", 0),
+    _whole("reasoning_tokens", 0),
+    _text("price_source", ""),
+    CheckConstraint(
+        "(amount_nano_usd IS NULL) = (quality = 'unknown')", name="unknown_is_not_zero"
+    ),
+    _one_of("quality", "measured", "priced", "allocated", "unknown"),
+    _one_of(
+        "layer", "inference", "retrieval", "processing", "storage", "orchestration", "external"
+    ),
+    _of("events", "organization_id", "source", "event_id"),
+)
+
+rejected_events = _table(
+    "rejected_events",
+    _key("organization_id"),
+    _key("rejection_id"),
+    _text("source", ""),
+    _text("event_id", ""),
+    _text("code"),
+    _text("detail"),
+    Column("content", Document, nullable=False),
+    _instant("received_at"),
+    Index(None, "organization_id", "received_at"),
+)
+
+USAGE_LABELS = ("day", "action", "member_id", "team_id", "project_id", "model")
+
+usage_daily = _table(
+    "usage_daily",
+    _key("organization_id"),
+    Column("day", Day, primary_key=True),
+    _key("action"),
+    _key("member_id"),
+    _key("team_id"),
+    _key("project_id"),
+    _key("model"),
+    _whole("quantity_micro"),
+    _whole("credits_micro"),
+    _whole("uncollected_micro"),
+    _whole("events"),
+    _of("wallets", "organization_id"),
+)
+
+COST_LABELS = ("day", "layer", "quality", "provider", "model", "action", "member_id")
+
+cost_daily = _table(
+    "cost_daily",
+    _key("organization_id"),
+    Column("day", Day, primary_key=True),
+    _key("layer"),
+    _key("quality"),
+    _key("provider"),
+    _key("model"),
+    _key("action"),
+    _key("member_id"),
+    _whole("cost_nano_usd"),
+    _whole("input_tokens"),
+    _whole("output_tokens"),
+    _whole("lines"),
+    _of("wallets", "organization_id"),
+)
+
+# --- limits --------------------------------------------------------------------------------------
+
+caps = _table(
+    "caps",
+    _key("organization_id"),
+    _key("cap_id"),
+    _text("scope"),
+    _text("target", ""),
+    _text("action", ""),
+    _text("window_kind"),
+    _whole("limit_micro"),
+    _text("mode"),
+    Column("thresholds", Document, nullable=False),
+    _instant("created_at"),
+    _instant("removed_at", nullable=True),
+    CheckConstraint("limit_micro >= 0", name="limit_not_negative"),
+    CheckConstraint("(scope = 'organization') = (target = '')", name="target_fits_scope"),
+    _one_of("scope", "organization", "team", "member", "project"),
+    _one_of("window_kind", "period", "day", "week"),
+    _one_of("mode", "hard", "soft"),
+    _of("organizations", "organization_id"),
+    Index(
+        "ux_caps_one_in_force",
+        "organization_id",
+        "scope",
+        "target",
+        "action",
+        "window_kind",
+        "mode",
+        unique=True,
+        postgresql_where=text("removed_at IS NULL"),
+        sqlite_where=text("removed_at IS NULL"),
+    ),
+)
+
+cap_windows = _table(
+    "cap_windows",
+    _key("organization_id"),
+    _key("cap_id"),
+    Column("window_start", Instant, primary_key=True),
+    _instant("window_end"),
+    _whole("spent_micro"),
+    _whole("held_micro"),
+    CheckConstraint("spent_micro >= 0 AND held_micro >= 0", name="not_negative"),
+    CheckConstraint("window_start < window_end", name="window_ordered"),
+    _of("caps", "organization_id", "cap_id"),
+)
+
+# --- money ---------------------------------------------------------------------------------------
+
+checkouts = _table(
+    "checkouts",
+    _key("organization_id"),
+    _key("checkout_id"),
+    _text("pack"),
+    _text("pack_name"),
+    _whole("price_book_version"),
+    _whole("credits_micro"),
+    _whole("amount_minor"),
+    _text("currency"),
+    Column("expires_after_days", Integer),
+    _text("status"),
+    _maybe("stripe_session_id"),
+    _maybe("stripe_payment_intent_id"),
+    _text("started_by"),
+    _instant("created_at"),
+    _instant("settled_at", nullable=True),
+    _maybe("grant_id"),
+    CheckConstraint("(status = 'fulfilled') = (grant_id IS NOT NULL)", name="fulfilled_by_a_grant"),
+    CheckConstraint("amount_minor > 0 AND credits_micro > 0", name="sells_something"),
+    _one_of("status", "started", "open", "fulfilled", "failed", "expired"),
+    UniqueConstraint("organization_id", "stripe_session_id"),
+    _of("organizations", "organization_id"),
+)
+
+stripe_inbox = _table(
+    "stripe_inbox",
+    _key("stripe_event_id"),
+    _text("type"),
+    _text("object_id"),
+    Column("livemode", Flag, nullable=False),
+    _text("status"),
+    _text("detail", ""),
+    _instant("received_at"),
+    _instant("done_at", nullable=True),
+    _one_of("status", "pending", "done", "ignored", "quarantined"),
+    Index(None, "status", "received_at"),
+)
+
+# --- the record ----------------------------------------------------------------------------------
+
+audit_log = _table(
+    "audit_log",
+    _key("organization_id"),
+    Column("audit_id", Text, primary_key=True),
+    _instant("at"),
+    _text("actor"),
+    _text("act"),
+    _text("target", ""),
+    Column("detail", Document, nullable=False),
+    Index(None, "organization_id", "at"),
+)
+
+job_leases = _table(
+    "job_leases",
+    _key("job"),
+    _instant("leased_until"),
+)
+
+#: Rows of these are never changed or deleted; triggers refuse it (see migrations).
+APPEND_ONLY = ("entries", "transfers", "event_debits", "price_books", "audit_log")
+#: Tables that are not found through an organization: by a secret's hash, by Stripe's id, or global.
+NOT_OF_AN_ORGANIZATION = (
+    "operators",
+    "api_keys",
+    "portal_links",
+    "sessions",
+    "price_books",
+    "stripe_inbox",
+    "job_leases",
+)
