@@ -1,0 +1,75 @@
+"""The composition root: puts settings, store, clock and payments together into one application.
+
+The only reader of the wall clock and of the environment. ``app:app`` is what a WSGI server loads.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import structlog
+from flask import Flask
+from flask_migrate import Migrate
+
+from portal import cli, web
+from portal.billing.gateway import Gateway
+from portal.clock import Clock
+from portal.config import Settings
+from portal.core.errors import ConfigError
+from portal.db import Database
+from portal.web.services import Services
+
+
+def wall_clock() -> datetime:
+    """Return the time now, in UTC."""
+    return datetime.now(UTC)
+
+
+def create_app(
+    settings: Settings, *, clock: Clock = wall_clock, payments: Gateway | None = None
+) -> Flask:
+    """Build the application. Nothing is read from the environment here, nor any request made."""
+    app = Flask(__name__)
+    database = Database(settings.database_url)
+    services = Services(
+        database=database,
+        settings=settings,
+        clock=clock,
+        payments=payments or Gateway(settings.stripe_secret_key, settings.stripe_api_base),
+    )
+    Migrate().init_app(app, directory=str(Path(app.root_path) / "migrations"))
+    web.register(app, services)
+    cli.register(app)
+    return app
+
+
+def configure_logging() -> None:
+    """Write one JSON object a line to standard error."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def __getattr__(name: str) -> Any:
+    """Make ``app`` when a server or Flask's command line asks for it, and only then."""
+    if name != "app":
+        raise AttributeError(name)
+    try:
+        settings = Settings.from_env(os.environ)
+    except ConfigError as error:
+        raise SystemExit(f"clearmeter: {error}") from None
+    configure_logging()
+    application = create_app(settings)
+    globals()["app"] = application
+    return application

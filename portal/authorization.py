@@ -1,0 +1,507 @@
+"""Authorize before work starts; capture, increment or release when it is known what it took.
+
+Invariant: each call is one transaction under the wallet's lock: rate, check balance and every cap,
+take all or none. The sum of holds and debits never passes a hard limit, and a step that was
+authorized can always be captured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection
+
+from portal import accounts, caps, catalog, costs, events, holds, idempotency, tiers
+from portal.accounts import Organization
+from portal.core.caps import CapState, Spender, tightest
+from portal.core.errors import (
+    AuthorizationSettled,
+    CapReached,
+    InDebt,
+    InsufficientCredits,
+    InvalidRequest,
+)
+from portal.core.events import RatedEvent, StatedCost, UsageEvent
+from portal.core.ledger import Take, split_receipt
+from portal.core.rating import rate
+from portal.core.units import MICRO, format_micro
+from portal.db import Database
+from portal.holds import Hold
+from portal.idempotency import Answer
+from portal.ids import new_id
+from portal.wallet import Wallet
+
+#: The source of the events that captures make.
+SOURCE = "clearmeter/authorizations"
+LARGEST_HOLD_MICRO = 10**15
+
+
+@dataclass(frozen=True)
+class AuthorizeRequest:
+    """Work somebody wants to start; the quantity in millionths."""
+
+    organization_id: str
+    action: str
+    quantity_micro: int = MICRO
+    member: str = ""
+    team: str = ""
+    project: str = ""
+    run: str = ""
+    expires_in_seconds: int = 900
+
+
+@dataclass(frozen=True)
+class CaptureRequest:
+    """What the work took: None for all that was authorized."""
+
+    quantity_micro: int | None = None
+    time: datetime | None = None
+    costs: tuple[StatedCost, ...] = ()
+    properties: dict[str, Any] | None = None
+
+
+class _Desk:
+    """One organization's wallet, caps and prices, locked for one call."""
+
+    def __init__(self, tx: Connection, organization_id: str, *, now: datetime) -> None:
+        self.tx, self.now = tx, now
+        self.wallet = Wallet(tx, organization_id, now=now)
+        organization = accounts.find_organization(tx, organization_id)
+        self.organization: Organization = tiers.renew(tx, self.wallet, organization)
+        holds.expire_lapsed(tx, self.wallet)
+
+    def counters(self, spender: Spender) -> list[CapState]:
+        """Return the windows, open now, of every cap that counts this spender's work."""
+        if self.organization.shadow:
+            return []
+        wanted = caps.applying(self.tx, self.organization.organization_id, spender)
+        return caps.open_windows(self.tx, self.organization, wanted, at=self.now)
+
+    def plan(self, credits_micro: int, counters: Sequence[CapState]) -> list[Take]:
+        """Return the receipt for new work. Raises InDebt, CapReached or InsufficientCredits."""
+        if self.organization.shadow:
+            return []
+        if self.wallet.debt_micro and credits_micro:
+            raise InDebt(
+                f"{format_micro(self.wallet.debt_micro)} credits are owed after a refund or a "
+                "dispute. Buy credits to settle them first.",
+                options=[{"do": "buy-credits"}],
+            )
+        cap = tightest(counters)
+        if cap is not None and cap.remaining_micro < credits_micro:
+            raise cap_reached(cap, credits_micro)
+        receipt, missing = self.wallet.take(credits_micro)
+        if missing:
+            raise self._insufficient(credits_micro)
+        return receipt
+
+    def _insufficient(self, credits_micro: int) -> InsufficientCredits:
+        left = self.wallet.available_micro
+        period = self.organization.period_at(self.now)
+        held = self.wallet.balance("held")
+        return InsufficientCredits(
+            f"This needs {format_micro(credits_micro)} credits and {format_micro(left)} are left. "
+            "Buy credits, or change to a larger plan.",
+            limit={
+                "scope": "organization",
+                "target": self.organization.organization_id,
+                "window": "balance",
+                "limit": format_micro(left + held),
+                "spent": "0",
+                "held": format_micro(held),
+                "remaining": format_micro(left),
+                "resets_at": period.end.isoformat() if self.organization.tier else None,
+            },
+            options=[{"do": "buy-credits"}, {"do": "change-tier"}],
+        )
+
+    def finish(self) -> None:
+        """Write the ledger."""
+        self.wallet.write()
+
+    def figures(self) -> dict[str, str]:
+        """Return the balance as an answer shows it."""
+        return {
+            "available": format_micro(self.wallet.available_micro),
+            "held": format_micro(self.wallet.balance("held")),
+        }
+
+
+def cap_reached(state: CapState, credits_micro: int) -> CapReached:
+    """Return a cap's refusal: which limit, what is left, when it resets, what would lift it."""
+    cap = state.cap
+    whose = "the organization" if cap.scope == "organization" else f"{cap.scope} {cap.target}"
+    return CapReached(
+        f"The cap of {format_micro(cap.limit_micro)} credits for {whose} has "
+        f"{format_micro(state.remaining_micro)} left and this needs {format_micro(credits_micro)}. "
+        f"It resets at {state.window.end.isoformat()}.",
+        limit={
+            "scope": cap.scope,
+            "target": cap.target or None,
+            "action": cap.action or None,
+            "window": cap.window,
+            "limit": format_micro(cap.limit_micro),
+            "spent": format_micro(state.spent_micro),
+            "held": format_micro(state.held_micro),
+            "remaining": format_micro(state.remaining_micro),
+            "resets_at": state.window.end.isoformat(),
+        },
+        options=[
+            {"do": "raise-cap", "cap": cap.cap_id},
+            {"do": "wait", "until": state.window.end.isoformat()},
+        ],
+    )
+
+
+def authorize(
+    database: Database, request: AuthorizeRequest, *, key: str | None, now: datetime
+) -> Answer:
+    """Set credits aside for work about to start, or say which limit refuses it.
+
+    Raises NotFound, UnknownAction, IdempotencyConflict, Unavailable; a refusal for want of credits
+    or room is an Answer of status 402.
+    """
+    with database.transaction() as tx:
+        desk = _Desk(tx, request.organization_id, now=now)
+        answer = idempotency.once(
+            tx,
+            request.organization_id,
+            route="authorize",
+            key=key,
+            content=request.__dict__,
+            now=now,
+            act=lambda: _authorize(desk, request),
+        )
+        desk.finish()
+        return answer
+
+
+def _credits_for(quantity_micro: int, price_micro: int) -> int:
+    credits_micro = rate(quantity_micro=quantity_micro, price_micro=price_micro)
+    if credits_micro > LARGEST_HOLD_MICRO:
+        raise InvalidRequest.at("/quantity", "is too large for the action's price")
+    return credits_micro
+
+
+def _authorize(desk: _Desk, request: AuthorizeRequest) -> tuple[int, dict[str, Any]]:
+    tx, now = desk.tx, desk.now
+    book = catalog.in_force(tx, at=now)
+    action = catalog.action_of(book, request.action)
+    credits_micro = _credits_for(request.quantity_micro, action.price_micro)
+    team = request.team
+    if request.member and not team:
+        team = accounts.teams_of_members(tx, request.organization_id, [request.member]).get(
+            request.member, ""
+        )
+    spender = Spender(request.member, team, request.project, request.action)
+    counters = desk.counters(spender)
+    receipt = desk.plan(credits_micro, counters)
+    hold = Hold(
+        hold_id=new_id("auth"),
+        status="authorized",
+        action=request.action,
+        quantity_micro=request.quantity_micro,
+        credits_micro=credits_micro,
+        price_micro=action.price_micro,
+        price_book_version=book.version,
+        member=request.member,
+        team=team,
+        project=request.project,
+        run=request.run,
+        authorized_at=now,
+        expires_at=now + timedelta(seconds=request.expires_in_seconds),
+        outcome=None,
+    )
+    holds.place(tx, desk.wallet, hold, receipt)
+    caps.reserve(tx, request.organization_id, counters, credits_micro)
+    caps.link(tx, request.organization_id, hold.hold_id, counters)
+    return 201, {**describe(hold), "balance": desk.figures()}
+
+
+def describe(hold: Hold) -> dict[str, Any]:
+    """Return an open hold as an answer shows it."""
+    return {
+        "id": hold.hold_id,
+        "status": hold.status,
+        "action": hold.action,
+        "credits": format_micro(hold.credits_micro),
+        "quantity": format_micro(hold.quantity_micro),
+        "expires_at": hold.expires_at.isoformat(),
+    }
+
+
+def state_of(
+    database: Database, hold_id: str, *, only: str | None, now: datetime
+) -> dict[str, Any]:
+    """Return an authorization as it stands at ``now``. Raises NotFound."""
+    with database.reading() as tx:
+        organization_id = holds.organization_of(tx, hold_id, only=only)
+        hold = holds.find(tx, organization_id, hold_id)
+    if hold.lapsed(now):
+        hold = replace(hold, status="expired")
+    answer = describe(hold)
+    if hold.outcome and "answer" in hold.outcome:
+        answer = hold.outcome["answer"]
+    return answer
+
+
+def _on_hold(database: Database, hold_id: str, only: str | None) -> str:
+    with database.reading() as tx:
+        return holds.organization_of(tx, hold_id, only=only)
+
+
+def capture(
+    database: Database,
+    hold_id: str,
+    request: CaptureRequest,
+    *,
+    key: str | None,
+    now: datetime,
+    only: str | None = None,
+) -> Answer:
+    """Charge what the work took, return the rest to the grants it came from, make the event.
+
+    More than was authorized is tried in the same transaction: what fits is charged, the rest is
+    uncollected. A capture of nothing is a release. Raises NotFound, AuthorizationSettled.
+    """
+    organization_id = _on_hold(database, hold_id, only)
+    with database.transaction() as tx:
+        desk = _Desk(tx, organization_id, now=now)
+        answer = idempotency.once(
+            tx,
+            organization_id,
+            route=f"capture/{hold_id}",
+            key=key,
+            content=repr(request),
+            now=now,
+            act=lambda: _capture(desk, holds.find(tx, organization_id, hold_id), request),
+        )
+        desk.finish()
+        return answer
+
+
+def _settled(hold: Hold) -> AuthorizationSettled:
+    original = (hold.outcome or {}).get("answer", {"id": hold.hold_id, "status": hold.status})
+    return AuthorizationSettled(
+        f"This authorization was {hold.status} by another call.", original=original
+    )
+
+
+def _capture(desk: _Desk, hold: Hold, request: CaptureRequest) -> tuple[int, dict[str, Any]]:
+    if hold.status in {"captured", "released"}:
+        raise _settled(hold)
+    late = hold.status == "expired"
+    quantity = hold.quantity_micro if request.quantity_micro is None else request.quantity_micro
+    if quantity == 0 and not late:
+        return _release(desk, hold)
+    due = _credits_for(quantity, hold.price_micro)
+    pinned = (
+        [] if late else holds.receipt_of(desk.tx, desk.organization.organization_id, hold.hold_id)
+    )
+    held = sum(line.amount_micro for line in pinned)
+    used, returned = split_receipt(pinned, min(due, held))
+    desk.wallet.capture_held(used, hold.hold_id)
+    released = sum(line.amount_micro for line in returned)
+    desk.wallet.give_back(returned, hold.hold_id)
+    charged = sum(line.amount_micro for line in used)
+    if not late:
+        caps.settle(
+            desk.tx,
+            desk.organization.organization_id,
+            hold.hold_id,
+            held_micro=hold.credits_micro,
+            spent_micro=charged,
+        )
+    extra = _take_excess(desk, hold, due - charged, late=late)
+    receipt = _merged([*used, *extra])
+    charged = sum(line.amount_micro for line in receipt)
+    # A shadow organization owes nothing, so nothing of it is uncollected either.
+    uncollected = 0 if desk.organization.shadow else due - charged
+    desk.wallet.leave_uncollected(uncollected, hold.hold_id)
+    event_id = _record(desk, hold, request, quantity, due, uncollected, receipt)
+    answer = {
+        "id": hold.hold_id,
+        "status": "captured",
+        "credits": format_micro(due),
+        "released": format_micro(released),
+        "uncollected": format_micro(uncollected),
+        "late": late,
+        "event": event_id,
+    }
+    outcome = {"charged_micro": charged, "answer": answer}
+    if late:
+        holds.end_late(desk.tx, desk.wallet, hold.hold_id, outcome=outcome)
+    else:
+        holds.end(desk.tx, desk.wallet, hold.hold_id, status="captured", outcome=outcome)
+    return 200, answer
+
+
+def _take_excess(desk: _Desk, hold: Hold, missing: int, *, late: bool) -> list[Take]:
+    """Take what fits of the credits a capture needs beyond its hold, and count it in the caps."""
+    if missing <= 0 or desk.organization.shadow:
+        return []
+    organization_id = desk.organization.organization_id
+    if late:
+        counters = desk.counters(hold.spender)
+    else:
+        counters = caps.counters_of_hold(desk.tx, desk.organization, hold.hold_id)
+    room = min((state.remaining_micro for state in counters if state.cap.hard), default=missing)
+    extra, _ = desk.wallet.take(min(missing, room))
+    desk.wallet.debit(extra, hold.hold_id)
+    spent = sum(line.amount_micro for line in extra)
+    caps.add_spent(desk.tx, organization_id, counters, spent)
+    return extra
+
+
+def _merged(receipt: Sequence[Take]) -> list[Take]:
+    totals: dict[str, int] = {}
+    for line in receipt:
+        totals[line.account] = totals.get(line.account, 0) + line.amount_micro
+    return [Take(account, amount) for account, amount in totals.items()]
+
+
+def _record(
+    desk: _Desk,
+    hold: Hold,
+    request: CaptureRequest,
+    quantity_micro: int,
+    credits_micro: int,
+    uncollected_micro: int,
+    receipt: Sequence[Take],
+) -> str:
+    event = UsageEvent(
+        source=SOURCE,
+        event_id=hold.hold_id,
+        organization_id=desk.organization.organization_id,
+        type=hold.action,
+        time=request.time,
+        quantity_micro=quantity_micro,
+        member=hold.member,
+        team=hold.team,
+        project=hold.project,
+        run=hold.run,
+        authorization=hold.hold_id,
+        costs=request.costs,
+        properties=request.properties or {},
+    )
+    occurred_at = request.time or desk.now
+    rated = RatedEvent(
+        event=event,
+        occurred_at=occurred_at,
+        action=hold.action,
+        team=hold.team,
+        credits_micro=credits_micro,
+        uncollected_micro=uncollected_micro,
+        price_micro=hold.price_micro,
+        price_book_version=hold.price_book_version,
+        charged=not desk.organization.shadow,
+        receipt=tuple(receipt),
+        costs=tuple(costs.cost_line(stated, at=occurred_at) for stated in request.costs),
+        hold_id=hold.hold_id,
+    )
+    events.record(desk.tx, desk.organization, [rated], now=desk.now)
+    return event.event_id
+
+
+def increment(
+    database: Database,
+    hold_id: str,
+    quantity_micro: int,
+    *,
+    key: str | None,
+    now: datetime,
+    only: str | None = None,
+) -> Answer:
+    """Extend an open hold by the same rule as authorize. Raises NotFound, AuthorizationSettled."""
+    organization_id = _on_hold(database, hold_id, only)
+    with database.transaction() as tx:
+        desk = _Desk(tx, organization_id, now=now)
+        answer = idempotency.once(
+            tx,
+            organization_id,
+            route=f"increment/{hold_id}",
+            key=key,
+            content=quantity_micro,
+            now=now,
+            act=lambda: _increment(desk, holds.find(tx, organization_id, hold_id), quantity_micro),
+        )
+        desk.finish()
+        return answer
+
+
+def _increment(desk: _Desk, hold: Hold, quantity_micro: int) -> tuple[int, dict[str, Any]]:
+    if hold.status != "authorized":
+        raise _settled(hold)
+    organization_id = desk.organization.organization_id
+    grown = hold.quantity_micro + quantity_micro
+    total = _credits_for(grown, hold.price_micro)
+    more = total - hold.credits_micro
+    counters = (
+        []
+        if desk.organization.shadow
+        else caps.counters_of_hold(desk.tx, desk.organization, hold.hold_id)
+    )
+    receipt = desk.plan(more, counters)
+    pinned = holds.receipt_of(desk.tx, organization_id, hold.hold_id)
+    larger = replace(hold, quantity_micro=grown, credits_micro=total)
+    if receipt:
+        holds.place(desk.tx, desk.wallet, larger, receipt, positions_from=max(1, len(pinned)))
+    holds.grow(desk.tx, organization_id, hold.hold_id, quantity_micro=grown, credits_micro=total)
+    caps.reserve(desk.tx, organization_id, counters, more)
+    return 200, {**describe(larger), "balance": desk.figures()}
+
+
+def release(
+    database: Database,
+    hold_id: str,
+    *,
+    key: str | None,
+    now: datetime,
+    only: str | None = None,
+) -> Answer:
+    """Return all that was set aside. Raises NotFound, AuthorizationSettled."""
+    organization_id = _on_hold(database, hold_id, only)
+    with database.transaction() as tx:
+        desk = _Desk(tx, organization_id, now=now)
+
+        def act() -> tuple[int, dict[str, Any]]:
+            hold = holds.find(tx, organization_id, hold_id)
+            if hold.status != "authorized":
+                raise _settled(hold)
+            return _release(desk, hold)
+
+        answer = idempotency.once(
+            tx,
+            organization_id,
+            route=f"release/{hold_id}",
+            key=key,
+            content=None,
+            now=now,
+            act=act,
+        )
+        desk.finish()
+        return answer
+
+
+def _release(desk: _Desk, hold: Hold) -> tuple[int, dict[str, Any]]:
+    organization_id = desk.organization.organization_id
+    pinned = holds.receipt_of(desk.tx, organization_id, hold.hold_id)
+    desk.wallet.give_back(pinned, hold.hold_id)
+    caps.settle(
+        desk.tx, organization_id, hold.hold_id, held_micro=hold.credits_micro, spent_micro=0
+    )
+    answer = {
+        "id": hold.hold_id,
+        "status": "released",
+        "credits": "0",
+        "released": format_micro(sum(line.amount_micro for line in pinned)),
+        "uncollected": "0",
+        "late": False,
+        "event": None,
+    }
+    outcome = {"charged_micro": 0, "answer": answer}
+    holds.end(desk.tx, desk.wallet, hold.hold_id, status="released", outcome=outcome)
+    return 200, answer

@@ -1,0 +1,1 @@
+"""Money in: Stripe moves it, the ledger moves credits, each effect happens exactly once."""

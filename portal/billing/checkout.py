@@ -1,0 +1,288 @@
+"""Buying a pack: an intent of ours, Stripe's Checkout, and the grant, exactly once.
+
+Invariant: what is sold (pack, price, currency) is fixed in our row before Stripe is called; credits
+land only for a session that is ours and paid, whichever of webhook, return page and reconciliation
+gets there first. Stripe is never called inside a transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, insert, select, update
+
+from portal import accounts, audit, catalog
+from portal.accounts import Member, Organization
+from portal.billing.gateway import CheckoutSession, Gateway
+from portal.core.errors import ClearmeterError, InvalidRequest, NotFound
+from portal.core.units import format_micro
+from portal.db import Database
+from portal.ids import new_id
+from portal.tables import checkouts
+from portal.wallet import Paid, Wallet
+
+Mark = Callable[[Connection], None]
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A purchase as it stands; credits in millionths, the amount in minor units."""
+
+    checkout_id: str
+    pack_name: str
+    credits_micro: int
+    amount_minor: int
+    currency: str
+    status: str
+    grant_id: str | None
+
+
+class Quarantined(ClearmeterError):
+    """A payment that does not fit what we sold: set aside for the operator, never dropped."""
+
+    code = "quarantined"
+    title = "This payment does not fit"
+
+
+def start(
+    database: Database,
+    payments: Gateway,
+    *,
+    organization: Organization,
+    member: Member,
+    pack: str,
+    portal_base_url: str,
+    now: datetime,
+) -> str:
+    """Open a checkout for a pack and return the address to send the buyer to.
+
+    Raises InvalidRequest for an unknown pack or another currency, Unavailable without Stripe.
+    """
+    with database.transaction() as tx:
+        book = catalog.in_force(tx, at=now)
+        item = catalog.pack_of(book, pack)
+        if book.currency != organization.currency:
+            raise InvalidRequest(
+                f"Packs are priced in {book.currency.upper()}, this organization is billed in "
+                f"{organization.currency.upper()}. Ask us for a price."
+            )
+        checkout_id = new_id("co")
+        tx.execute(
+            insert(checkouts).values(
+                organization_id=organization.organization_id,
+                checkout_id=checkout_id,
+                pack=item.key,
+                pack_name=item.name,
+                price_book_version=book.version,
+                credits_micro=item.credits_micro,
+                amount_minor=item.price_minor,
+                currency=book.currency,
+                expires_after_days=item.expires_after_days,
+                status="started",
+                started_by=member.member_id,
+                created_at=now,
+            )
+        )
+    customer_id = _customer(database, payments, organization)
+    price_id = payments.ensure_price(
+        f"clearmeter-pack-{item.key}",
+        name=item.name,
+        amount_minor=item.price_minor,
+        currency=book.currency,
+    )
+    session = payments.create_checkout(
+        checkout_id=checkout_id,
+        organization_id=organization.organization_id,
+        customer_id=customer_id,
+        price_id=price_id,
+        success_url=f"{portal_base_url}/plans/thanks?session_id={{CHECKOUT_SESSION_ID}}",
+        cancel_url=f"{portal_base_url}/plans?cancelled=1",
+    )
+    with database.transaction() as tx:
+        tx.execute(
+            update(checkouts)
+            .where(
+                checkouts.c.organization_id == organization.organization_id,
+                checkouts.c.checkout_id == checkout_id,
+                checkouts.c.status == "started",
+            )
+            .values(status="open", stripe_session_id=session.session_id)
+        )
+    return session.url
+
+
+def _customer(database: Database, payments: Gateway, organization: Organization) -> str:
+    if organization.stripe_customer_id:
+        return organization.stripe_customer_id
+    customer_id = payments.create_customer(
+        organization.organization_id, name=organization.name, email=organization.email
+    )
+    with database.transaction() as tx:
+        accounts.remember_stripe_customer(tx, organization.organization_id, customer_id)
+        known = accounts.find_organization(tx, organization.organization_id)
+    return known.stripe_customer_id or customer_id
+
+
+def returned(
+    database: Database,
+    payments: Gateway,
+    *,
+    organization_id: str,
+    session_id: str,
+    now: datetime,
+) -> Checkout:
+    """Return the purchase a buyer comes back from, fulfilled where it is paid. Raises NotFound.
+
+    Another organization's session is the same as one that does not exist.
+    """
+    with database.reading() as tx:
+        known = tx.execute(
+            select(checkouts.c.checkout_id).where(
+                checkouts.c.organization_id == organization_id,
+                checkouts.c.stripe_session_id == session_id,
+            )
+        ).first()
+    if known is None:
+        raise NotFound("payment", session_id)
+    return fulfil(
+        database, payments.checkout_session(session_id), livemode=payments.livemode, now=now
+    )
+
+
+def fulfil(
+    database: Database,
+    session: CheckoutSession,
+    *,
+    livemode: bool,
+    now: datetime,
+    mark: Mark | None = None,
+) -> Checkout:
+    """Bring our row to what Stripe's session says; paid means granted, once, whoever asks.
+
+    ``session`` must just have been fetched from Stripe. ``mark`` runs in the transaction that has
+    the effect. Raises Quarantined where the session does not fit what we sold.
+    """
+    if not session.organization_id or not session.checkout_id:
+        raise Quarantined(f"Session {session.session_id} carries no checkout of ours.")
+    with database.transaction() as tx:
+        try:
+            wallet = Wallet(tx, session.organization_id, now=now)
+        except NotFound as error:
+            raise Quarantined(
+                f"Session {session.session_id} names no organization here."
+            ) from error
+        checkout = _checked(tx, session, livemode)
+        if checkout.status != "fulfilled" and session.payment_status == "paid":
+            checkout = _grant(tx, wallet, session, checkout, now)
+        elif checkout.status in {"started", "open"} and session.status == "expired":
+            checkout = _close(tx, session, "expired", now)
+        wallet.write()
+        if mark is not None:
+            mark(tx)
+        return checkout
+
+
+def _checked(tx: Connection, session: CheckoutSession, livemode: bool) -> Checkout:
+    row = tx.execute(
+        select(checkouts).where(
+            checkouts.c.organization_id == session.organization_id,
+            checkouts.c.checkout_id == session.checkout_id,
+        )
+    ).first()
+    if row is None:
+        raise Quarantined(f"Session {session.session_id} names a checkout we never opened.")
+    customer = accounts.find_organization(tx, session.organization_id).stripe_customer_id
+    expected = {
+        "mode": (livemode, session.livemode),
+        "customer": (customer, session.customer_id),
+        "amount": (row.amount_minor, session.amount_total_minor),
+        "currency": (row.currency, session.currency),
+        "session": (row.stripe_session_id or session.session_id, session.session_id),
+    }
+    for what, (ours, theirs) in expected.items():
+        if ours != theirs:
+            raise Quarantined(
+                f"Session {session.session_id}: the {what} is {theirs!r}, we expected {ours!r}."
+            )
+    return _checkout(row)
+
+
+def _checkout(row: object) -> Checkout:
+    return Checkout(
+        checkout_id=row.checkout_id,  # type: ignore[attr-defined] # a row of checkouts
+        pack_name=row.pack_name,  # type: ignore[attr-defined]
+        credits_micro=row.credits_micro,  # type: ignore[attr-defined]
+        amount_minor=row.amount_minor,  # type: ignore[attr-defined]
+        currency=row.currency,  # type: ignore[attr-defined]
+        status=row.status,  # type: ignore[attr-defined]
+        grant_id=row.grant_id,  # type: ignore[attr-defined]
+    )
+
+
+def _find(tx: Connection, session: CheckoutSession) -> Checkout:
+    return _checkout(
+        tx.execute(
+            select(checkouts).where(
+                checkouts.c.organization_id == session.organization_id,
+                checkouts.c.checkout_id == session.checkout_id,
+            )
+        ).one()
+    )
+
+
+def _grant(
+    tx: Connection, wallet: Wallet, session: CheckoutSession, checkout: Checkout, now: datetime
+) -> Checkout:
+    days = tx.execute(
+        select(checkouts.c.expires_after_days).where(
+            checkouts.c.organization_id == session.organization_id,
+            checkouts.c.checkout_id == checkout.checkout_id,
+        )
+    ).scalar()
+    grant_id = wallet.grant(
+        source="pack",
+        credits_micro=checkout.credits_micro,
+        expires_at=now + timedelta(days=days) if days else None,
+        paid=Paid(checkout.amount_minor, checkout.currency),
+        reason=checkout.pack_name,
+        external_key=f"stripe:checkout:{session.session_id}",
+    )
+    tx.execute(
+        update(checkouts)
+        .where(
+            checkouts.c.organization_id == session.organization_id,
+            checkouts.c.checkout_id == checkout.checkout_id,
+        )
+        .values(
+            status="fulfilled",
+            grant_id=grant_id,
+            settled_at=now,
+            stripe_session_id=session.session_id,
+            stripe_payment_intent_id=session.payment_intent_id or None,
+        )
+    )
+    audit.note(
+        tx,
+        session.organization_id,
+        actor="stripe",
+        act="pack.bought",
+        target=checkout.checkout_id,
+        detail={"credits": format_micro(checkout.credits_micro), "session": session.session_id},
+        now=now,
+    )
+    return _find(tx, session)
+
+
+def _close(tx: Connection, session: CheckoutSession, status: str, now: datetime) -> Checkout:
+    tx.execute(
+        update(checkouts)
+        .where(
+            checkouts.c.organization_id == session.organization_id,
+            checkouts.c.checkout_id == session.checkout_id,
+            checkouts.c.status.in_(["started", "open"]),
+        )
+        .values(status=status, settled_at=now, stripe_session_id=session.session_id)
+    )
+    return _find(tx, session)

@@ -1,0 +1,255 @@
+"""Usage by whatever it is asked by: ranges, filters, the table and the columns of its chart.
+
+Reads the daily rollup only, so a page's cost does not grow with history. Invariant: a member's
+filter on themselves is set here, never taken from the address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+
+from sqlalchemy import Connection
+
+from portal import usage
+from portal.accounts import Member, Organization
+from portal.core.errors import InvalidRequest
+from portal.core.periods import Period, local_day
+from portal.core.units import divide_half_even
+from portal.spending import Choices, book_at, choices
+from portal.usage import Totals
+
+DAY = timedelta(days=1)
+RANGES = ("period", "last-period", "7-days", "30-days", "90-days", "own")
+GROUPS = ("action", "day", "member", "team", "project")
+FILTERS = ("action", "member", "team", "project")
+LONGEST_RANGE = timedelta(days=3 * 366)
+#: A chart shows this many groups in colours of their own, the rest together.
+MOST_SERIES = 5
+#: Ranges longer than this are drawn by week, and then by four weeks.
+MOST_DAILY_COLUMNS = 92
+MOST_WEEKLY_COLUMNS = 371
+REST = "\x00rest"
+
+
+@dataclass(frozen=True)
+class Range:
+    """The local days ``[start, end)`` and how they were chosen."""
+
+    key: str
+    start: date
+    end: date
+
+    @property
+    def last(self) -> date:
+        """The last day of the range."""
+        return self.end - DAY
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the reader asked to see, after what they may see was applied."""
+
+    range: Range
+    group: str
+    filters: Mapping[str, str]
+    own_only: bool
+    error: str = ""
+
+    def address(self, **changes: str) -> dict[str, str]:
+        """Return the query that shows this selection again, with some parts changed."""
+        query = {"range": self.range.key, "group": self.group, **self.filters}
+        if self.own_only:
+            query.pop("member", None)
+        if self.range.key == "own":
+            query |= {"from": self.range.start.isoformat(), "to": self.range.last.isoformat()}
+        return {name: value for name, value in (query | changes).items() if value}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; ``series`` is its colour, None where it is among the rest."""
+
+    key: str
+    name: str
+    day: date | None
+    totals: Totals
+    share_permille: int
+    series: int | None
+
+
+@dataclass(frozen=True)
+class Column:
+    """One bar of the chart: the days ``[start, end)`` and credits by series."""
+
+    start: date
+    end: date
+    parts_micro: Sequence[int]
+
+    @property
+    def total_micro(self) -> int:
+        """All series together."""
+        return sum(self.parts_micro)
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """The usage page."""
+
+    as_of: datetime
+    selection: Selection
+    totals: Totals
+    rows: Sequence[Row]
+    series: Sequence[str]
+    columns: Sequence[Column]
+    choices: Choices
+    days_per_column: int = 1
+    names: Mapping[str, str] = field(default_factory=dict)
+
+
+def range_of(
+    organization: Organization, *, key: str, first: str = "", last: str = "", now: datetime
+) -> Range:
+    """Return a range by its key. Raises InvalidRequest for dates that are none."""
+    zone = organization.zone
+    today = local_day(now, zone)
+    period = organization.period_at(now)
+    if key == "own":
+        return _own(first, last)
+    if key == "last-period":
+        period = organization.period_at(period.start - timedelta(microseconds=1))
+    if key in {"7-days", "30-days", "90-days"}:
+        length = int(key.partition("-")[0])
+        return Range(key, today - timedelta(days=length - 1), today + DAY)
+    start, end = days_of(period, organization)
+    return Range(key if key == "last-period" else "period", start, end)
+
+
+def days_of(period: Period, organization: Organization) -> tuple[date, date]:
+    """Return the local days ``[start, end)`` that a period touches."""
+    zone = organization.zone
+    last = local_day(period.end - timedelta(microseconds=1), zone)
+    return local_day(period.start, zone), last + DAY
+
+
+def _own(first: str, last: str) -> Range:
+    days = []
+    for pointer, text in (("/from", first), ("/to", last)):
+        try:
+            days.append(date.fromisoformat(text))
+        except ValueError:
+            raise InvalidRequest.at(pointer, "must be a date such as 2026-11-30") from None
+    start, end = days
+    if end < start:
+        raise InvalidRequest.at("/to", "must not be before the first day")
+    if end - start > LONGEST_RANGE:
+        raise InvalidRequest.at("/to", "must be at most three years after the first day")
+    return Range("own", start, end + DAY)
+
+
+def select(
+    organization: Organization, member: Member, asked: Mapping[str, str], *, now: datetime
+) -> Selection:
+    """Read what is asked for from an address; what does not exist falls back, with words."""
+    key = asked.get("range", "")
+    error = ""
+    try:
+        chosen = range_of(
+            organization, key=key, first=asked.get("from", ""), last=asked.get("to", ""), now=now
+        )
+    except InvalidRequest as wrong:
+        field_name = {"/from": "First day", "/to": "Last day"}
+        listed = wrong.fields["errors"][0]
+        error = f"{field_name[listed['pointer']]} {listed['detail']}. This period is shown instead."
+        chosen = range_of(organization, key="period", now=now)
+    group = asked.get("group", "")
+    filters = {name: asked[name] for name in FILTERS if asked.get(name)}
+    own_only = not member.sees_all_use
+    if own_only:
+        filters["member"] = member.member_id
+    if group not in GROUPS or (own_only and group in {"member", "team"}):
+        group = "action"
+    return Selection(chosen, group, filters, own_only, error)
+
+
+def breakdown(
+    tx: Connection, organization: Organization, selection: Selection, *, now: datetime
+) -> Breakdown:
+    """Return usage as selected."""
+    known = choices(tx, organization.organization_id, book_at(tx, now))
+    by = ["day"] if selection.group == "day" else ["day", selection.group]
+    found = usage.report(
+        tx,
+        organization.organization_id,
+        start=selection.range.start,
+        end=selection.range.end,
+        group_by=by,
+        filters=selection.filters,
+    )
+    names = _names(selection.group, known)
+    rows = _rows(found, selection.group, names)
+    columns, length = _columns(found, selection, rows)
+    top = [row for row in rows if row.series is not None]
+    series = [row.name for row in top] if selection.group != "day" else ["Credits"]
+    if selection.group != "day" and len(rows) > len(top):
+        series.append("The rest")
+    return Breakdown(now, selection, found.totals, rows, series, columns, known, length, names)
+
+
+def _names(group: str, known: Choices) -> Mapping[str, str]:
+    if group == "action":
+        return {key: action.plural for key, action in known.actions.items()}
+    named: dict[str, Mapping[str, str]] = {
+        "member": known.members,
+        "team": known.teams,
+        "project": known.projects,
+    }
+    nobody = {"member": "No one named", "team": "No team", "project": "No project"}
+    return {"": nobody.get(group, ""), **named.get(group, {})}
+
+
+def _rows(found: usage.UsageReport, group: str, names: Mapping[str, str]) -> list[Row]:
+    sums: dict[str | date, list[Totals]] = {}
+    for one in found.rows:
+        sums.setdefault(one.labels[group], []).append(one.totals)
+    totals = {key: usage.total(parts) for key, parts in sums.items()}
+    # What only costs the operator has neither credits nor a quantity: not the customer's to see.
+    used = {k: value for k, value in totals.items() if value.credits_micro or value.quantity_micro}
+    if group == "day":
+        ordered = sorted(used.items(), key=lambda item: str(item[0]), reverse=True)
+    else:
+        ordered = sorted(used.items(), key=lambda item: (-item[1].credits_micro, str(item[0])))
+    rows = []
+    for place, (key, value) in enumerate(ordered):
+        when = key if isinstance(key, date) else None
+        series = place if group != "day" and place < MOST_SERIES else None
+        share = share_permille(value.credits_micro, found.totals.credits_micro)
+        label = str(key)
+        rows.append(Row(label, names.get(label, label), when, value, share, series))
+    return rows
+
+
+def share_permille(part: int, whole: int) -> int:
+    """Return a part in thousandths of a whole; nothing of nothing is nothing."""
+    return divide_half_even(part * 1000, whole) if whole else 0
+
+
+def _columns(
+    found: usage.UsageReport, selection: Selection, rows: Sequence[Row]
+) -> tuple[list[Column], int]:
+    start, end = selection.range.start, selection.range.end
+    count = (end - start).days
+    length = 1 if count <= MOST_DAILY_COLUMNS else 7 if count <= MOST_WEEKLY_COLUMNS else 28
+    series = {row.key: row.series for row in rows if row.series is not None}
+    width = 1 if selection.group == "day" else len(series) + (len(rows) > len(series))
+    parts = [[0] * max(1, width) for _ in range(0, count, length)]
+    for one in found.rows:
+        place = (one.labels["day"] - start).days // length
+        which = 0 if selection.group == "day" else series.get(one.labels[selection.group], -1)
+        parts[place][which] += one.totals.credits_micro
+    columns = []
+    for place, values in enumerate(parts):
+        first = start + timedelta(days=place * length)
+        columns.append(Column(first, min(end, first + timedelta(days=length)), values))
+    return columns, length

@@ -1,0 +1,448 @@
+"""Caps: who set which limit, and what each window has counted. The only writer of their counters.
+
+Invariant: under the wallet's lock, what a hard cap counts as spent and held never passes its limit
+through new work; the guard stands in the UPDATE. A counter counts its whole window from the start,
+also where the cap was made later, and editing a cap never resets it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    and_,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.exc import IntegrityError
+
+from portal import accounts, catalog
+from portal.accounts import Organization
+from portal.core.caps import THRESHOLDS, Cap, CapState, Spender, window_of
+from portal.core.errors import InvalidRequest, NotFound, Unavailable
+from portal.core.periods import Period
+from portal.ids import new_id
+from portal.tables import Flag, cap_windows, caps, events, hold_caps, holds
+
+
+@dataclass(frozen=True)
+class CapRequest:
+    """A cap as somebody asks for it; ``limit_micro`` in millionths of a credit."""
+
+    scope: str
+    target: str
+    action: str
+    window: str
+    limit_micro: int
+    mode: str
+    thresholds: tuple[int, ...] = THRESHOLDS
+
+
+def _cap(row: RowMapping) -> Cap:
+    return Cap(
+        cap_id=row["cap_id"],
+        scope=row["scope"],
+        target=row["target"],
+        action=row["action"],
+        window=row["window_kind"],
+        limit_micro=row["limit_micro"],
+        mode=row["mode"],
+    )
+
+
+def in_force(tx: Connection, organization_id: str) -> list[Cap]:
+    """Return the organization's caps, widest scope first."""
+    rows = tx.execute(
+        select(caps)
+        .where(caps.c.organization_id == organization_id, caps.c.removed_at.is_(None))
+        .order_by(caps.c.created_at, caps.c.cap_id)
+    ).mappings()
+    order = {"organization": 0, "team": 1, "project": 2, "member": 3}
+    return sorted((_cap(row) for row in rows), key=lambda cap: order[cap.scope])
+
+
+def find(tx: Connection, organization_id: str, cap_id: str) -> Cap:
+    """Return a cap in force. Raises NotFound."""
+    for cap in in_force(tx, organization_id):
+        if cap.cap_id == cap_id:
+            return cap
+    raise NotFound("cap", cap_id)
+
+
+def _scope_column(cap: Cap, table: object) -> ColumnElement[bool]:
+    """Return the condition under which a row of events or holds counts in the cap."""
+    columns = table.c  # type: ignore[attr-defined] # both tables have the same label columns
+    conditions = []
+    if cap.scope != "organization":
+        conditions.append(columns[f"{cap.scope}_id"] == cap.target)
+    if cap.action:
+        conditions.append(columns.action == cap.action)
+    return and_(True, *conditions)
+
+
+def _counted(
+    tx: Connection, organization_id: str, cap: Cap, window: Period
+) -> tuple[int, list[RowMapping]]:
+    """Count a window from its start: what was charged, and the holds that are open in it."""
+    spent = tx.execute(
+        select(
+            func.coalesce(func.sum(events.c.credits_micro - events.c.uncollected_micro), 0)
+        ).where(
+            events.c.organization_id == organization_id,
+            events.c.occurred_at >= window.start,
+            events.c.occurred_at < window.end,
+            events.c.charged == literal(True, Flag),
+            events.c.hold_id == "",
+            _scope_column(cap, events),
+        )
+    ).scalar_one()
+    of_holds = (
+        select(holds)
+        .where(
+            holds.c.organization_id == organization_id,
+            holds.c.authorized_at >= window.start,
+            holds.c.authorized_at < window.end,
+            _scope_column(cap, holds),
+        )
+        .where(holds.c.status.in_(["authorized", "captured"]))
+    )
+    rows = list(tx.execute(of_holds).mappings())
+    for row in rows:
+        if row["status"] == "captured":
+            spent += int(row["outcome"]["charged_micro"])
+    return int(spent), [row for row in rows if row["status"] == "authorized"]
+
+
+def _stored(
+    tx: Connection, organization_id: str, windows: Iterable[tuple[Cap, Period]]
+) -> dict[str, CapState]:
+    wanted = {(cap.cap_id, window.start): cap for cap, window in windows}
+    if not wanted:
+        return {}
+    rows = tx.execute(
+        select(cap_windows).where(
+            cap_windows.c.organization_id == organization_id,
+            tuple_(cap_windows.c.cap_id, cap_windows.c.window_start).in_(list(wanted)),
+        )
+    ).mappings()
+    return {
+        row["cap_id"]: CapState(
+            wanted[(row["cap_id"], row["window_start"])],
+            Period(row["window_start"], row["window_end"]),
+            row["spent_micro"],
+            row["held_micro"],
+        )
+        for row in rows
+    }
+
+
+def states(
+    tx: Connection, organization: Organization, wanted: Sequence[Cap], *, at: datetime
+) -> list[CapState]:
+    """Return what each cap's window at ``at`` has counted, for reading: pages and answers.
+
+    Holds past their deadline do not count, whether or not a job has booked it yet.
+    """
+    period = organization.period_at(at)
+    windows = [(cap, window_of(cap.window, at, organization.zone, period)) for cap in wanted]
+    known = _stored(tx, organization.organization_id, windows)
+    lapsed = _lapsed(tx, organization.organization_id, now=at) if known else {}
+    result = []
+    for cap, window in windows:
+        state = known.get(cap.cap_id)
+        if state is None:
+            spent, open_holds = _counted(tx, organization.organization_id, cap, window)
+            held = sum(row["credits_micro"] for row in open_holds if row["expires_at"] > at)
+            state = CapState(cap, window, spent, held)
+        else:
+            gone = lapsed.get((cap.cap_id, window.start), 0)
+            state = CapState(cap, window, state.spent_micro, state.held_micro - gone)
+        result.append(state)
+    return result
+
+
+def _lapsed(
+    tx: Connection, organization_id: str, *, now: datetime
+) -> dict[tuple[str, datetime], int]:
+    rows = tx.execute(
+        select(
+            hold_caps.c.cap_id,
+            hold_caps.c.window_start,
+            func.sum(holds.c.credits_micro).label("held_micro"),
+        )
+        .join(
+            holds,
+            and_(
+                holds.c.organization_id == hold_caps.c.organization_id,
+                holds.c.hold_id == hold_caps.c.hold_id,
+            ),
+        )
+        .where(
+            holds.c.organization_id == organization_id,
+            holds.c.status == "authorized",
+            holds.c.expires_at <= now,
+        )
+        .group_by(hold_caps.c.cap_id, hold_caps.c.window_start)
+    )
+    return {(row.cap_id, row.window_start): int(row.held_micro) for row in rows}
+
+
+def open_windows(
+    tx: Connection, organization: Organization, wanted: Sequence[Cap], *, at: datetime
+) -> list[CapState]:
+    """Return the counters of the windows at ``at``, making those that do not exist yet.
+
+    Under the wallet's lock only: that is why a missing row can be made without a race.
+    """
+    if not wanted:
+        return []
+    period = organization.period_at(at)
+    windows = [(cap, window_of(cap.window, at, organization.zone, period)) for cap in wanted]
+    known = _stored(tx, organization.organization_id, windows)
+    for cap, window in windows:
+        if cap.cap_id not in known:
+            known[cap.cap_id] = _make_window(tx, organization.organization_id, cap, window)
+    return [known[cap.cap_id] for cap in wanted]
+
+
+def _make_window(tx: Connection, organization_id: str, cap: Cap, window: Period) -> CapState:
+    spent, open_holds = _counted(tx, organization_id, cap, window)
+    held = sum(row["credits_micro"] for row in open_holds)
+    tx.execute(
+        insert(cap_windows).values(
+            organization_id=organization_id,
+            cap_id=cap.cap_id,
+            window_start=window.start,
+            window_end=window.end,
+            spent_micro=spent,
+            held_micro=held,
+        )
+    )
+    for row in open_holds:
+        link(tx, organization_id, row["hold_id"], [CapState(cap, window, spent, held)])
+    return CapState(cap, window, spent, held)
+
+
+def reserve(tx: Connection, organization_id: str, counters: Sequence[CapState], micro: int) -> None:
+    """Count work in flight in every cap that applies, all or none; the guard is in the UPDATE.
+
+    Raises Unavailable where a hard cap would be passed after all.
+    """
+    if not counters:
+        return
+    limit = (
+        select(caps.c.limit_micro)
+        .where(
+            caps.c.organization_id == cap_windows.c.organization_id,
+            caps.c.cap_id == cap_windows.c.cap_id,
+            caps.c.mode == "hard",
+        )
+        .scalar_subquery()
+    )
+    used = cap_windows.c.spent_micro + cap_windows.c.held_micro + micro
+    counted = tx.execute(
+        update(cap_windows)
+        .where(
+            cap_windows.c.organization_id == organization_id,
+            _windows_in(counters),
+            or_(limit.is_(None), used <= limit, literal(micro) == 0),
+        )
+        .values(held_micro=cap_windows.c.held_micro + micro)
+    ).rowcount
+    if counted != len(counters):
+        raise Unavailable("A cap changed underneath. Nothing was done; try again.")
+
+
+def link(tx: Connection, organization_id: str, hold_id: str, counters: Sequence[CapState]) -> None:
+    """Remember in which windows a hold counts, so that its end counts there too."""
+    if not counters:
+        return
+    tx.execute(
+        insert(hold_caps),
+        [
+            {
+                "organization_id": organization_id,
+                "hold_id": hold_id,
+                "cap_id": state.cap.cap_id,
+                "window_start": state.window.start,
+            }
+            for state in counters
+        ],
+    )
+
+
+def _windows_in(counters: Sequence[CapState]) -> ColumnElement[bool]:
+    return tuple_(cap_windows.c.cap_id, cap_windows.c.window_start).in_(
+        [(state.cap.cap_id, state.window.start) for state in counters]
+    )
+
+
+def settle(
+    tx: Connection, organization_id: str, hold_id: str, *, held_micro: int, spent_micro: int
+) -> None:
+    """End a hold in the windows it was counted in: take it off, add what was charged."""
+    tx.execute(
+        update(cap_windows)
+        .where(
+            cap_windows.c.organization_id == organization_id,
+            tuple_(cap_windows.c.cap_id, cap_windows.c.window_start).in_(
+                select(hold_caps.c.cap_id, hold_caps.c.window_start).where(
+                    hold_caps.c.organization_id == organization_id,
+                    hold_caps.c.hold_id == hold_id,
+                )
+            ),
+        )
+        .values(
+            held_micro=cap_windows.c.held_micro - held_micro,
+            spent_micro=cap_windows.c.spent_micro + spent_micro,
+        )
+    )
+
+
+def add_spent(
+    tx: Connection, organization_id: str, counters: Sequence[CapState], spent_micro: int
+) -> None:
+    """Count what was charged without a hold; the caller has checked the room under the lock."""
+    if not counters or not spent_micro:
+        return
+    tx.execute(
+        update(cap_windows)
+        .where(cap_windows.c.organization_id == organization_id, _windows_in(counters))
+        .values(spent_micro=cap_windows.c.spent_micro + spent_micro)
+    )
+
+
+def counters_of_hold(tx: Connection, organization: Organization, hold_id: str) -> list[CapState]:
+    """Return the counters a hold was counted in, of caps still in force."""
+    rows = tx.execute(
+        select(cap_windows, caps.c.scope, caps.c.target, caps.c.action, caps.c.window_kind)
+        .add_columns(caps.c.limit_micro, caps.c.mode)
+        .join(
+            hold_caps,
+            and_(
+                hold_caps.c.organization_id == cap_windows.c.organization_id,
+                hold_caps.c.cap_id == cap_windows.c.cap_id,
+                hold_caps.c.window_start == cap_windows.c.window_start,
+            ),
+        )
+        .join(
+            caps,
+            and_(
+                caps.c.organization_id == cap_windows.c.organization_id,
+                caps.c.cap_id == cap_windows.c.cap_id,
+            ),
+        )
+        .where(
+            hold_caps.c.organization_id == organization.organization_id,
+            hold_caps.c.hold_id == hold_id,
+            caps.c.removed_at.is_(None),
+        )
+    ).mappings()
+    return [
+        CapState(
+            _cap(row),
+            Period(row["window_start"], row["window_end"]),
+            row["spent_micro"],
+            row["held_micro"],
+        )
+        for row in rows
+    ]
+
+
+def applying(tx: Connection, organization_id: str, spender: Spender) -> list[Cap]:
+    """Return every cap in force that counts this spender's work."""
+    return [cap for cap in in_force(tx, organization_id) if cap.applies_to(spender)]
+
+
+def create(
+    tx: Connection, organization: Organization, request: CapRequest, *, now: datetime
+) -> CapState:
+    """Make a cap, under the wallet's lock; its window counts from its start.
+
+    Raises InvalidRequest for a target or an action that does not exist, or a cap that exists.
+    """
+    _check(tx, organization, request, now=now)
+    cap_id = new_id("cap")
+    values = {
+        "organization_id": organization.organization_id,
+        "cap_id": cap_id,
+        "scope": request.scope,
+        "target": request.target,
+        "action": request.action,
+        "window_kind": request.window,
+        "limit_micro": request.limit_micro,
+        "mode": request.mode,
+        "thresholds": list(request.thresholds),
+        "created_at": now,
+    }
+    try:
+        with tx.begin_nested():
+            tx.execute(insert(caps).values(values))
+    except IntegrityError as error:
+        raise InvalidRequest(
+            "There is already such a cap for the same scope, action and window. Change that one."
+        ) from error
+    cap = find(tx, organization.organization_id, cap_id)
+    return open_windows(tx, organization, [cap], at=now)[0]
+
+
+def _check(
+    tx: Connection, organization: Organization, request: CapRequest, *, now: datetime
+) -> None:
+    if request.scope == "organization":
+        if request.target:
+            raise InvalidRequest.at("/target", "belongs to a team, member or project cap only")
+    elif request.target not in accounts.names(tx, organization.organization_id, request.scope):
+        raise InvalidRequest.at("/target", f"is not a {request.scope} of this organization")
+    if request.action:
+        book = catalog.in_force(tx, at=now)
+        if request.action not in book.actions:
+            raise InvalidRequest.at("/action", f"is not one of {', '.join(book.actions)}")
+
+
+def change(
+    tx: Connection,
+    organization: Organization,
+    cap_id: str,
+    *,
+    limit_micro: int | None = None,
+    mode: str | None = None,
+    now: datetime,
+) -> CapState:
+    """Raise or lower a cap, or change what it does; what it counted stays. Raises NotFound."""
+    cap = find(tx, organization.organization_id, cap_id)
+    tx.execute(
+        update(caps)
+        .where(
+            caps.c.organization_id == organization.organization_id,
+            caps.c.cap_id == cap_id,
+            caps.c.removed_at.is_(None),
+        )
+        .values(
+            limit_micro=cap.limit_micro if limit_micro is None else limit_micro,
+            mode=mode or cap.mode,
+        )
+    )
+    changed = find(tx, organization.organization_id, cap_id)
+    return open_windows(tx, organization, [changed], at=now)[0]
+
+
+def remove(tx: Connection, organization_id: str, cap_id: str, *, now: datetime) -> Cap:
+    """Remove a cap. Raises NotFound."""
+    cap = find(tx, organization_id, cap_id)
+    tx.execute(
+        update(caps)
+        .where(caps.c.organization_id == organization_id, caps.c.cap_id == cap_id)
+        .values(removed_at=now)
+    )
+    return cap

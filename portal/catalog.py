@@ -1,0 +1,107 @@
+"""Dated price books: load, show, and the one in force at an instant.
+
+Invariant: a version never changes once stored, so a parsed one may be kept in memory for good; the
+first version also stands for all time before it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+
+from sqlalchemy import Connection, insert, select
+
+from portal.core import catalog as core
+from portal.core.catalog import Action, Pack, PriceBook, Tier
+from portal.core.errors import CatalogError, InvalidRequest, UnknownAction
+from portal.tables import price_books
+
+DEFAULT_FILE = Path(__file__).with_name("default_catalog.toml")
+
+
+@dataclass(frozen=True)
+class PriceBooks:
+    """All versions, oldest first."""
+
+    versions: tuple[PriceBook, ...]
+
+    def in_force(self, at: datetime) -> PriceBook:
+        """Return the version in force at an instant."""
+        current = self.versions[0]
+        for book in self.versions[1:]:
+            if book.effective_at is not None and book.effective_at <= at:
+                current = book
+        return current
+
+
+@lru_cache(maxsize=256)
+def _parsed(version: int, effective_at: datetime, document: str) -> PriceBook:
+    return replace(core.parse(document), version=version, effective_at=effective_at)
+
+
+def price_books_of(tx: Connection) -> PriceBooks:
+    """Return every version. Raises CatalogError where none was loaded yet."""
+    rows = tx.execute(select(price_books).order_by(price_books.c.effective_at)).all()
+    if not rows:
+        raise CatalogError("No price book is loaded yet. Run: flask --app app catalog load")
+    return PriceBooks(tuple(_parsed(row.version, row.effective_at, row.document) for row in rows))
+
+
+def in_force(tx: Connection, *, at: datetime) -> PriceBook:
+    """Return the price book in force at an instant. Raises CatalogError where there is none."""
+    return price_books_of(tx).in_force(at)
+
+
+def load(tx: Connection, document: str, *, now: datetime) -> tuple[PriceBook, bool]:
+    """Store a new version; the second value is False where the newest already says the same.
+
+    Raises CatalogError for a bad file, and for a date that would change prices already in use.
+    """
+    book = core.parse(document)
+    rows = tx.execute(select(price_books).order_by(price_books.c.version)).all()
+    if rows and rows[-1].document == document:
+        return _parsed(rows[-1].version, rows[-1].effective_at, document), False
+    effective_at = book.effective_at or now
+    if rows and effective_at < now:
+        # A file that ships with an old date and is loaded again with new prices starts now.
+        effective_at = now
+    if rows and effective_at <= max(row.effective_at for row in rows):
+        raise CatalogError(
+            "Key effective_at: must be later than the version already stored, "
+            f"which begins at {max(row.effective_at for row in rows).isoformat()}."
+        )
+    version = rows[-1].version + 1 if rows else 1
+    tx.execute(
+        insert(price_books).values(
+            version=version, effective_at=effective_at, loaded_at=now, document=document
+        )
+    )
+    return replace(book, version=version, effective_at=effective_at), True
+
+
+def action_of(book: PriceBook, key: str) -> Action:
+    """Return an action of the book. Raises UnknownAction."""
+    try:
+        return book.actions[key]
+    except KeyError:
+        known = ", ".join(book.actions)
+        raise UnknownAction(
+            f"The price book has no action {key!r}. It has: {known}.",
+            errors=[{"pointer": "/action", "detail": f"expected one of {known}"}],
+        ) from None
+
+
+def tier_of(book: PriceBook, key: str) -> Tier:
+    """Return a tier of the book. Raises InvalidRequest."""
+    if key not in book.tiers:
+        raise InvalidRequest.at("/tier", f"is not one of {', '.join(book.tiers)}")
+    return book.tiers[key]
+
+
+def pack_of(book: PriceBook, key: str) -> Pack:
+    """Return a pack of the book. Raises InvalidRequest."""
+    if key not in book.packs:
+        raise InvalidRequest.at("/pack", f"is not one of {', '.join(book.packs)}")
+    return book.packs[key]

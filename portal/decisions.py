@@ -1,0 +1,75 @@
+"""What on the overview asks for a decision: at most three things, the most pressing first.
+
+Pure: what stands goes in, kinds and figures come out; the words are the page's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from portal.accounts import Member
+from portal.core.ledger import Lot
+from portal.core.periods import Period
+from portal.core.units import MICRO
+from portal.outlook import BurnDown
+from portal.spending import CapLine, Spending
+from portal.wallet import Balance
+
+MOST = 3
+Kind = Literal["debt", "empty", "cap", "short", "expiring"]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One thing to decide; which fields are set depends on its kind."""
+
+    kind: Kind
+    amount_micro: int = 0
+    at: datetime | None = None
+    cap: CapLine | None = None
+    lot: Lot | None = None
+    at_pace: bool = False
+    may_act: bool = False
+
+
+def decide(
+    balance: Balance,
+    spending: Spending,
+    burned: BurnDown | None,
+    member: Member,
+    *,
+    period: Period,
+) -> list[Decision]:
+    """Return what the reader should decide now."""
+    found: list[Decision] = []
+    if balance.debt_micro:
+        found.append(Decision("debt", balance.debt_micro, may_act=member.may_buy))
+    elif balance.available_micro == 0:
+        found.append(Decision("empty", may_act=member.may_buy))
+    near = [line for line in spending.lines if line.level != "calm"]
+    found += [
+        Decision("cap", line.left_micro, cap=line, may_act=member.may_manage)
+        for line in sorted(near, key=lambda line: (not line.cap.hard, -line.used_permille))
+    ]
+    if burned is not None:
+        found += _of_pace(balance, burned, period, may_buy=member.may_buy)
+    return found[:MOST]
+
+
+def _of_pace(
+    balance: Balance, burned: BurnDown, period: Period, *, may_buy: bool
+) -> list[Decision]:
+    found = []
+    out = burned.runs_out_at
+    if out is not None and out < period.end and balance.available_micro:
+        found.append(Decision("short", at=out, may_act=may_buy))
+    for lot in balance.lots:
+        lost = burned.unspent_micro.get(lot.grant_id, 0)
+        renews = not burned.paced and lot.source == "allowance"
+        if lost >= MICRO and not renews:
+            found.append(
+                Decision("expiring", lost, at=lot.expires_at, lot=lot, at_pace=burned.paced)
+            )
+    return found

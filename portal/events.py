@@ -1,0 +1,170 @@
+"""Usage events as stored: the only writer of events, their costs and the daily rollups.
+
+Invariant: a rollup changes in the transaction that writes its events, so every total anywhere is a
+sum of what was stored. Called by whoever makes an event: ingestion and capture.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from portal.accounts import Organization
+from portal.core.costs import CostLine
+from portal.core.events import RatedEvent
+from portal.core.periods import local_day
+from portal.db import add_to_rows, insert_rows
+from portal.tables import (
+    COST_LABELS,
+    USAGE_LABELS,
+    cost_daily,
+    event_costs,
+    event_debits,
+    events,
+    usage_daily,
+)
+
+
+def record(
+    tx: Connection, organization: Organization, rated: Sequence[RatedEvent], *, now: datetime
+) -> None:
+    """Write events, the grants that paid, their costs, and the rollups of their local days."""
+    if not rated:
+        return
+    organization_id = organization.organization_id
+    insert_rows(tx, events, [_event_row(organization, one, now) for one in rated])
+    debits = [
+        {
+            "organization_id": organization_id,
+            "source": one.event.source,
+            "event_id": one.event.event_id,
+            "account": line.account,
+            "amount_micro": line.amount_micro,
+        }
+        for one in rated
+        for line in one.receipt
+    ]
+    insert_rows(tx, event_debits, debits)
+    lines = [
+        _cost_row(organization_id, one, number, line)
+        for one in rated
+        for number, line in enumerate(one.costs)
+    ]
+    insert_rows(tx, event_costs, lines)
+    _roll_up(tx, organization, rated)
+
+
+def _event_row(organization: Organization, one: RatedEvent, now: datetime) -> dict[str, Any]:
+    event = one.event
+    return {
+        "organization_id": organization.organization_id,
+        "source": event.source,
+        "event_id": event.event_id,
+        "fingerprint": event.fingerprint(),
+        "type": event.type,
+        "occurred_at": one.occurred_at,
+        "received_at": now,
+        "day": local_day(one.occurred_at, organization.zone),
+        "action": one.action,
+        "member_id": event.member,
+        "team_id": one.team,
+        "project_id": event.project,
+        "run_id": event.run,
+        "request_type": event.request_type,
+        "model": one.model,
+        "hold_id": one.hold_id,
+        "quantity_micro": event.quantity_micro,
+        "credits_micro": one.credits_micro,
+        "uncollected_micro": one.uncollected_micro,
+        "price_micro": one.price_micro,
+        "price_book_version": one.price_book_version,
+        "charged": one.charged,
+        "properties": event.properties or None,
+    }
+
+
+def _cost_row(organization_id: str, one: RatedEvent, number: int, line: CostLine) -> dict[str, Any]:
+    return {
+        "organization_id": organization_id,
+        "source": one.event.source,
+        "event_id": one.event.event_id,
+        "line": number,
+        "layer": line.layer,
+        "quality": line.quality.value,
+        "amount_nano_usd": line.amount_nano_usd,
+        "provider": line.provider,
+        "model": line.model,
+        "resource": line.resource,
+        "input_tokens": line.usage.input_tokens,
+        "output_tokens": line.usage.output_tokens,
+        "cached_input_tokens": line.usage.cached_input_tokens,
+        "cache_write_tokens": line.usage.cache_write_tokens,
+        "reasoning_tokens": line.usage.reasoning_tokens,
+        "price_source": line.price_source,
+    }
+
+
+USAGE_SUMS = ("quantity_micro", "credits_micro", "uncollected_micro", "events")
+COST_SUMS = ("cost_nano_usd", "input_tokens", "output_tokens", "lines")
+
+
+def _roll_up(tx: Connection, organization: Organization, rated: Sequence[RatedEvent]) -> None:
+    usage: dict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0] * len(USAGE_SUMS))
+    costs: dict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0] * len(COST_SUMS))
+    for one in rated:
+        day = local_day(one.occurred_at, organization.zone)
+        labels = (
+            day,
+            one.action,
+            one.event.member,
+            one.team,
+            one.event.project,
+            one.model,
+        )
+        # A cost event is nothing a customer made: it counts as an event, with no quantity.
+        quantity = 0 if one.event.is_cost else one.event.quantity_micro
+        _add(usage[labels], (quantity, one.credits_micro, one.uncollected_micro, 1))
+        for line in one.costs:
+            key = (day, line.layer, line.quality.value, line.provider, line.model)
+            _add(
+                costs[(*key, one.action, one.event.member)],
+                (
+                    line.amount_nano_usd or 0,
+                    line.usage.input_tokens,
+                    line.usage.output_tokens,
+                    1,
+                ),
+            )
+    organization_id = organization.organization_id
+    add_to_rows(
+        tx, usage_daily, _rows(organization_id, USAGE_LABELS, USAGE_SUMS, usage), sums=USAGE_SUMS
+    )
+    add_to_rows(
+        tx, cost_daily, _rows(organization_id, COST_LABELS, COST_SUMS, costs), sums=COST_SUMS
+    )
+
+
+def _add(sums: list[int], more: tuple[int, ...]) -> None:
+    for position, amount in enumerate(more):
+        sums[position] += amount
+
+
+def _rows(
+    organization_id: str,
+    labels: Sequence[str],
+    sums: Sequence[str],
+    totals: dict[tuple[Any, ...], list[int]],
+) -> list[dict[str, Any]]:
+    # In key order, so that two transactions never lock the same rows in opposite orders.
+    return [
+        {
+            "organization_id": organization_id,
+            **dict(zip(labels, key, strict=True)),
+            **dict(zip(sums, totals[key], strict=True)),
+        }
+        for key in sorted(totals)
+    ]

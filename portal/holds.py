@@ -1,0 +1,233 @@
+"""Holds: credits set aside for work in flight, with the receipt of the grants they came from.
+
+The only writer of holds and their pins. Invariant: a hold ends exactly once, captured, released or
+expired, and expiry is decided by its deadline inside the SQL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, insert, select, update
+
+from portal import caps
+from portal.core.caps import Spender
+from portal.core.errors import NotFound, Unavailable
+from portal.core.ledger import Take
+from portal.tables import hold_pins, holds
+from portal.wallet import Wallet
+
+
+@dataclass(frozen=True)
+class Hold:
+    """An authorization as it stands; quantities and credits in millionths."""
+
+    hold_id: str
+    status: str
+    action: str
+    quantity_micro: int
+    credits_micro: int
+    price_micro: int
+    price_book_version: int
+    member: str
+    team: str
+    project: str
+    run: str
+    authorized_at: datetime
+    expires_at: datetime
+    outcome: dict[str, Any] | None
+
+    @property
+    def spender(self) -> Spender:
+        """Who the work is for, as caps see it."""
+        return Spender(self.member, self.team, self.project, self.action)
+
+    def lapsed(self, now: datetime) -> bool:
+        """Whether the deadline has passed without an end."""
+        return self.status == "authorized" and self.expires_at <= now
+
+
+def _hold(row: RowMapping) -> Hold:
+    return Hold(
+        hold_id=row["hold_id"],
+        status=row["status"],
+        action=row["action"],
+        quantity_micro=row["quantity_micro"],
+        credits_micro=row["credits_micro"],
+        price_micro=row["price_micro"],
+        price_book_version=row["price_book_version"],
+        member=row["member_id"],
+        team=row["team_id"],
+        project=row["project_id"],
+        run=row["run_id"],
+        authorized_at=row["authorized_at"],
+        expires_at=row["expires_at"],
+        outcome=row["outcome"],
+    )
+
+
+def place(
+    tx: Connection, wallet: Wallet, hold: Hold, receipt: Sequence[Take], *, positions_from: int = 0
+) -> None:
+    """Store a hold, or more pins of one that exists, and set the credits aside."""
+    if positions_from == 0:
+        tx.execute(
+            insert(holds).values(
+                organization_id=wallet.organization_id,
+                hold_id=hold.hold_id,
+                status="authorized",
+                action=hold.action,
+                quantity_micro=hold.quantity_micro,
+                credits_micro=hold.credits_micro,
+                price_micro=hold.price_micro,
+                price_book_version=hold.price_book_version,
+                member_id=hold.member,
+                team_id=hold.team,
+                project_id=hold.project,
+                run_id=hold.run,
+                authorized_at=hold.authorized_at,
+                expires_at=hold.expires_at,
+            )
+        )
+    if receipt:
+        tx.execute(
+            insert(hold_pins),
+            [
+                {
+                    "organization_id": wallet.organization_id,
+                    "hold_id": hold.hold_id,
+                    "position": positions_from + offset,
+                    "account": line.account,
+                    "amount_micro": line.amount_micro,
+                }
+                for offset, line in enumerate(receipt)
+            ],
+        )
+    wallet.hold(receipt, hold.hold_id)
+
+
+def grow(
+    tx: Connection, organization_id: str, hold_id: str, *, quantity_micro: int, credits_micro: int
+) -> None:
+    """Set what an open hold now stands for."""
+    tx.execute(
+        update(holds)
+        .where(
+            holds.c.organization_id == organization_id,
+            holds.c.hold_id == hold_id,
+            holds.c.status == "authorized",
+        )
+        .values(quantity_micro=quantity_micro, credits_micro=credits_micro)
+    )
+
+
+def find(tx: Connection, organization_id: str, hold_id: str) -> Hold:
+    """Return a hold. Raises NotFound."""
+    row = (
+        tx.execute(
+            select(holds).where(
+                holds.c.organization_id == organization_id, holds.c.hold_id == hold_id
+            )
+        )
+        .mappings()
+        .first()
+    )
+    if row is None:
+        raise NotFound("authorization", hold_id)
+    return _hold(row)
+
+
+def organization_of(tx: Connection, hold_id: str, *, only: str | None) -> str:
+    """Return whose hold this is; ``only`` limits the search to a key's own organization.
+
+    Raises NotFound, the same for another organization's hold as for one that does not exist.
+    """
+    query = select(holds.c.organization_id).where(holds.c.hold_id == hold_id)
+    if only is not None:
+        query = query.where(holds.c.organization_id == only)
+    found = tx.execute(query).scalar()
+    if found is None:
+        raise NotFound("authorization", hold_id)
+    return str(found)
+
+
+def receipt_of(tx: Connection, organization_id: str, hold_id: str) -> list[Take]:
+    """Return the grants a hold took its credits from, first taken first."""
+    rows = tx.execute(
+        select(hold_pins.c.account, hold_pins.c.amount_micro)
+        .where(hold_pins.c.organization_id == organization_id, hold_pins.c.hold_id == hold_id)
+        .order_by(hold_pins.c.position)
+    )
+    return [Take(row.account, row.amount_micro) for row in rows]
+
+
+def end(
+    tx: Connection, wallet: Wallet, hold_id: str, *, status: str, outcome: dict[str, Any]
+) -> None:
+    """End a hold, once. Raises Unavailable where it had ended already."""
+    ended = tx.execute(
+        update(holds)
+        .where(
+            holds.c.organization_id == wallet.organization_id,
+            holds.c.hold_id == hold_id,
+            holds.c.status == "authorized",
+        )
+        .values(status=status, ended_at=wallet.now, outcome=outcome)
+    ).rowcount
+    if ended != 1:
+        raise Unavailable("The authorization ended underneath. Ask for its state and try again.")
+
+
+def end_late(tx: Connection, wallet: Wallet, hold_id: str, *, outcome: dict[str, Any]) -> None:
+    """Turn an expired hold into a captured one: work that was reported after the deadline."""
+    ended = tx.execute(
+        update(holds)
+        .where(
+            holds.c.organization_id == wallet.organization_id,
+            holds.c.hold_id == hold_id,
+            holds.c.status == "expired",
+        )
+        .values(status="captured", ended_at=wallet.now, outcome=outcome)
+    ).rowcount
+    if ended != 1:
+        raise Unavailable("The authorization ended underneath. Ask for its state and try again.")
+
+
+def expire_lapsed(tx: Connection, wallet: Wallet) -> int:
+    """Give back what holds past their deadline still pin; returns how many ended.
+
+    Called first in every use case that spends, so that answers are the same with every job stopped.
+    """
+    rows = tx.execute(
+        select(holds).where(
+            holds.c.organization_id == wallet.organization_id,
+            holds.c.status == "authorized",
+            holds.c.expires_at <= wallet.now,
+        )
+    ).mappings()
+    lapsed = [_hold(row) for row in rows]
+    for hold in lapsed:
+        receipt = receipt_of(tx, wallet.organization_id, hold.hold_id)
+        wallet.give_back(receipt, hold.hold_id)
+        caps.settle(
+            tx,
+            wallet.organization_id,
+            hold.hold_id,
+            held_micro=hold.credits_micro,
+            spent_micro=0,
+        )
+        end(tx, wallet, hold.hold_id, status="expired", outcome={"charged_micro": 0})
+    return len(lapsed)
+
+
+def organizations_with_lapsed(tx: Connection, *, now: datetime) -> list[str]:
+    """Return the organizations that have holds past their deadline."""
+    rows = tx.execute(
+        select(holds.c.organization_id)
+        .where(holds.c.status == "authorized", holds.c.expires_at <= now)
+        .distinct()
+    )
+    return [row.organization_id for row in rows]

@@ -1,0 +1,171 @@
+"""The scheduled jobs of the worker. Each takes a lease first, so many workers fire it once.
+
+Jobs only tidy: every answer is the same with all of them stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+from apscheduler.schedulers.blocking import BlockingScheduler
+from sqlalchemy import Connection, select, update
+
+from portal import access, accounts, holds, tiers
+from portal.billing import reconcile
+from portal.billing.gateway import Gateway
+from portal.clock import Clock
+from portal.core.errors import ClearmeterError
+from portal.db import Database, insert_or_ignore
+from portal.tables import accounts as accounts_table
+from portal.tables import grants, job_leases
+from portal.wallet import Wallet
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What jobs work with."""
+
+    database: Database
+    payments: Gateway
+    clock: Clock
+
+
+def _for_each(
+    shop: Workshop, organization_ids: list[str], act: Callable[[Connection, Wallet], None]
+) -> int:
+    for organization_id in organization_ids:
+        with shop.database.transaction() as tx:
+            wallet = Wallet(tx, organization_id, now=shop.clock())
+            act(tx, wallet)
+            wallet.write()
+    return len(organization_ids)
+
+
+def end_lapsed_holds(shop: Workshop) -> int:
+    """Book holds past their deadline as expired; returns for how many organizations."""
+    with shop.database.reading() as tx:
+        found = holds.organizations_with_lapsed(tx, now=shop.clock())
+
+    def act(tx: Connection, wallet: Wallet) -> None:
+        holds.expire_lapsed(tx, wallet)
+
+    return _for_each(shop, found, act)
+
+
+def expire_grants(shop: Workshop) -> int:
+    """Book what is left of expired grants; returns for how many organizations."""
+    with shop.database.reading() as tx:
+        rows = tx.execute(
+            select(grants.c.organization_id)
+            .join(
+                accounts_table,
+                (accounts_table.c.organization_id == grants.c.organization_id)
+                & (accounts_table.c.account == grants.c.grant_id),
+            )
+            .where(grants.c.expires_at <= shop.clock(), accounts_table.c.balance_micro > 0)
+            .distinct()
+        )
+        found = [row.organization_id for row in rows]
+
+    def act(tx: Connection, wallet: Wallet) -> None:
+        holds.expire_lapsed(tx, wallet)
+        wallet.expire_grants()
+
+    return _for_each(shop, found, act)
+
+
+def begin_periods(shop: Workshop) -> int:
+    """Begin the periods that are due and grant their allowance; returns how many."""
+    with shop.database.reading() as tx:
+        found = accounts.organizations_due(tx, now=shop.clock())
+
+    def act(tx: Connection, wallet: Wallet) -> None:
+        organization = accounts.find_organization(tx, wallet.organization_id)
+        tiers.renew(tx, wallet, organization)
+
+    return _for_each(shop, found, act)
+
+
+def forget_sessions(shop: Workshop) -> int:
+    """Drop sign-in links and sessions that ended."""
+    with shop.database.transaction() as tx:
+        access.forget_ended(tx, now=shop.clock())
+    return 1
+
+
+def reconcile_payments(shop: Workshop) -> int:
+    """Fetch from Stripe what webhooks did not bring; returns how much was mended."""
+    if not shop.payments.configured:
+        return 0
+    mended = reconcile.reconcile(shop.database, shop.payments, since=None, now=shop.clock())
+    for line in mended:
+        log.info("reconciled", line=line)
+    return len(mended)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job, and how often it runs."""
+
+    name: str
+    every: timedelta
+    run: Callable[[Workshop], int]
+
+
+JOBS = (
+    Job("end-lapsed-holds", timedelta(seconds=30), end_lapsed_holds),
+    Job("begin-periods", timedelta(seconds=30), begin_periods),
+    Job("expire-grants", timedelta(minutes=1), expire_grants),
+    Job("forget-sessions", timedelta(hours=1), forget_sessions),
+    Job("reconcile-payments", timedelta(hours=1), reconcile_payments),
+)
+
+
+def take_lease(database: Database, job: Job, *, now: datetime) -> bool:
+    """Claim one run of a job; False where another worker has it."""
+    with database.transaction() as tx:
+        insert_or_ignore(
+            tx, job_leases, {"job": job.name, "leased_until": now - timedelta(seconds=1)}
+        )
+        claimed = tx.execute(
+            update(job_leases)
+            .where(job_leases.c.job == job.name, job_leases.c.leased_until <= now)
+            .values(leased_until=now + job.every * 0.9)
+        ).rowcount
+    return claimed == 1
+
+
+def run_once(shop: Workshop, job: Job) -> int:
+    """Run a job where its lease is free; returns what it did."""
+    if not take_lease(shop.database, job, now=shop.clock()):
+        return 0
+    try:
+        done = job.run(shop)
+    except ClearmeterError as error:
+        log.warning("job postponed", job=job.name, reason=error.detail)
+        return 0
+    if done:
+        log.info("job done", job=job.name, count=done)
+    return done
+
+
+def work(shop: Workshop) -> None:
+    """Run every job at its pace until the process is stopped."""
+    scheduler = BlockingScheduler(timezone="UTC")
+    for job in JOBS:
+        scheduler.add_job(
+            run_once,
+            "interval",
+            args=[shop, job],
+            seconds=job.every.total_seconds(),
+            next_run_time=shop.clock(),
+            max_instances=1,
+            coalesce=True,
+            id=job.name,
+        )
+    scheduler.start()

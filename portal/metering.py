@@ -1,0 +1,380 @@
+"""Usage events in: dedupe, rate, charge, roll up; one transaction for each organization.
+
+Invariant: usage is a fact and money is a decision. Every valid event is recorded, exactly once for
+its (source, id); what neither the balance nor a hard cap covers is uncollected, never charged and
+never dropped. A batch answers for each of its events.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, insert, select
+
+from portal import accounts, caps, catalog, costs, events, holds, tiers
+from portal.accounts import Organization
+from portal.catalog import PriceBooks
+from portal.core.caps import Cap, CapState, Spender
+from portal.core.costs import LAYERS
+from portal.core.errors import (
+    ClearmeterError,
+    EventConflict,
+    FieldError,
+    InvalidEvent,
+    NotFound,
+    UnknownAction,
+)
+from portal.core.events import REACH_AHEAD, REACH_BACK, REACH_BACK_BACKFILL, RatedEvent, UsageEvent
+from portal.core.ledger import Take
+from portal.core.rating import rate
+from portal.db import Database
+from portal.ids import new_id
+from portal.tables import events as events_table
+from portal.tables import rejected_events
+from portal.wallet import Wallet
+
+#: Rated credits of one event stay well inside 64 bits.
+LARGEST_EVENT_MICRO = 10**15
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One event of a batch as it arrived: its place, its content, and what was made of it."""
+
+    index: int
+    content: Any
+    event: UsageEvent | None = None
+    error: ClearmeterError | None = None
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """Why one event of a batch was not taken."""
+
+    index: int
+    event_id: str
+    code: str
+    detail: str
+
+
+@dataclass
+class BatchAnswer:
+    """What became of a batch."""
+
+    accepted: int = 0
+    duplicates: int = 0
+    uncollected: int = 0
+    rejected: list[Rejection] = field(default_factory=list)
+
+
+def ingest(
+    database: Database,
+    batch: Sequence[Sent],
+    *,
+    now: datetime,
+    backfill: bool = False,
+    only: str | None = None,
+) -> BatchAnswer:
+    """Take a batch of events: the good ones land whatever the bad ones are.
+
+    ``only`` is the organization of the caller's key; an event for any other is rejected as for an
+    organization that does not exist. ``backfill`` lets times reach back three years.
+    """
+    answer = BatchAnswer()
+    rejected: list[tuple[Sent, ClearmeterError]] = []
+    by_organization: dict[str, list[Sent]] = defaultdict(list)
+    for sent in batch:
+        if sent.event is None:
+            rejected.append((sent, sent.error or InvalidEvent("The event cannot be read.")))
+        elif only is not None and sent.event.organization_id != only:
+            rejected.append((sent, NotFound("organization", sent.event.organization_id)))
+        else:
+            by_organization[sent.event.organization_id].append(sent)
+    for organization_id, group in sorted(by_organization.items()):
+        try:
+            with database.transaction() as tx:
+                part = _Ingestion(tx, organization_id, now=now, backfill=backfill).take(group)
+                _keep_rejected(tx, part.rejected, organization_id, now)
+        except NotFound as error:
+            rejected.extend((sent, error) for sent in group)
+            continue
+        answer.accepted += part.accepted
+        answer.duplicates += part.duplicates
+        answer.uncollected += part.uncollected
+        answer.rejected.extend(_rejection(sent, error) for sent, error in part.rejected)
+    if rejected:
+        with database.transaction() as tx:
+            _keep_rejected(tx, rejected, only or "", now)
+        answer.rejected.extend(_rejection(sent, error) for sent, error in rejected)
+    answer.rejected.sort(key=lambda rejection: rejection.index)
+    return answer
+
+
+def _claimed(sent: Sent, name: str) -> str:
+    """Return what a rejected event says its source or id is, as far as it can be read."""
+    value = sent.content.get(name) if isinstance(sent.content, dict) else None
+    return value[:128] if isinstance(value, str) else ""
+
+
+def _rejection(sent: Sent, error: ClearmeterError) -> Rejection:
+    detail = error.detail
+    listed = error.fields.get("errors")
+    if listed:
+        detail = "; ".join(f"{one['pointer'] or '/'} {one['detail']}" for one in listed)
+    return Rejection(sent.index, _claimed(sent, "id"), error.code, detail)
+
+
+def _keep_rejected(
+    tx: Connection,
+    rejected: Sequence[tuple[Sent, ClearmeterError]],
+    organization_id: str,
+    now: datetime,
+) -> None:
+    if not rejected:
+        return
+    rows = []
+    for sent, error in rejected:
+        reason = _rejection(sent, error)
+        rows.append(
+            {
+                "organization_id": organization_id,
+                "rejection_id": new_id("rej"),
+                "source": _claimed(sent, "source"),
+                "event_id": reason.event_id,
+                "code": reason.code,
+                "detail": reason.detail[:2000],
+                "content": sent.content,
+                "received_at": now,
+            }
+        )
+    tx.execute(insert(rejected_events), rows)
+
+
+@dataclass
+class _Part:
+    accepted: int = 0
+    duplicates: int = 0
+    uncollected: int = 0
+    rejected: list[tuple[Sent, ClearmeterError]] = field(default_factory=list)
+
+
+class _Ingestion:
+    """One organization's share of a batch, under the wallet's lock."""
+
+    def __init__(
+        self, tx: Connection, organization_id: str, *, now: datetime, backfill: bool
+    ) -> None:
+        self.tx, self.now, self.backfill = tx, now, backfill
+        self.wallet = Wallet(tx, organization_id, now=now)
+        organization = accounts.find_organization(tx, organization_id)
+        self.organization: Organization = tiers.renew(tx, self.wallet, organization)
+        self.books: PriceBooks = catalog.price_books_of(tx)
+        self.caps: list[Cap] = caps.in_force(tx, organization_id)
+        self._counters: dict[tuple[str, datetime], _Counter] = {}
+        self._debits: dict[str, int] = {}
+        holds.expire_lapsed(tx, self.wallet)
+        # The order does not change while the batch is charged: what is taken is in _debits.
+        self._lots = self.wallet.lots
+
+    def take(self, group: Sequence[Sent]) -> _Part:
+        part = _Part()
+        fresh = self._dedupe(group, part)
+        team_of = accounts.teams_of_members(
+            self.tx,
+            self.organization.organization_id,
+            sorted({event.member for _, event in fresh if event.member and not event.team}),
+        )
+        reference = new_id("batch")
+        rated = []
+        for sent, event in fresh:
+            try:
+                rated.append(self._rate(event, event.team or team_of.get(event.member, "")))
+            except ClearmeterError as error:
+                part.rejected.append((sent, error))
+        for account, amount in self._debits.items():
+            self.wallet.debit([Take(account, amount)], reference)
+        short = sum(one.uncollected_micro for one in rated)
+        self.wallet.leave_uncollected(short, reference)
+        self.wallet.write()
+        for counter in self._counters.values():
+            organization_id = self.organization.organization_id
+            caps.add_spent(self.tx, organization_id, [counter.state], counter.added_micro)
+        events.record(self.tx, self.organization, rated, now=self.now)
+        part.accepted = len(rated)
+        part.uncollected = sum(1 for one in rated if one.uncollected_micro)
+        return part
+
+    def _dedupe(self, group: Sequence[Sent], part: _Part) -> list[tuple[Sent, UsageEvent]]:
+        """Set aside what is known: the same content is a duplicate, other content a conflict."""
+        ids_of: dict[str, list[str]] = defaultdict(list)
+        for sent in group:
+            if sent.event:
+                ids_of[sent.event.source].append(sent.event.event_id)
+        known: dict[tuple[str, str], str] = {}
+        for source, ids in ids_of.items():
+            # One source at a time: a list of pairs would not be looked up in the key.
+            rows = self.tx.execute(
+                select(events_table.c.event_id, events_table.c.fingerprint).where(
+                    events_table.c.organization_id == self.organization.organization_id,
+                    events_table.c.source == source,
+                    events_table.c.event_id.in_(ids),
+                )
+            )
+            known.update({(source, row.event_id): row.fingerprint for row in rows})
+        fresh = []
+        for sent in group:
+            event = sent.event
+            if event is None:
+                continue
+            print_ = event.fingerprint()
+            first = known.get(event.identity)
+            if first is None:
+                known[event.identity] = print_
+                fresh.append((sent, event))
+            elif first == print_:
+                part.duplicates += 1
+            else:
+                conflict = EventConflict(
+                    f"Another event has source {event.source!r} and id {event.event_id!r}; "
+                    "the first one stands. Send a new id, or the same content."
+                )
+                part.rejected.append((sent, conflict))
+        return fresh
+
+    # A cost event may name an authorization: it is linked to it and charges nothing.
+    def _rate(self, event: UsageEvent, team: str) -> RatedEvent:
+        occurred_at = self._check_time(event)
+        book = self.books.in_force(occurred_at)
+        lines = tuple(costs.cost_line(stated, at=occurred_at) for stated in event.costs)
+        if event.is_cost:
+            return self._rated(event, occurred_at, "", team, 0, book.version, lines)
+        action = book.actions.get(event.type)
+        if action is None:
+            known = ", ".join([*book.actions, *(f"cost.{layer}" for layer in LAYERS)])
+            raise UnknownAction(
+                f"The price book in force has no action {event.type!r}.",
+                errors=[{"pointer": "/type", "detail": f"expected one of {known}"}],
+            )
+        if event.authorization:
+            raise InvalidEvent(
+                "Work that was authorized is reported by capturing the authorization.",
+                [
+                    FieldError(
+                        "/data/authorization",
+                        f"belongs to POST /v1/authorizations/{event.authorization}/capture",
+                    )
+                ],
+            )
+        return self._rated(
+            event, occurred_at, action.key, team, action.price_micro, book.version, lines
+        )
+
+    def _rated(
+        self,
+        event: UsageEvent,
+        occurred_at: datetime,
+        action: str,
+        team: str,
+        price_micro: int,
+        version: int,
+        lines: tuple[Any, ...],
+    ) -> RatedEvent:
+        credits_micro = rate(quantity_micro=event.quantity_micro, price_micro=price_micro)
+        if credits_micro > LARGEST_EVENT_MICRO:
+            raise InvalidEvent(
+                "The event would cost more than a billion credits.",
+                [FieldError("/data/quantity", "is too large for the action's price")],
+            )
+        charged = event.charge and not self.organization.shadow and credits_micro > 0
+        receipt: list[Take] = []
+        uncollected = 0
+        if charged:
+            spender = Spender(event.member, team, event.project, action)
+            receipt, uncollected = self._charge(credits_micro, spender, occurred_at)
+        return RatedEvent(
+            event,
+            occurred_at,
+            action,
+            team,
+            credits_micro,
+            uncollected,
+            price_micro,
+            version,
+            charged,
+            tuple(receipt),
+            lines,
+            event.authorization,
+        )
+
+    def _check_time(self, event: UsageEvent) -> datetime:
+        if not event.charge and not self.backfill:
+            raise InvalidEvent(
+                "Only a key with the scope backfill may leave an event uncharged.",
+                [FieldError("/data/charge", "needs a key with the scope backfill")],
+            )
+        if event.time is None:
+            return self.now
+        reach = REACH_BACK_BACKFILL if self.backfill else REACH_BACK
+        if not self.now - reach <= event.time <= self.now + REACH_AHEAD:
+            days = reach.days
+            raise InvalidEvent(
+                "The event's time is out of reach.",
+                [FieldError("/time", f"must lie between {days} days ago and 5 minutes ahead")],
+            )
+        return event.time
+
+    def _charge(
+        self, credits_micro: int, spender: Spender, occurred_at: datetime
+    ) -> tuple[list[Take], int]:
+        """Take what balance and hard caps cover; the rest is uncollected."""
+        counters = self._counters_for(spender, occurred_at)
+        room = min(
+            (counter.room_micro for counter in counters if counter.state.cap.hard),
+            default=credits_micro,
+        )
+        allowed = min(credits_micro, room)
+        receipt = self._spend(allowed)
+        spent = sum(line.amount_micro for line in receipt)
+        for counter in counters:
+            counter.added_micro += spent
+        return receipt, credits_micro - spent
+
+    def _spend(self, amount_micro: int) -> list[Take]:
+        """Take from the lots, counting what earlier events of the batch took already."""
+        receipt = []
+        for lot in self._lots:
+            taken = self._debits.get(lot.account, 0)
+            part = min(lot.remaining_micro - taken, amount_micro)
+            if part > 0:
+                receipt.append(Take(lot.account, part))
+                self._debits[lot.account] = taken + part
+                amount_micro -= part
+        return receipt
+
+    def _counters_for(self, spender: Spender, occurred_at: datetime) -> list[_Counter]:
+        wanted = [cap for cap in self.caps if cap.applies_to(spender)]
+        if not wanted:
+            return []
+        open_period = self.organization.period_at(self.now)
+        at = occurred_at if occurred_at in open_period else self.now
+        counters = []
+        for state in caps.open_windows(self.tx, self.organization, wanted, at=at):
+            key = (state.cap.cap_id, state.window.start)
+            counters.append(self._counters.setdefault(key, _Counter(state)))
+        return counters
+
+
+@dataclass
+class _Counter:
+    """A cap's window with what this batch adds to it."""
+
+    state: CapState
+    added_micro: int = 0
+
+    @property
+    def room_micro(self) -> int:
+        return max(0, self.state.remaining_micro - self.added_micro)

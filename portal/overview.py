@@ -1,0 +1,388 @@
+"""The overview page: what there is, what it went on, where the period goes, the most it can cost.
+
+Reads only, from one snapshot; all of the page's arithmetic is here. A member who may not see
+everybody's use gets their own, with the organization's balance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection
+
+from portal import forecasting, usage, wallet
+from portal.accounts import Member, Organization
+from portal.breakdown import days_of, share_permille
+from portal.core.catalog import Action, PriceBook, Tier
+from portal.core.forecast import Projection
+from portal.core.ledger import Lot
+from portal.core.periods import Period, days_between, local_day
+from portal.core.units import divide_half_even
+from portal.decisions import Decision, decide
+from portal.outlook import BurnDown, burn_down, pace_of
+from portal.spending import Spending, book_at, choices, spending
+from portal.usage import Totals
+from portal.wallet import Balance
+
+DAY = timedelta(days=1)
+WEEK = timedelta(days=7)
+#: How far ahead credits that would expire unused are looked for.
+EXPIRY_HORIZON = timedelta(days=30)
+#: Smaller changes from week to week are not worth a sentence.
+NOTABLE_PERCENT = 10
+MOST_LOTS = 4
+MOST_EXAMPLES = 2
+INCLUDED = frozenset({"allowance", "rollover"})
+
+
+@dataclass(frozen=True)
+class LotLine:
+    """A grant in the order of burn-down; ``tone`` is its colour."""
+
+    lot: Lot
+    tone: str
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What there is now; amounts in millionths of a credit."""
+
+    balance: Balance
+    lots: Sequence[LotLine]
+    more_lots: int
+    more_lots_micro: int
+    gone_micro: int
+    next_expiry: LotLine | None
+    buys: Sequence[tuple[int, Action]]
+
+
+@dataclass(frozen=True)
+class Trend:
+    """The action that grew most on the week before, in percent."""
+
+    action: Action
+    percent: int
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """Where the period is going; ``cover`` is ``included``, ``bought`` or ``short``."""
+
+    projection: Projection | None
+    refused: str
+    included_micro: int
+    cover: str
+    runs_out_at: datetime | None
+    trend: Trend | None
+
+
+@dataclass(frozen=True)
+class Guarantee:
+    """The most that can be charged this period, and what it is made of."""
+
+    tier: Tier | None
+    amount_minor: int | None
+    currency: str
+    seats: int | None
+
+
+@dataclass(frozen=True)
+class DayFigures:
+    """One day of the period: credits by series, and all of them so far."""
+
+    day: date
+    parts_micro: Sequence[int]
+    so_far_micro: int
+
+    @property
+    def total_micro(self) -> int:
+        """All series together."""
+        return sum(self.parts_micro)
+
+
+@dataclass(frozen=True)
+class Made:
+    """What was made of one action, or of all."""
+
+    key: str
+    name: str
+    price_micro: int | None
+    totals: Totals
+    share_permille: int
+    change_percent: int | None
+
+
+@dataclass(frozen=True)
+class Overview:
+    """Everything on the page."""
+
+    as_of: datetime
+    zone: ZoneInfo
+    timezone: str
+    today: date
+    period: Period
+    first_day: date
+    last_day: date
+    own_only: bool
+    shadow: bool
+    standing: Standing
+    spent_micro: int
+    outlook: Outlook | None
+    guarantee: Guarantee | None
+    spending: Spending
+    days: Sequence[DayFigures]
+    made: Sequence[Made]
+    made_total: Made
+    compared_with: tuple[date, date]
+    decisions: Sequence[Decision]
+
+    @property
+    def is_calendar_month(self) -> bool:
+        """Whether the period is one month from its first to its last day."""
+        return self.first_day.day == 1 and (self.last_day + DAY).day == 1
+
+    @property
+    def days_left(self) -> int:
+        """Days until the period ends, today among them."""
+        return (self.last_day - self.today).days + 1
+
+
+def overview(
+    tx: Connection, organization: Organization, member: Member, *, now: datetime
+) -> Overview:
+    """Put the page together, as ``member`` may see it."""
+    period = organization.period_at(now)
+    first, end = days_of(period, organization)
+    today = local_day(now, organization.zone)
+    book = book_at(tx, now)
+    known = choices(tx, organization.organization_id, book)
+    own = None if member.sees_all_use else member.member_id
+    recent = _Recent(tx, organization, own, today=today, first=first)
+    made, total, compared = _made(tx, organization, recent, book, period)
+    balance = wallet.balance(tx, organization.organization_id, now=now)
+    standing = _standing(balance, book, [one.key for one in made])
+    limits = spending(
+        tx,
+        organization,
+        member,
+        known,
+        available_micro=balance.available_micro,
+        now=now,
+    )
+    outlook, burned = (None, None)
+    if own is None:
+        outlook, burned = _outlook(tx, organization, balance, recent, book, now=now)
+    return Overview(
+        as_of=now,
+        zone=organization.zone,
+        timezone=organization.timezone,
+        today=today,
+        period=period,
+        first_day=first,
+        last_day=end - DAY,
+        own_only=own is not None,
+        shadow=organization.shadow,
+        standing=standing,
+        spent_micro=total.totals.credits_micro,
+        outlook=outlook,
+        guarantee=_guarantee(organization, book) if member.may_buy or own is None else None,
+        spending=limits,
+        days=_days(recent, made, first, today),
+        made=made,
+        made_total=total,
+        compared_with=compared,
+        decisions=[]
+        if organization.shadow
+        else decide(balance, limits, burned, member, period=period),
+    )
+
+
+class _Recent:
+    """Credits by day and action, since the period's start and for two weeks at least."""
+
+    def __init__(
+        self,
+        tx: Connection,
+        organization: Organization,
+        own: str | None,
+        *,
+        today: date,
+        first: date,
+    ) -> None:
+        self.own, self.today, self.first = own, today, first
+        found = usage.report(
+            tx,
+            organization.organization_id,
+            start=min(first, today - 2 * WEEK),
+            end=today + DAY,
+            group_by=["day", "action"],
+            filters={"member": own} if own is not None else {},
+        )
+        self.rows = [row for row in found.rows if row.labels["action"]]
+
+    def by_action(self, start: date, end: date) -> dict[str, Totals]:
+        """Return totals by action of the days ``[start, end)``."""
+        parts: dict[str, list[Totals]] = {}
+        for row in self.rows:
+            if start <= row.labels["day"] < end:
+                parts.setdefault(row.labels["action"], []).append(row.totals)
+        return {action: usage.total(found) for action, found in parts.items()}
+
+
+def _standing(balance: Balance, book: PriceBook | None, favourites: Sequence[str]) -> Standing:
+    lines = [LotLine(lot, _tone(lot)) for lot in balance.lots]
+    issued = sum(lot.granted_micro for lot in balance.lots)
+    shown, rest = lines[:MOST_LOTS], lines[MOST_LOTS:]
+    dated = [line for line in lines if line.lot.expires_at is not None]
+    return Standing(
+        balance=balance,
+        lots=shown,
+        more_lots=len(rest),
+        more_lots_micro=sum(line.lot.remaining_micro for line in rest),
+        gone_micro=max(0, issued - balance.available_micro - balance.held_micro),
+        next_expiry=min(dated, key=lambda line: line.lot.expires_at or balance.as_of, default=None),
+        buys=_buys(balance.available_micro, book, favourites),
+    )
+
+
+def _tone(lot: Lot) -> str:
+    if lot.source in INCLUDED:
+        return "included"
+    return "pack" if lot.source == "pack" else "gift"
+
+
+def _buys(
+    available_micro: int, book: PriceBook | None, favourites: Sequence[str]
+) -> list[tuple[int, Action]]:
+    """Return what the credits would buy if spent on one action, the most used actions first."""
+    if book is None:
+        return []
+    order = [*favourites, *(key for key in book.actions if key not in favourites)]
+    priced = [book.actions[key] for key in order if key in book.actions]
+    return [
+        (available_micro // action.price_micro, action) for action in priced if action.price_micro
+    ][:MOST_EXAMPLES]
+
+
+def _outlook(
+    tx: Connection,
+    organization: Organization,
+    balance: Balance,
+    recent: _Recent,
+    book: PriceBook | None,
+    *,
+    now: datetime,
+) -> tuple[Outlook, BurnDown]:
+    found = forecasting.forecast(tx, organization, now=now)
+    projection = found.projection
+    to_come = projection.middle_micro - found.spent_micro if projection else 0
+    pace = pace_of(to_come, found.period.end - now)
+    until = max(found.period.end, now + EXPIRY_HORIZON)
+    burned = burn_down(balance.lots, micro_per_second=pace, now=now, until=until)
+    runs_out_at = burned.runs_out_at
+    if runs_out_at is not None and runs_out_at >= found.period.end:
+        runs_out_at = None
+    included_left = sum(lot.remaining_micro for lot in balance.lots if lot.source in INCLUDED)
+    cover = "short" if runs_out_at else "included" if to_come <= included_left else "bought"
+    tier = book.tiers.get(organization.tier) if book and organization.tier else None
+    outlook = Outlook(
+        projection=projection,
+        refused=found.refused or "",
+        included_micro=tier.allowance_micro if tier else 0,
+        cover=cover,
+        runs_out_at=runs_out_at,
+        trend=_trend(recent, book),
+    )
+    return outlook, burned
+
+
+def _trend(recent: _Recent, book: PriceBook | None) -> Trend | None:
+    """Return the action whose last seven whole days grew most on the seven before."""
+    if book is None:
+        return None
+    last = recent.by_action(recent.today - WEEK, recent.today)
+    before = recent.by_action(recent.today - 2 * WEEK, recent.today - WEEK)
+    grown = [
+        (totals.credits_micro - before[key].credits_micro, key)
+        for key, totals in last.items()
+        if key in book.actions and key in before and before[key].credits_micro
+    ]
+    if not grown:
+        return None
+    growth, key = max(grown)
+    percent = divide_half_even(growth * 100, before[key].credits_micro)
+    return Trend(book.actions[key], percent) if percent >= NOTABLE_PERCENT else None
+
+
+def _guarantee(organization: Organization, book: PriceBook | None) -> Guarantee:
+    tier = book.tiers.get(organization.tier) if book and organization.tier else None
+    currency = book.currency if book else organization.currency
+    if tier is None:
+        return Guarantee(None, 0, currency, None)
+    if tier.price_minor is None:
+        return Guarantee(tier, None, currency, None)
+    seats = (organization.seats or 1) if tier.kind == "per_seat" else None
+    return Guarantee(tier, tier.price_minor * (seats or 1), currency, seats)
+
+
+def _made(
+    tx: Connection,
+    organization: Organization,
+    recent: _Recent,
+    book: PriceBook | None,
+    period: Period,
+) -> tuple[list[Made], Made, tuple[date, date]]:
+    """Return what was made this period by action, against as many days of the last one."""
+    first, today = recent.first, recent.today
+    previous = organization.period_at(period.start - timedelta(microseconds=1))
+    start, _ = days_of(previous, organization)
+    end = min(start + (today + DAY - first), first)
+    earlier = usage.report(
+        tx,
+        organization.organization_id,
+        start=start,
+        end=end,
+        group_by=["action"],
+        filters={"member": recent.own} if recent.own is not None else {},
+    )
+    before = {row.labels["action"]: row.totals for row in earlier.rows}
+    now = recent.by_action(first, today + DAY)
+    total = usage.total(now.values())
+    actions: Mapping[str, Action] = book.actions if book else {}
+    made = []
+    for key, totals in sorted(now.items(), key=lambda item: (-item[1].credits_micro, item[0])):
+        action = actions.get(key)
+        made.append(
+            Made(
+                key,
+                action.plural if action else key,
+                action.price_micro if action else None,
+                totals,
+                share_permille(totals.credits_micro, total.credits_micro),
+                change_percent(totals.credits_micro, before.get(key, Totals()).credits_micro),
+            )
+        )
+    was = usage.total(before.values()).credits_micro
+    whole = Made("", "Total", None, total, 1000, change_percent(total.credits_micro, was))
+    return made, whole, (start, end - DAY)
+
+
+def change_percent(now: int, before: int) -> int | None:
+    """Return a change in whole percent, None where there was nothing before."""
+    return divide_half_even((now - before) * 100, before) if before else None
+
+
+def _days(recent: _Recent, made: Sequence[Made], first: date, today: date) -> list[DayFigures]:
+    series = {one.key: place for place, one in enumerate(made)}
+    parts = {day: [0] * len(series) for day in days_between(first, today + DAY)}
+    for row in recent.rows:
+        if row.labels["day"] in parts:
+            parts[row.labels["day"]][series[row.labels["action"]]] += row.totals.credits_micro
+    days, so_far = [], 0
+    for day, values in parts.items():
+        so_far += sum(values)
+        days.append(DayFigures(day, values, so_far))
+    return days

@@ -1,0 +1,407 @@
+"""The ledger: the only writer of its rows. Any use case may call it.
+
+A wallet is opened under a lock that always exists (its row is made with the organization), changed
+in memory by the rules of ``core.ledger`` and written once. Invariant: every change is a transfer
+between two accounts of one organization, with an entry on each that carries the balance before and
+after and the account's next version; the guard stands in the UPDATE, doubled by a CHECK.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, and_, func, insert, or_, select, update
+
+from portal.core.errors import InvalidRequest, NotFound, Unavailable
+from portal.core.ledger import (
+    DEFAULT_PRIORITY,
+    MAY_BE_NEGATIVE,
+    Account,
+    Lot,
+    Take,
+    in_burn_down_order,
+    take,
+)
+from portal.db import insert_rows
+from portal.ids import new_id
+from portal.tables import accounts, entries, grants, hold_pins, holds, transfers, wallets
+
+_FIXED = tuple(account.value for account in Account)
+
+
+@dataclass(frozen=True)
+class Paid:
+    """What was paid for a grant: minor units of a currency."""
+
+    amount_minor: int
+    currency: str
+
+
+@dataclass
+class _Standing:
+    balance_micro: int
+    version: int
+    stored_version: int
+
+
+def create(tx: Connection, organization_id: str) -> None:
+    """Make the wallet and its accounts, with the organization and in its transaction."""
+    tx.execute(insert(wallets).values(organization_id=organization_id))
+    tx.execute(
+        insert(accounts),
+        [{"organization_id": organization_id, "account": account} for account in _FIXED],
+    )
+
+
+def _lot(row: RowMapping) -> Lot:
+    return Lot(
+        grant_id=row["grant_id"],
+        source=row["source"],
+        priority=row["priority"],
+        effective_at=row["effective_at"],
+        expires_at=row["expires_at"],
+        remaining_micro=row["balance_micro"],
+        granted_micro=row["granted_micro"],
+        paid=row["paid_minor"] is not None,
+    )
+
+
+_STANDING = select(
+    accounts.c.account, accounts.c.balance_micro, accounts.c.version, grants
+).select_from(
+    accounts.outerjoin(
+        grants,
+        and_(
+            grants.c.organization_id == accounts.c.organization_id,
+            grants.c.grant_id == accounts.c.account,
+        ),
+    )
+)
+
+
+class Wallet:
+    """One organization's ledger, locked until the transaction ends."""
+
+    def __init__(self, tx: Connection, organization_id: str, *, now: datetime) -> None:
+        self.tx = tx
+        self.organization_id = organization_id
+        self.now = now
+        self._standings: dict[str, _Standing] = {}
+        self._lots: dict[str, Lot] = {}
+        self._moves: list[dict[str, Any]] = []
+        self._entries: list[dict[str, Any]] = []
+        locked = tx.execute(
+            select(wallets.c.transfers)
+            .where(wallets.c.organization_id == organization_id)
+            .with_for_update()
+        ).scalar()
+        if locked is None:
+            raise NotFound("organization", organization_id)
+        self._stored_transfers = self._transfers = locked
+        self._load(or_(accounts.c.account.in_(_FIXED), accounts.c.balance_micro != 0))
+
+    def _load(self, condition: Any) -> None:
+        rows = self.tx.execute(
+            _STANDING.where(accounts.c.organization_id == self.organization_id, condition)
+        ).mappings()
+        for row in rows:
+            version = row["version"]
+            self._standings[row["account"]] = _Standing(row["balance_micro"], version, version)
+            if row["grant_id"] is not None:
+                self._lots[row["account"]] = _lot(row)
+
+    def balance(self, account: str) -> int:
+        """Return what stands on an account, in millionths."""
+        if account not in self._standings:
+            self._load(accounts.c.account == account)
+        return self._standings[account].balance_micro
+
+    def lot(self, account: str) -> Lot:
+        """Return a grant as it stands now, also when it is spent."""
+        left = self.balance(account)
+        return replace(self._lots[account], remaining_micro=left)
+
+    @property
+    def lots(self) -> list[Lot]:
+        """The lots that may be spent now, first to be spent first."""
+        current = (
+            replace(lot, remaining_micro=self._standings[account].balance_micro)
+            for account, lot in self._lots.items()
+        )
+        return in_burn_down_order(current, now=self.now)
+
+    @property
+    def available_micro(self) -> int:
+        """What may be spent now."""
+        return sum(lot.remaining_micro for lot in self.lots)
+
+    @property
+    def debt_micro(self) -> int:
+        """What is owed, as a positive number."""
+        return -self.balance(Account.DEBT)
+
+    def move(self, kind: str, source: str, target: str, amount_micro: int, reference: str) -> None:
+        """Transfer credits between two accounts. The store refuses what may not go below zero."""
+        if amount_micro <= 0:
+            raise AssertionError("a transfer moves a positive amount")
+        self._transfers += 1
+        self._moves.append(
+            {
+                "organization_id": self.organization_id,
+                "transfer_id": self._transfers,
+                "kind": kind,
+                "from_account": source,
+                "to_account": target,
+                "amount_micro": amount_micro,
+                "at": self.now,
+                "reference": reference,
+            }
+        )
+        self._enter(source, -amount_micro)
+        self._enter(target, amount_micro)
+
+    def _enter(self, account: str, amount_micro: int) -> None:
+        before = self.balance(account)
+        standing = self._standings[account]
+        standing.balance_micro += amount_micro
+        standing.version += 1
+        if standing.balance_micro < 0 and account not in MAY_BE_NEGATIVE:
+            raise AssertionError(f"account {account} would fall below zero")
+        self._entries.append(
+            {
+                "organization_id": self.organization_id,
+                "account": account,
+                "version": standing.version,
+                "transfer_id": self._transfers,
+                "amount_micro": amount_micro,
+                "before_micro": before,
+                "after_micro": standing.balance_micro,
+                "at": self.now,
+            }
+        )
+
+    def take(self, amount_micro: int) -> tuple[list[Take], int]:
+        """Plan a spend in burn-down order: the receipt and what is missing. Moves nothing."""
+        return take(self.lots, amount_micro)
+
+    def hold(self, receipt: Iterable[Take], hold_id: str) -> None:
+        """Set credits aside for work in flight."""
+        for line in receipt:
+            self.move("hold", line.account, Account.HELD, line.amount_micro, hold_id)
+
+    def capture_held(self, receipt: Iterable[Take], hold_id: str) -> None:
+        """Spend credits that were set aside."""
+        amount = sum(line.amount_micro for line in receipt)
+        if amount:
+            self.move("capture", Account.HELD, Account.CAPTURED, amount, hold_id)
+
+    def give_back(self, receipt: Iterable[Take], hold_id: str) -> int:
+        """Return held credits to the very grants they came from; what expired meanwhile is gone.
+
+        Returns how much went back to be spent again, in millionths.
+        """
+        returned = 0
+        for line in receipt:
+            alive = self.lot(line.account).spendable(self.now)
+            target = line.account if alive else Account.EXPIRED
+            self.move("release", Account.HELD, target, line.amount_micro, hold_id)
+            returned += line.amount_micro if alive else 0
+        return returned
+
+    def debit(self, receipt: Iterable[Take], reference: str) -> None:
+        """Spend credits at once: work that happened without a hold."""
+        for line in receipt:
+            self.move("debit", line.account, Account.CAPTURED, line.amount_micro, reference)
+
+    def leave_uncollected(self, amount_micro: int, reference: str) -> None:
+        """Record work the customer had not allowed to be charged. It costs them nothing."""
+        if amount_micro:
+            self.move("uncollected", Account.ISSUED, Account.UNCOLLECTED, amount_micro, reference)
+
+    def expire_grants(self) -> int:
+        """Book what is left of grants past their instant as expired; returns the millionths."""
+        gone = 0
+        for account, lot in list(self._lots.items()):
+            left = self._standings[account].balance_micro
+            if left and lot.expires_at is not None and lot.expires_at <= self.now:
+                self.move("expire", account, Account.EXPIRED, left, account)
+                gone += left
+        return gone
+
+    def grant(
+        self,
+        *,
+        source: str,
+        credits_micro: int,
+        effective_at: datetime | None = None,
+        expires_at: datetime | None = None,
+        priority: int | None = None,
+        paid: Paid | None = None,
+        reason: str = "",
+        external_key: str | None = None,
+    ) -> str:
+        """Add a lot of credits and return its id; debt is settled first.
+
+        ``external_key`` names what caused the grant, once and for all: the same key twice returns
+        the first grant and adds nothing. Raises InvalidRequest for a lot that could never live.
+        """
+        if external_key is not None:
+            known = self.tx.execute(
+                select(grants.c.grant_id).where(
+                    grants.c.organization_id == self.organization_id,
+                    grants.c.external_key == external_key,
+                )
+            ).scalar()
+            if known is not None:
+                return str(known)
+        begins = effective_at or self.now
+        if expires_at is not None and expires_at <= begins:
+            raise InvalidRequest.at("/expires_at", "must be later than effective_at")
+        grant_id = new_id("gr")
+        row = {
+            "organization_id": self.organization_id,
+            "grant_id": grant_id,
+            "source": source,
+            "priority": DEFAULT_PRIORITY[source] if priority is None else priority,
+            "granted_micro": credits_micro,
+            "effective_at": begins,
+            "expires_at": expires_at,
+            "paid_minor": paid.amount_minor if paid else None,
+            "paid_currency": paid.currency if paid else None,
+            "reason": reason,
+            "external_key": external_key,
+            "created_at": self.now,
+        }
+        self.tx.execute(insert(grants).values(row))
+        self.tx.execute(
+            insert(accounts).values(organization_id=self.organization_id, account=grant_id)
+        )
+        self._load(accounts.c.account == grant_id)
+        self.move("grant", Account.ISSUED, grant_id, credits_micro, grant_id)
+        settled = min(self.debt_micro, credits_micro)
+        if settled:
+            self.move("settle", grant_id, Account.DEBT, settled, grant_id)
+        return grant_id
+
+    def write(self) -> None:
+        """Write what moved. Raises Unavailable where somebody wrote without the lock."""
+        if not self._moves:
+            return
+        changed = [
+            {
+                "account_": account,
+                "balance_": standing.balance_micro,
+                "version_": standing.version,
+                "seen_": standing.stored_version,
+            }
+            for account, standing in self._standings.items()
+            if standing.version != standing.stored_version
+        ]
+        for row in changed:
+            written = self.tx.execute(
+                update(accounts)
+                .where(
+                    accounts.c.organization_id == self.organization_id,
+                    accounts.c.account == row["account_"],
+                    accounts.c.version == row["seen_"],
+                )
+                .values(balance_micro=row["balance_"], version=row["version_"])
+            ).rowcount
+            self._guard(written == 1)
+        insert_rows(self.tx, transfers, self._moves)
+        insert_rows(self.tx, entries, self._entries)
+        counted = self.tx.execute(
+            update(wallets)
+            .where(
+                wallets.c.organization_id == self.organization_id,
+                wallets.c.transfers == self._stored_transfers,
+            )
+            .values(transfers=self._transfers)
+        ).rowcount
+        self._guard(counted == 1)
+        self._stored_transfers = self._transfers
+        for standing in self._standings.values():
+            standing.stored_version = standing.version
+        self._moves, self._entries = [], []
+
+    def _guard(self, held: bool) -> None:
+        if not held:
+            raise Unavailable("The ledger changed underneath. Nothing was done; try again.")
+
+
+@dataclass(frozen=True)
+class Balance:
+    """What an organization has, as of an instant; millionths of a credit."""
+
+    as_of: datetime
+    available_micro: int
+    held_micro: int
+    debt_micro: int
+    frozen_micro: int
+    uncollected_micro: int
+    lots: Sequence[Lot]
+
+
+def balance(tx: Connection, organization_id: str, *, now: datetime) -> Balance:
+    """Return the balance at ``now``, read from the ledger.
+
+    Grants past their expiry and holds past their deadline count as gone and as given back at that
+    very instant, whether or not a job has booked it yet.
+    """
+    standing = tx.execute(
+        _STANDING.where(
+            accounts.c.organization_id == organization_id,
+            or_(accounts.c.account.in_(_FIXED), accounts.c.balance_micro != 0),
+        )
+    ).mappings()
+    fixed: dict[str, int] = {}
+    lots: dict[str, Lot] = {}
+    for row in standing:
+        if row["grant_id"] is None:
+            fixed[row["account"]] = row["balance_micro"]
+        else:
+            lots[row["account"]] = _lot(row)
+    lapsed = lapsed_pins(tx, organization_id, now=now)
+    spent_lots = [account for account in lapsed if account not in lots]
+    if spent_lots:
+        again = _STANDING.where(
+            accounts.c.organization_id == organization_id, accounts.c.account.in_(spent_lots)
+        )
+        lots.update({row["account"]: _lot(row) for row in tx.execute(again).mappings()})
+    for account, amount in lapsed.items():
+        lot = lots[account]
+        lots[account] = replace(lot, remaining_micro=lot.remaining_micro + amount)
+    spendable = in_burn_down_order(lots.values(), now=now)
+    return Balance(
+        as_of=now,
+        available_micro=sum(lot.remaining_micro for lot in spendable),
+        held_micro=fixed[Account.HELD] - sum(lapsed.values()),
+        debt_micro=-fixed[Account.DEBT],
+        frozen_micro=fixed[Account.FROZEN],
+        uncollected_micro=fixed[Account.UNCOLLECTED],
+        lots=spendable,
+    )
+
+
+def lapsed_pins(tx: Connection, organization_id: str, *, now: datetime) -> dict[str, int]:
+    """Return what holds past their deadline still pin, by account, in millionths."""
+    rows = tx.execute(
+        select(hold_pins.c.account, func.sum(hold_pins.c.amount_micro).label("amount_micro"))
+        .join(
+            holds,
+            and_(
+                holds.c.organization_id == hold_pins.c.organization_id,
+                holds.c.hold_id == hold_pins.c.hold_id,
+            ),
+        )
+        .where(
+            holds.c.organization_id == organization_id,
+            holds.c.status == "authorized",
+            holds.c.expires_at <= now,
+        )
+        .group_by(hold_pins.c.account)
+    )
+    return {row.account: int(row.amount_micro) for row in rows}
