@@ -1,0 +1,180 @@
+"""`make demo`: build the store, start portal, worker and sandbox, print the links."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import FrameType
+
+import requests
+from flask_migrate import upgrade
+
+from app import create_app
+from demo.history import PASSWORD, tell
+from portal import access
+from portal.config import Settings
+from portal.db import Database
+
+ROOT = Path(__file__).resolve().parent.parent
+LINKS_LAST = timedelta(hours=12)
+READY_SECONDS = 60
+
+
+def main() -> int:
+    """Run the demo until it is stopped; returns the exit status."""
+    arguments = argparse.ArgumentParser(prog="make demo")
+    arguments.add_argument("--port", type=int, default=8000)
+    port: int = arguments.parse_args().port
+    for number, what in ((port, "the portal"), (port + 1, "the payment sandbox")):
+        if not _free(number):
+            print(
+                f"Port {number} for {what} is taken. "
+                f"Choose another: DEMO_PORT={port + 100} make demo",
+                file=sys.stderr,
+            )
+            return 1
+    environment = _environment(port)
+    database = _build(environment)
+    processes = _start(environment, port)
+    try:
+        _wait_ready(port, processes)
+        _greet(database, port)
+        return _watch(processes)
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        _stop(processes)
+        database.close()
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _environment(port: int) -> dict[str, str]:
+    folder = ROOT / "var" / f"demo-{port}"
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("clearmeter.db*"):
+        old.unlink()
+    return {
+        **os.environ,
+        "CLEARMETER_DEMO": "1",
+        "DATABASE_URL": f"sqlite:///{folder / 'clearmeter.db'}",
+        "SECRET_KEY": secrets.token_urlsafe(48),
+        "PORTAL_BASE_URL": f"http://127.0.0.1:{port}",
+        "STRIPE_SECRET_KEY": "sk_test_demo",
+        "STRIPE_WEBHOOK_SECRET": "whsec_demo",
+        "STRIPE_API_BASE": f"http://127.0.0.1:{port + 1}",
+        "BRAND_NAME": "Scribe",
+        "PORT": str(port),
+        "WEB_CONCURRENCY": "1",
+    }
+
+
+def _build(environment: dict[str, str]) -> Database:
+    """Migrate an empty store and write the history; returns the store."""
+    print("Writing three months of history …", flush=True)
+    settings = Settings.from_env(environment)
+    application = create_app(settings)
+    with application.app_context():
+        upgrade()
+    database = Database(settings.database_url)
+    # While the history is written nobody else is there to lose it.
+    database.relax_durability()
+    tell(database, now=datetime.now(UTC))
+    database.close()
+    return Database(settings.database_url)
+
+
+def _start(environment: dict[str, str], port: int) -> list[subprocess.Popen[bytes]]:
+    python = sys.executable
+    commands = [
+        [
+            *(python, "-m", "sandbox", "--port", str(port + 1)),
+            *("--webhook-url", f"http://127.0.0.1:{port}/webhooks/stripe"),
+            *("--webhook-secret", environment["STRIPE_WEBHOOK_SECRET"]),
+        ],
+        [str(ROOT / "scripts" / "serve"), str(port)],
+        [python, "-m", "flask", "--app", "app", "worker"],
+    ]
+    return [subprocess.Popen(command, env=environment, cwd=ROOT) for command in commands]
+
+
+def _wait_ready(port: int, processes: list[subprocess.Popen[bytes]]) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline:
+        if any(process.poll() is not None for process in processes):
+            raise SystemExit("A part of the demo stopped; its message is above.")
+        try:
+            portal = requests.get(f"http://127.0.0.1:{port}/readyz", timeout=2)
+            sandbox = requests.get(f"http://127.0.0.1:{port + 1}/", timeout=2)
+        except requests.RequestException:
+            time.sleep(0.2)
+            continue
+        if portal.ok and sandbox.ok:
+            return
+        time.sleep(0.2)
+    raise SystemExit("The demo did not come up in a minute.")
+
+
+def _greet(database: Database, port: int) -> None:
+    """Print how to sign in as each of the three."""
+    now = datetime.now(UTC)
+    base = f"http://127.0.0.1:{port}/sign-in"
+    people = {
+        "owner     Ana, sees and decides all": {"organization_id": "acme", "member_id": "ana"},
+        "member    Cleo, sees her own use": {"organization_id": "acme", "member_id": "cleo"},
+        "operator  Olga, sees what everybody costs": {"operator_email": "olga@scribe.example"},
+    }
+    lines = ["", "Clearmeter is running. Each link signs in once:", ""]
+    with database.transaction() as tx:
+        for who, person in people.items():
+            token, _ = access.make_link(tx, now=now, lifetime=LINKS_LAST, **person)
+            lines += [f"  {who}", f"  {base}/{token}", ""]
+    lines += [
+        f"Or by password at {base}: ana@acme.example or cleo@acme.example, {PASSWORD}",
+        "Pay with card 4242 4242 4242 4242; 4000 0000 0000 0002 is declined. No money moves.",
+        "Ctrl-C stops all of it.",
+        "",
+    ]
+    print("\n".join(lines), flush=True)
+
+
+def _watch(processes: list[subprocess.Popen[bytes]]) -> int:
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    while all(process.poll() is None for process in processes):
+        time.sleep(0.5)
+    print("A part of the demo stopped; the rest stops with it.", file=sys.stderr)
+    return 1
+
+
+def _stop(processes: list[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        if process.poll() is None:
+            process.terminate()
+    for process in processes:
+        try:
+            process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,310 @@
+"""The demo's history: three customers over three months, told through the product's own use cases.
+
+Shaped like real usage, not copied from any: weekends are quiet, a few people make most of the cost,
+sizes of model calls are log-normal, one launch day spikes, images have been growing lately. The
+generator is seeded, so that the same day always tells the same story.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from portal import access, accounts, authorization, catalog, limits, metering, onboarding
+from portal.authorization import AuthorizeRequest
+from portal.caps import CapRequest
+from portal.core.costs import ModelUsage
+from portal.core.events import StatedCost, UsageEvent
+from portal.core.periods import days_between, local_day, start_of_day
+from portal.core.units import MICRO
+from portal.db import Database
+from portal.metering import Sent
+from portal.onboarding import GrantRequest, OrganizationRequest
+from portal.wallet import Paid
+
+PASSWORD = "clearmeter-demo"  # noqa: S105 # printed for everybody who runs the demo
+DAY = timedelta(days=1)
+BATCH = 500
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody who uses the product; ``weight`` is their share of it."""
+
+    member: str
+    name: str
+    role: str
+    team: str
+    weight: float
+
+
+@dataclass(frozen=True)
+class Customer:
+    """An organization of the story. ``pace`` is its actions on a usual working day."""
+
+    organization: str
+    name: str
+    timezone: str
+    tier: str
+    people: tuple[Person, ...]
+    projects: tuple[str, ...]
+    teams: tuple[tuple[str, str], ...]
+    pace: dict[str, float]
+    weekend: float
+    cost_scale: float
+
+
+ACME = Customer(
+    organization="acme",
+    name="Acme Writing",
+    timezone="Europe/Berlin",
+    tier="pro",
+    people=(
+        Person("ana", "Ana Brandt", "owner", "content", 0.10),
+        Person("ben", "Ben Okafor", "admin", "content", 0.22),
+        Person("cleo", "Cleo Marsh", "member", "design", 0.30),
+        Person("dina", "Dina Sato", "member", "content", 0.24),
+        Person("emil", "Emil Novak", "member", "design", 0.10),
+        Person("fay", "Fay Lindqvist", "billing", "", 0.04),
+    ),
+    projects=("website", "newsletter", "launch"),
+    teams=(("content", "Content"), ("design", "Design")),
+    pace={"document": 11.5, "analysis": 2.9, "image": 9.0},
+    weekend=0.22,
+    cost_scale=1.0,
+)
+NORTHWIND = Customer(
+    organization="northwind",
+    name="Northwind Research",
+    timezone="America/New_York",
+    tier="team",
+    people=(
+        Person("gus", "Gus Keller", "owner", "lab", 0.03),
+        Person("hana", "Hana Ito", "member", "lab", 0.62),
+        Person("ivo", "Ivo Petrov", "member", "lab", 0.20),
+        Person("june", "June Adeyemi", "member", "field", 0.10),
+        Person("kofi", "Kofi Mensah", "member", "field", 0.05),
+    ),
+    projects=("atlas", "survey"),
+    teams=(("lab", "Lab"), ("field", "Field")),
+    pace={"document": 22.0, "analysis": 26.0, "image": 4.0},
+    weekend=0.45,
+    cost_scale=0.9,
+)
+BIRCH = Customer(
+    organization="birch",
+    name="Birch & Daughters",
+    timezone="Asia/Kathmandu",
+    tier="starter",
+    people=(Person("lila", "Lila Thapa", "owner", "", 1.0),),
+    projects=("letters",),
+    teams=(),
+    pace={"document": 1.1, "analysis": 0.25, "image": 0.8},
+    weekend=0.5,
+    cost_scale=0.6,
+)
+CUSTOMERS = (ACME, NORTHWIND, BIRCH)
+
+#: Per action: provider, model, median input and output tokens, and how many calls it takes.
+_CALLS = {
+    "document": (
+        ("anthropic", "claude-sonnet-4-5", 5200, 1900, 2),
+        ("openai", "gpt-4o-mini", 2400, 350, 2),
+    ),
+    "analysis": (
+        ("anthropic", "claude-sonnet-4-5", 14500, 1500, 3),
+        ("google", "gemini-2.5-pro", 21000, 900, 1),
+    ),
+    "image": (("openai", "gpt-4o-mini", 600, 120, 1),),
+}
+#: Per action, what the other layers cost, in billionths of a dollar.
+_OTHER_COSTS = {
+    "document": (("retrieval", 1_900_000), ("storage", 240_000)),
+    "analysis": (("retrieval", 7_400_000), ("processing", 5_200_000), ("orchestration", 900_000)),
+    "image": (("external", 18_000_000),),
+}
+
+
+def tell(database: Database, *, now: datetime) -> None:
+    """Write the whole story into an empty, migrated store."""
+    with database.transaction() as tx:
+        catalog.load(tx, catalog.DEFAULT_FILE.read_text(encoding="utf-8"), now=now)
+        access.put_operator(tx, "olga@scribe.example", "Olga Reyes", now=now)
+    for customer in CUSTOMERS:
+        _found(database, customer, begins=_begins(customer, now))
+        for day_end, events in _days(customer, now=now):
+            _send(database, events, now=day_end)
+    _present(database, now=now)
+
+
+def _begins(customer: Customer, now: datetime) -> datetime:
+    """Return the first instant, in the customer's zone, of the month two months ago."""
+    zone = ZoneInfo(customer.timezone)
+    today = local_day(now, zone)
+    month = today.year * 12 + today.month - 1 - 2
+    return start_of_day(date(month // 12, month % 12 + 1, 1), zone)
+
+
+def _found(database: Database, customer: Customer, *, begins: datetime) -> None:
+    onboarding.put_organization(
+        database,
+        customer.organization,
+        OrganizationRequest(
+            name=customer.name,
+            email=f"billing@{customer.organization}.example",
+            timezone=customer.timezone,
+            tier=customer.tier,
+        ),
+        now=begins,
+    )
+    with database.transaction() as tx:
+        for team, name in customer.teams:
+            accounts.put_team(tx, customer.organization, team, name=name)
+        for project in customer.projects:
+            accounts.put_project(tx, customer.organization, project, name=project.title())
+        for person in customer.people:
+            member, _ = accounts.put_member(
+                tx,
+                customer.organization,
+                person.member,
+                email=f"{person.member}@{customer.organization}.example",
+                name=person.name,
+                role=person.role,
+                team_id=person.team,
+                now=begins,
+            )
+            access.set_password(tx, member, PASSWORD)
+    if customer is ACME:
+        onboarding.grant(
+            database,
+            ACME.organization,
+            GrantRequest(
+                credits_micro=2_000 * MICRO,
+                source="pack",
+                reason="2,000 credits",
+                expires_at=begins + timedelta(days=374),
+                paid=Paid(12_900, "usd"),
+            ),
+            key=None,
+            actor="stripe",
+            now=begins + timedelta(days=9, hours=10),
+        )
+
+
+def _days(customer: Customer, *, now: datetime) -> Iterator[tuple[datetime, list[UsageEvent]]]:
+    """Yield each local day's end (or now) with its events, oldest first."""
+    zone = ZoneInfo(customer.timezone)
+    chance = random.Random(f"{customer.organization} {local_day(now, zone).isoformat()}")
+    today = local_day(now, zone)
+    first = local_day(_begins(customer, now), zone)
+    for day in days_between(first, today + DAY):
+        starts = start_of_day(day, zone)
+        ends = min(now, start_of_day(day + DAY, zone) - timedelta(seconds=1))
+        events = [
+            event for event in _day(customer, day, starts, today, chance) if _at(event) < ends
+        ]
+        if events:
+            yield ends, sorted(events, key=_at)
+
+
+def _at(event: UsageEvent) -> datetime:
+    if event.time is None:
+        raise AssertionError("the story dates every event")
+    return event.time
+
+
+def _day(
+    customer: Customer, day: date, starts: datetime, today: date, chance: random.Random
+) -> Iterator[UsageEvent]:
+    mood = chance.lognormvariate(0, 0.22) * (customer.weekend if day.weekday() >= 5 else 1.0)
+    if (today - day).days == 12 and customer is ACME:
+        mood *= 2.1  # the day of a launch
+    for action, pace in customer.pace.items():
+        trend = 1.4 if action == "image" and 0 <= (today - day).days <= 7 else 1.0
+        for _ in range(_poisson(pace * mood * trend, chance)):
+            yield _event(customer, action, starts, chance)
+
+
+def _poisson(mean: float, chance: random.Random) -> int:
+    limit, product, count = math.exp(-mean), 1.0, -1
+    while product > limit:
+        product *= chance.random()
+        count += 1
+    return count
+
+
+def _event(customer: Customer, action: str, starts: datetime, chance: random.Random) -> UsageEvent:
+    person = chance.choices(customer.people, [one.weight for one in customer.people])[0]
+    hour = min(23.9, max(0.1, chance.gauss(13.2, 3.1)))
+    return UsageEvent(
+        source="scribe/backend",
+        event_id=f"{action}-{chance.getrandbits(64):016x}",
+        organization_id=customer.organization,
+        type=action,
+        time=starts + timedelta(hours=hour),
+        member=person.member,
+        project=chance.choice(customer.projects),
+        run=f"run-{chance.getrandbits(40):010x}",
+        costs=tuple(_costs(customer, action, person, chance)),
+    )
+
+
+def _costs(
+    customer: Customer, action: str, person: Person, chance: random.Random
+) -> Iterator[StatedCost]:
+    # The heaviest user of a customer also sends the largest work: that is where margins go.
+    scale = customer.cost_scale * (1.0 + 2.0 * (person.weight > 0.5))
+    for provider, model, median_in, median_out, calls in _CALLS[action]:
+        for _ in range(calls):
+            yield StatedCost(
+                layer="inference",
+                provider=provider,
+                model=model,
+                usage=ModelUsage(
+                    input_tokens=round(median_in * scale * chance.lognormvariate(0, 0.7)),
+                    output_tokens=round(median_out * scale * chance.lognormvariate(0, 0.5)),
+                ),
+            )
+    for layer, amount in _OTHER_COSTS[action]:
+        yield StatedCost(
+            layer=layer, amount_nano_usd=round(amount * scale * chance.lognormvariate(0, 0.3))
+        )
+
+
+def _send(database: Database, events: list[UsageEvent], *, now: datetime) -> None:
+    for first in range(0, len(events), BATCH):
+        batch = [
+            Sent(index, None, event=event)
+            for index, event in enumerate(events[first : first + BATCH])
+        ]
+        answer = metering.ingest(database, batch, now=now)
+        if answer.rejected:
+            raise AssertionError(f"the story does not fit the product: {answer.rejected[0]}")
+
+
+def _present(database: Database, *, now: datetime) -> None:
+    """Set what stands today: caps, and work in flight."""
+    for request in (
+        CapRequest("organization", "", "", "period", 3_000 * MICRO, "soft"),
+        CapRequest("team", "design", "", "period", 1_000 * MICRO, "hard"),
+        CapRequest("member", "cleo", "", "period", 800 * MICRO, "hard"),
+    ):
+        limits.set_cap(database, ACME.organization, request, actor="ben", now=now)
+    for action, quantity, member in (("document", 3, "dina"), ("analysis", 2, "ben")):
+        authorization.authorize(
+            database,
+            AuthorizeRequest(
+                ACME.organization,
+                action,
+                quantity * MICRO,
+                member=member,
+                run=f"in-flight-{action}",
+                expires_in_seconds=86_400,
+            ),
+            key=f"demo-{action}",
+            now=now,
+        )

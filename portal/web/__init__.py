@@ -1,0 +1,25 @@
+"""What talks HTTP: parse, authorise, call one use case, answer. No SQL, no arithmetic."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from portal.web import api, auth, customer, health, operator, problems, security, webhooks
+from portal.web.services import Services
+
+
+def register(app: Flask, services: Services) -> None:
+    """Attach every page and endpoint to the application."""
+    app.extensions["clearmeter"] = services
+    security.register(app, services)
+    problems.register(app)
+    for blueprint in (
+        health.blueprint,
+        api.blueprint,
+        webhooks.blueprint,
+        auth.blueprint,
+        customer.blueprint,
+        operator.blueprint,
+    ):
+        app.register_blueprint(blueprint)
+    security.close_by_default(app)

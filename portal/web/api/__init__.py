@@ -1,0 +1,24 @@
+"""The HTTP API: keys, never cookies. One blueprint, one guard, a module for each noun."""
+
+from __future__ import annotations
+
+from flask import Blueprint
+
+from portal.web.api.access import guard
+from portal.web.security import csrf, limiter
+
+blueprint = Blueprint("api", __name__, url_prefix="/v1")
+blueprint.before_request(guard)
+csrf.exempt(blueprint)
+
+from portal.web.api import (  # noqa: E402 # the views attach themselves to the blueprint above
+    authorizations,
+    caps,
+    events,
+    organizations,
+    reading,
+)
+
+limiter.limit(lambda: "2000 per second")(blueprint)
+
+__all__ = ["authorizations", "blueprint", "caps", "events", "organizations", "reading"]

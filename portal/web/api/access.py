@@ -1,0 +1,46 @@
+"""Who calls the API, and what their key allows."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from flask import g, request
+
+from portal import keys
+from portal.core.errors import NotAllowed, NotFound, Unauthenticated
+from portal.keys import Caller
+from portal.web.services import services
+
+
+def guard() -> None:
+    """Recognize the key of every request before anything else. Raises Unauthenticated."""
+    kind, _, key = request.headers.get("Authorization", "").partition(" ")
+    if kind.lower() != "bearer" or not key.strip():
+        raise Unauthenticated("Send Authorization: Bearer followed by a key.")
+    with services().database.reading() as tx:
+        g.caller = keys.recognize(tx, key.strip())
+
+
+def caller() -> Caller:
+    """Return whose request this is."""
+    return cast(Caller, g.caller)
+
+
+def need(scope: str) -> None:
+    """Refuse a key without a scope. Raises NotAllowed."""
+    if scope not in caller().scopes:
+        raise NotAllowed(f"This key lacks the scope {scope!r}. Make one that has it.")
+
+
+def need_service() -> None:
+    """Refuse an organization's key. Raises NotAllowed."""
+    if not caller().is_service:
+        raise NotAllowed("Only the operator's service key may do this.")
+
+
+def own(organization_id: str) -> str:
+    """Return the id where the key may see that organization. Raises NotFound as if it were not."""
+    mine = caller().organization_id
+    if mine is not None and mine != organization_id:
+        raise NotFound("organization", organization_id)
+    return organization_id

@@ -1,0 +1,104 @@
+"""Usage events in: CloudEvents one by one or in batches, with an answer for each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from flask import Response, request
+
+from portal import metering
+from portal.core.errors import FieldError, InvalidEvent, InvalidRequest, PayloadTooLarge
+from portal.metering import Sent
+from portal.web.api import answers, blueprint
+from portal.web.api.access import caller, need
+from portal.web.api.body import field_error, read_json
+from portal.web.api.shapes import EventBody, plain, take_number, usage_event
+from portal.web.services import services
+
+LARGEST_BATCH = 1_000
+ONE = "application/cloudevents+json"
+MANY = "application/cloudevents-batch+json"
+EITHER = "application/json"
+
+
+@blueprint.post("/events")
+def post_events() -> tuple[Response, int]:
+    """Take one event or a batch."""
+    need("meter")
+    contents = _contents()
+    parts = services()
+    taken = metering.ingest(
+        parts.database,
+        [_sent(index, content) for index, content in enumerate(contents)],
+        now=parts.clock(),
+        backfill="backfill" in caller().scopes,
+        only=caller().organization_id,
+    )
+    body = {
+        "accepted": taken.accepted,
+        "duplicates": taken.duplicates,
+        "uncollected": taken.uncollected,
+        "rejected": [
+            {"index": one.index, "id": one.event_id or None, "code": one.code, "detail": one.detail}
+            for one in taken.rejected
+        ],
+    }
+    if taken.rejected and not taken.accepted and not taken.duplicates:
+        return _all_rejected(body)
+    return answers.answer(body)
+
+
+def _all_rejected(body: dict[str, Any]) -> tuple[Response, int]:
+    first = body["rejected"][0]
+    problem = {
+        "type": "/problems/invalid-event",
+        "title": "No event was taken",
+        "status": 422,
+        "detail": f"Every event was rejected; the first because: {first['detail']}",
+        "errors": [
+            {"pointer": f"/{one['index']}", "detail": one["detail"]} for one in body["rejected"]
+        ],
+        **body,
+    }
+    response, _ = answers.answer(problem)
+    response.content_type = "application/problem+json"
+    return response, 422
+
+
+def _contents() -> list[Any]:
+    """Return the events of a body, by its content type. Raises InvalidRequest."""
+    kind = request.mimetype
+    if kind not in {ONE, MANY, EITHER}:
+        raise InvalidRequest(f"Content-Type {kind or 'none'} is not taken. Send {MANY}.")
+    content = read_json()
+    if kind == ONE and not isinstance(content, dict):
+        raise InvalidRequest(
+            "The body must be one event, an object.", [FieldError("", "is no object")]
+        )
+    if kind == MANY and not isinstance(content, list):
+        raise InvalidRequest(
+            "The body must be an array of events.", [FieldError("", "is no array")]
+        )
+    found = content if isinstance(content, list) else [content]
+    if len(found) > LARGEST_BATCH:
+        raise PayloadTooLarge(
+            f"A batch has at most {LARGEST_BATCH:,} events, this one has {len(found):,}. Split it.",
+            errors=[{"pointer": "", "detail": f"has more than {LARGEST_BATCH} events"}],
+        )
+    if not found:
+        raise InvalidRequest("The batch is empty.", [FieldError("", "has no event")])
+    return found
+
+
+def _sent(index: int, content: Any) -> Sent:
+    """Return one event of a batch as it arrived and as it was understood."""
+    kept = plain(content)
+    try:
+        body = msgspec.convert(content, EventBody, strict=True, dec_hook=take_number)
+        return Sent(index, kept, event=usage_event(body))
+    except msgspec.ValidationError as error:
+        wrong = field_error(error)
+        return Sent(index, kept, error=InvalidEvent("The event cannot be read.", [wrong]))
+    except InvalidEvent as error:
+        return Sent(index, kept, error=error)

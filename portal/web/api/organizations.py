@@ -1,0 +1,267 @@
+"""Organizations, members, teams, projects, grants and portal sessions."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from flask import Response, request
+
+from portal import access, accounts, audit, onboarding
+from portal.core.catalog import minor_places
+from portal.core.errors import InvalidRequest, NotFound
+from portal.core.units import NotExact, format_micro, parse_scaled
+from portal.onboarding import GrantRequest, OrganizationRequest
+from portal.wallet import Paid
+from portal.web.api import answers, blueprint
+from portal.web.api.access import caller, need, need_service, own
+from portal.web.api.body import convert, read
+from portal.web.api.shapes import (
+    GrantBody,
+    Id,
+    MemberBody,
+    NameBody,
+    OrganizationBody,
+    PortalSessionBody,
+    instant,
+    micro,
+)
+from portal.web.services import services
+
+LARGEST_PAGE = 200
+
+
+@blueprint.put("/organizations/<organization_id>")
+def put_organization(organization_id: str) -> tuple[Response, int]:
+    """Make or change an organization."""
+    need("manage")
+    need_service()
+    convert(organization_id, Id, at="/id")
+    body = read(OrganizationBody)
+    parts, now = services(), services().clock()
+    found, new = onboarding.put_organization(
+        parts.database,
+        organization_id,
+        OrganizationRequest(
+            name=body.name,
+            email=body.email,
+            timezone=body.timezone,
+            currency=body.currency,
+            tier=body.tier,
+            seats=body.seats,
+            charging=body.charging,
+        ),
+        now=now,
+    )
+    return answers.answer(answers.organization(found, now), 201 if new else 200)
+
+
+@blueprint.get("/organizations/<organization_id>")
+def get_organization(organization_id: str) -> tuple[Response, int]:
+    """Answer one organization."""
+    need("read")
+    parts = services()
+    with parts.database.reading() as tx:
+        found = accounts.find_organization(tx, own(organization_id))
+    return answers.answer(answers.organization(found, parts.clock()))
+
+
+@blueprint.get("/organizations")
+def list_organizations() -> tuple[Response, int]:
+    """Answer organizations, a page at a time."""
+    need("read")
+    need_service()
+    limit = page_size()
+    parts = services()
+    with parts.database.reading() as tx:
+        found = accounts.list_organizations(
+            tx, after=request.args.get("cursor", ""), limit=limit + 1
+        )
+    now = parts.clock()
+    page = found[:limit]
+    return answers.answer(
+        {
+            "data": [answers.organization(one, now) for one in page],
+            "next_cursor": page[-1].organization_id if len(found) > limit else None,
+        }
+    )
+
+
+def page_size(default: int = 50) -> int:
+    """Return the page size a request asks for. Raises InvalidRequest."""
+    given = request.args.get("limit", str(default))
+    if not given.isascii() or not given.isdigit() or not 1 <= int(given[:6]) <= LARGEST_PAGE:
+        raise InvalidRequest.at("/limit", f"is not a whole number from 1 to {LARGEST_PAGE}")
+    return int(given)
+
+
+@blueprint.put("/organizations/<organization_id>/members/<member_id>")
+def put_member(organization_id: str, member_id: str) -> tuple[Response, int]:
+    """Make or change a member."""
+    need("manage")
+    convert(member_id, Id, at="/id")
+    body = read(MemberBody)
+    parts = services()
+    found, new = onboarding.put_member(
+        parts.database,
+        own(organization_id),
+        member_id,
+        email=body.email,
+        name=body.name or body.email.partition("@")[0],
+        role=body.role,
+        team=body.team or "",
+        now=parts.clock(),
+    )
+    return answers.answer(answers.member(found), 201 if new else 200)
+
+
+@blueprint.delete("/organizations/<organization_id>/members/<member_id>")
+def delete_member(organization_id: str, member_id: str) -> tuple[Response, int]:
+    """Remove a member; their sessions end with it."""
+    need("manage")
+    parts = services()
+    with parts.database.transaction() as tx:
+        found = accounts.remove_member(tx, own(organization_id), member_id, now=parts.clock())
+        access.end_sessions_of(tx, organization_id, member_id)
+        audit.note(
+            tx,
+            organization_id,
+            actor=caller().name,
+            act="member.removed",
+            target=member_id,
+            now=parts.clock(),
+        )
+    return answers.answer(answers.member(found))
+
+
+@blueprint.put("/organizations/<organization_id>/teams/<team_id>")
+def put_team(organization_id: str, team_id: str) -> tuple[Response, int]:
+    """Make or rename a team."""
+    need("manage")
+    convert(team_id, Id, at="/id")
+    body = read(NameBody)
+    with services().database.transaction() as tx:
+        accounts.find_organization(tx, own(organization_id))
+        new = accounts.put_team(tx, organization_id, team_id, name=body.name)
+    return answers.answer({"id": team_id, "name": body.name}, 201 if new else 200)
+
+
+@blueprint.put("/organizations/<organization_id>/projects/<project_id>")
+def put_project(organization_id: str, project_id: str) -> tuple[Response, int]:
+    """Make or rename a project."""
+    need("manage")
+    convert(project_id, Id, at="/id")
+    body = read(NameBody)
+    with services().database.transaction() as tx:
+        accounts.find_organization(tx, own(organization_id))
+        new = accounts.put_project(tx, organization_id, project_id, name=body.name)
+    return answers.answer({"id": project_id, "name": body.name}, 201 if new else 200)
+
+
+@blueprint.post("/organizations/<organization_id>/grants")
+def post_grant(organization_id: str) -> tuple[Response, int]:
+    """Grant credits."""
+    need("manage")
+    need_service()
+    body = read(GrantBody)
+    parts = services()
+    grant = GrantRequest(
+        credits_micro=micro(body.credits, "/credits", positive=True),
+        source=body.source,
+        reason=body.reason,
+        expires_at=instant(body.expires_at, "/expires_at") if body.expires_at else None,
+        effective_at=instant(body.effective_at, "/effective_at") if body.effective_at else None,
+        priority=body.priority,
+        paid=_paid(body),
+    )
+    grant_id = onboarding.grant(
+        parts.database,
+        organization_id,
+        grant,
+        key=answers.idempotency_key(),
+        actor=caller().name,
+        now=parts.clock(),
+    )
+    return answers.answer(
+        {
+            "id": grant_id,
+            "source": grant.source,
+            "granted": format_micro(grant.credits_micro),
+            "expires_at": answers.when(grant.expires_at),
+            "effective_at": answers.when(grant.effective_at or parts.clock()),
+        },
+        201,
+    )
+
+
+def _paid(body: GrantBody) -> Paid | None:
+    if body.paid is None:
+        return None
+    places = minor_places(body.paid.currency)
+    try:
+        amount = parse_scaled(body.paid.amount.sent, places=places, largest=1_000_000)
+    except NotExact as error:
+        raise InvalidRequest.at("/paid/amount", str(error)) from error
+    if amount < 0:
+        raise InvalidRequest.at("/paid/amount", "is negative")
+    return Paid(amount, body.paid.currency)
+
+
+@blueprint.post("/portal_sessions")
+def post_portal_session() -> tuple[Response, int]:
+    """Make a single-use link that signs a member in to the portal."""
+    need("manage")
+    need_service()
+    body = read(PortalSessionBody)
+    parts, now = services(), services().clock()
+    _check_return(body.return_url)
+    with parts.database.reading() as tx:
+        accounts.find_organization(tx, body.organization)
+        role = body.member.role or _role_of(body)
+    onboarding.put_member(
+        parts.database,
+        body.organization,
+        body.member.id,
+        email=body.member.email,
+        name=body.member.name or body.member.email.partition("@")[0],
+        role=role,
+        team=_team_of(body),
+        now=now,
+    )
+    with parts.database.transaction() as tx:
+        token, expires_at = access.make_link(
+            tx,
+            now=now,
+            organization_id=body.organization,
+            member_id=body.member.id,
+            page=body.page,
+            return_url=body.return_url or "",
+        )
+    url = f"{parts.settings.portal_base_url}/sign-in/{token}"
+    return answers.answer({"url": url, "expires_at": answers.when(expires_at)}, 201)
+
+
+def _known_member(body: PortalSessionBody) -> accounts.Member | None:
+    with services().database.reading() as tx:
+        try:
+            return accounts.find_member(tx, body.organization, body.member.id)
+        except NotFound:
+            return None
+
+
+def _role_of(body: PortalSessionBody) -> str:
+    """Return the role somebody has already; a new person is a member."""
+    known = _known_member(body)
+    return known.role if known else "member"
+
+
+def _team_of(body: PortalSessionBody) -> str:
+    known = _known_member(body)
+    return known.team_id if known else ""
+
+
+def _check_return(url: str | None) -> None:
+    if url is None:
+        return
+    parts = urlsplit(url)
+    if parts.scheme != "https" and parts.hostname not in {"localhost", "127.0.0.1"}:
+        raise InvalidRequest.at("/return_url", "must begin with https://")

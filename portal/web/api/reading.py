@@ -1,0 +1,392 @@
+"""What stands: balance, usage, events, forecast, catalogue. Costs for service keys alone."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from flask import Response, request
+
+from portal import accounts, catalog, forecasting, usage, wallet
+from portal.accounts import Organization
+from portal.core.catalog import minor_places
+from portal.core.errors import InvalidRequest, NotAllowed
+from portal.core.forecast import Projection
+from portal.core.periods import local_day
+from portal.core.units import format_micro, format_nano_usd, format_scaled
+from portal.usage import CostTotals, EventRow, UsageReport
+from portal.web.api import answers, blueprint
+from portal.web.api.access import caller, need, own
+from portal.web.api.organizations import page_size
+from portal.web.api.shapes import instant
+from portal.web.services import services
+
+DAY = timedelta(days=1)
+
+
+@blueprint.get("/organizations/<organization_id>/balance")
+def get_balance(organization_id: str) -> tuple[Response, int]:
+    """Answer what the organization has now."""
+    need("read")
+    parts, now = services(), services().clock()
+    if "at" in request.args:
+        raise InvalidRequest.at("/at", "is not offered yet: the balance is that of now")
+    with parts.database.reading() as tx:
+        organization = accounts.find_organization(tx, own(organization_id))
+        found = wallet.balance(tx, organization_id, now=now)
+        tier = catalog.in_force(tx, at=now).tiers.get(organization.tier or "")
+    period = organization.period_at(now)
+    price = tier.price_minor if tier else 0
+    return answers.answer(
+        {
+            "as_of": answers.when(now),
+            "available": format_micro(found.available_micro),
+            "held": format_micro(found.held_micro),
+            "debt": format_micro(found.debt_micro),
+            "frozen": format_micro(found.frozen_micro),
+            "uncollected": format_micro(found.uncollected_micro),
+            "period": {"start": answers.when(period.start), "end": answers.when(period.end)},
+            "tier": organization.tier,
+            "grants": [
+                {
+                    "id": lot.grant_id,
+                    "source": lot.source,
+                    "granted": format_micro(lot.granted_micro),
+                    "remaining": format_micro(lot.remaining_micro),
+                    "expires_at": answers.when(lot.expires_at),
+                    "next": position == 0,
+                }
+                for position, lot in enumerate(found.lots)
+            ],
+            "overage": {"enabled": False, "credits": "0", "amount": "0", "limit": None},
+            "on_empty": "stop",
+            "worst_case": None
+            if price is None
+            else {
+                "amount": format_scaled(price, places=minor_places(organization.currency)),
+                "currency": organization.currency,
+            },
+        }
+    )
+
+
+def _day(name: str, default: date) -> date:
+    given = request.args.get(name)
+    if given is None:
+        return default
+    try:
+        if len(given) == 10:
+            return date.fromisoformat(given)
+    except ValueError:
+        pass
+    raise InvalidRequest.at(f"/{name}", 'is not a day such as "2026-11-01"')
+
+
+def _range(organization: Organization, now: datetime) -> tuple[date, date]:
+    """Return the local days asked for, the billing period's where none are."""
+    period = organization.period_at(now)
+    start = _day("start", local_day(period.start, organization.zone))
+    end = _day("end", local_day(now, organization.zone) + DAY)
+    if not start < end:
+        raise InvalidRequest.at("/end", "must be later than start; the end day itself is left out")
+    return start, end
+
+
+def _groups() -> list[str]:
+    given = request.args.get("group_by", "")
+    names = [name for name in given.split(",") if name]
+    if len(names) != len(set(names)):
+        raise InvalidRequest.at("/group_by", "names a group twice")
+    return names
+
+
+def _filters() -> dict[str, str]:
+    return {name: request.args[name] for name in usage.FILTERS if name in request.args}
+
+
+@blueprint.get("/organizations/<organization_id>/usage")
+def get_usage(organization_id: str) -> tuple[Response, int] | Response:
+    """Answer what was used: totals, and by group."""
+    need("read")
+    groups, filters = _groups(), _filters()
+    asks_operator = usage.OPERATOR_ONLY & {*groups, *filters} or "include" in request.args
+    if asks_operator and not caller().is_service:
+        raise NotAllowed("Models and costs are the operator's: use a service key.")
+    parts, now = services(), services().clock()
+    with parts.database.reading() as tx:
+        organization = accounts.find_organization(tx, own(organization_id))
+        start, end = _range(organization, now)
+        report = usage.report(
+            tx, organization_id, start=start, end=end, group_by=groups, filters=filters
+        )
+        costs = None
+        if request.args.get("include") == "cost":
+            costs = usage.cost(
+                tx, organization_id, start=start, end=end, group_by=groups, filters=filters
+            )
+    if "text/csv" in request.headers.get("Accept", ""):
+        return Response(_csv(report, groups), content_type="text/csv; charset=utf-8")
+    body: dict[str, Any] = {
+        "start": report.start.isoformat(),
+        "end": report.end.isoformat(),
+        "timezone": organization.timezone,
+        "as_of": answers.when(now),
+        "totals": _totals(report.totals),
+        "data": [{**_labels(row.labels), **_totals(row.totals)} for row in report.rows],
+    }
+    if costs is not None:
+        _add_costs(body, groups, *costs)
+    return answers.answer(body)
+
+
+def _add_costs(
+    body: dict[str, Any],
+    groups: list[str],
+    whole: CostTotals,
+    by_group: dict[tuple[Any, ...], CostTotals],
+) -> None:
+    """Put costs beside the usage of the same group; a group that only cost has a row of its own."""
+    body["totals"] |= _cost_totals(whole)
+    rows = {tuple(row[name] for name in groups): row for row in body["data"]}
+    for key, cost in by_group.items():
+        labels = _labels(dict(zip(groups, key, strict=True)))
+        row = rows.get(tuple(labels.values()))
+        if groups and row is None:
+            row = {**labels, **_totals(usage.Totals())}
+            body["data"].append(row)
+        if row is not None:
+            row |= _cost_totals(cost)
+    for row in body["data"]:
+        row.setdefault("cost_usd", "0")
+
+
+def _cost_totals(cost: CostTotals) -> dict[str, Any]:
+    return {
+        "cost_usd": format_nano_usd(cost.cost_nano_usd),
+        "cost_by_layer": {
+            layer: format_nano_usd(amount) for layer, amount in cost.by_layer.items()
+        },
+        "unknown_costs": cost.unknown_lines,
+        "input_tokens": cost.input_tokens,
+        "output_tokens": cost.output_tokens,
+    }
+
+
+def _labels(labels: Any) -> dict[str, Any]:
+    return {name: str(value) or None for name, value in labels.items()}
+
+
+def _totals(totals: usage.Totals) -> dict[str, Any]:
+    return {
+        "credits": format_micro(totals.credits_micro),
+        "quantity": format_micro(totals.quantity_micro),
+        "events": totals.events,
+        "uncollected": format_micro(totals.uncollected_micro),
+    }
+
+
+def _csv(report: UsageReport, groups: list[str]) -> Iterator[str]:
+    """Write rows as RFC 4180; a text that a spreadsheet would run is quoted (CSV injection)."""
+    line = io.StringIO()
+    writer = csv.writer(line, lineterminator="\r\n")
+    writer.writerow([*groups, "credits", "quantity", "events", "uncollected"])
+    rows = report.rows or [usage.UsageRow({}, report.totals)]
+    for row in rows:
+        labels = [safe_cell(str(row.labels[name])) for name in groups]
+        writer.writerow([*labels, *_totals(row.totals).values()])
+        yield line.getvalue()
+        line.seek(0)
+        line.truncate()
+
+
+def safe_cell(text: str) -> str:
+    """Return a text that no spreadsheet takes for a formula (OWASP: CSV injection)."""
+    return f"'{text}" if text[:1] in {"=", "+", "-", "@", "\t", "\r", "\n"} else text
+
+
+def _cursor() -> tuple[datetime, str, str] | None:
+    given = request.args.get("cursor")
+    if not given:
+        return None
+    try:
+        at, source, event_id = json.loads(base64.urlsafe_b64decode(given.encode()))
+        return datetime.fromisoformat(at), str(source), str(event_id)
+    except (ValueError, TypeError) as error:
+        raise InvalidRequest.at("/cursor", "is not one that a list gave") from error
+
+
+def _next_cursor(row: EventRow) -> str:
+    content = json.dumps([row.occurred_at.isoformat(), row.source, row.event_id])
+    return base64.urlsafe_b64encode(content.encode()).decode()
+
+
+def _event(row: EventRow) -> dict[str, Any]:
+    return {
+        "id": row.event_id,
+        "source": row.source,
+        "type": row.type,
+        "time": answers.when(row.occurred_at),
+        "member": row.member or None,
+        "team": row.team or None,
+        "project": row.project or None,
+        "run": row.run or None,
+        "quantity": format_micro(row.quantity_micro),
+        "credits": format_micro(row.credits_micro),
+        "uncollected": format_micro(row.uncollected_micro),
+    }
+
+
+@blueprint.get("/organizations/<organization_id>/events")
+def get_events(organization_id: str) -> tuple[Response, int]:
+    """Answer events, newest first."""
+    need("read")
+    limit, filters = page_size(), _filters()
+    if "run" in request.args:
+        filters["run"] = request.args["run"]
+    if "model" in filters and not caller().is_service:
+        raise NotAllowed("Models are the operator's: use a service key.")
+    with services().database.reading() as tx:
+        accounts.find_organization(tx, own(organization_id))
+        found = usage.list_events(
+            tx,
+            organization_id,
+            filters=filters,
+            start=_instant("start"),
+            end=_instant("end"),
+            before=_cursor(),
+            limit=limit + 1,
+            with_costs=caller().is_service,
+        )
+    page = found[:limit]
+    more = _next_cursor(page[-1]) if len(found) > limit else None
+    return answers.answer({"data": [_event(row) for row in page], "next_cursor": more})
+
+
+def _instant(name: str) -> datetime | None:
+    return instant(request.args[name], f"/{name}") if name in request.args else None
+
+
+@blueprint.get("/organizations/<organization_id>/events/<path:event_id>")
+def get_event(organization_id: str, event_id: str) -> tuple[Response, int]:
+    """Answer one event's receipt: its price and the grants that paid."""
+    need("read")
+    with services().database.reading() as tx:
+        accounts.find_organization(tx, own(organization_id))
+        receipt = usage.receipt(tx, organization_id, event_id, source=request.args.get("source"))
+        body = _event(receipt.event)
+        if caller().is_service:
+            lines = usage.cost_of_event(tx, organization_id, receipt.event.source, event_id)
+            body["costs"] = [_cost_line(line) for line in lines]
+    body["price"] = {
+        "credits_each": format_micro(receipt.event.price_micro),
+        "price_book": receipt.event.price_book_version,
+    }
+    body["paid_by"] = [
+        {"grant": grant_id, "source": source, "credits": format_micro(amount)}
+        for grant_id, source, amount in receipt.paid_by
+    ]
+    return answers.answer(body)
+
+
+def _cost_line(line: dict[str, Any]) -> dict[str, Any]:
+    amount = line["amount_nano_usd"]
+    return {
+        "layer": line["layer"],
+        "quality": line["quality"],
+        "amount_usd": None if amount is None else format_nano_usd(amount),
+        "provider": line["provider"] or None,
+        "model": line["model"] or None,
+        "resource": line["resource"] or None,
+        "input_tokens": line["input_tokens"],
+        "output_tokens": line["output_tokens"],
+    }
+
+
+@blueprint.get("/organizations/<organization_id>/forecast")
+def get_forecast(organization_id: str) -> tuple[Response, int]:
+    """Answer where the period is going, or why that cannot be said."""
+    need("read")
+    parts, now = services(), services().clock()
+    with parts.database.reading() as tx:
+        organization = accounts.find_organization(tx, own(organization_id))
+        found = forecasting.forecast(tx, organization, now=now)
+    body: dict[str, Any] = {
+        "as_of": answers.when(now),
+        "period": {
+            "start": answers.when(found.period.start),
+            "end": answers.when(found.period.end),
+        },
+        "spent": format_micro(found.spent_micro),
+        "method": "the pace of the last seven days; the bounds are the quietest and the busiest "
+        "week of the last four",
+        "projected": _projection(found.projection),
+    }
+    if found.refused:
+        body["refused"] = found.refused
+    return answers.answer(body)
+
+
+def _projection(found: Projection | None) -> dict[str, str] | None:
+    if found is None:
+        return None
+    return {
+        "p10": format_micro(found.low_micro),
+        "p50": format_micro(found.middle_micro),
+        "p90": format_micro(found.high_micro),
+    }
+
+
+@blueprint.get("/catalog")
+def get_catalog() -> tuple[Response, int]:
+    """Answer the actions, tiers and packs in force."""
+    need("read")
+    parts = services()
+    with parts.database.reading() as tx:
+        book = catalog.in_force(tx, at=parts.clock())
+    places = minor_places(book.currency)
+    return answers.answer(
+        {
+            "version": book.version,
+            "effective_at": answers.when(book.effective_at),
+            "currency": book.currency,
+            "actions": [
+                {
+                    "key": one.key,
+                    "name": one.name,
+                    "plural": one.plural,
+                    "credits": format_micro(one.price_micro),
+                }
+                for one in book.actions.values()
+            ],
+            "tiers": [
+                {
+                    "key": one.key,
+                    "name": one.name,
+                    "kind": one.kind,
+                    "price": None
+                    if one.price_minor is None
+                    else format_scaled(one.price_minor, places=places),
+                    "credits": format_micro(one.allowance_micro),
+                    "overage": None
+                    if one.overage_price_micro_minor is None
+                    else format_scaled(one.overage_price_micro_minor, places=places + 6),
+                }
+                for one in book.tiers.values()
+            ],
+            "packs": [
+                {
+                    "key": one.key,
+                    "name": one.name,
+                    "credits": format_micro(one.credits_micro),
+                    "price": format_scaled(one.price_minor, places=places),
+                    "expires_after_days": one.expires_after_days,
+                }
+                for one in book.packs.values()
+            ],
+        }
+    )

@@ -1,0 +1,373 @@
+"""The shapes of request bodies: what a client may send, and how each becomes the domain's words."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from portal.core.costs import LAYERS, ModelUsage
+from portal.core.errors import FieldError, InvalidEvent, InvalidRequest
+from portal.core.events import StatedCost, UsageEvent
+from portal.core.units import NotExact, parse_micro, parse_nano_usd
+
+Id = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Name = Annotated[str, Meta(min_length=1, max_length=200)]
+Email = Annotated[str, Meta(max_length=254, pattern=r"^[^@\s]+@[^@\s]+$")]
+Text = Annotated[str, Meta(max_length=500)]
+Count = Annotated[int, Meta(ge=0, le=1_000_000_000_000)]
+
+
+class Number:
+    """A decimal as it was sent, a string or a number; exactness is checked when it is used."""
+
+    def __init__(self, sent: str | int | Decimal) -> None:
+        self.sent = sent
+
+
+def take_number(kind: type, sent: Any) -> Number:
+    """Let a string or a number pass as a Number; msgspec adds the place to what is raised."""
+    if kind is not Number or isinstance(sent, bool) or not isinstance(sent, str | int | Decimal):
+        raise ValueError("expected a number, or a string that holds one")
+    return Number(sent)
+
+
+_EARLIEST = datetime(1971, 1, 1, tzinfo=UTC)
+_LATEST = datetime(2200, 1, 1, tzinfo=UTC)
+_RFC3339 = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII
+)
+
+
+class Strict(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A body in which a misspelt field is an error."""
+
+
+class OrganizationBody(Strict):
+    """PUT /v1/organizations/{id}"""
+
+    name: Name
+    email: Email | None = None
+    timezone: Annotated[str, Meta(max_length=64)] = "UTC"
+    currency: Annotated[str, Meta(pattern="^[a-z]{3}$")] = "usd"
+    tier: Id | None = None
+    seats: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    charging: Literal["on", "shadow"] = "on"
+
+
+class MemberBody(Strict):
+    """PUT …/members/{member}"""
+
+    email: Email
+    name: Annotated[str, Meta(max_length=200)] = ""
+    role: Literal["owner", "admin", "billing", "member", "viewer"] = "member"
+    team: Id | None = None
+
+
+class NameBody(Strict):
+    """PUT …/teams/{team} and …/projects/{project}"""
+
+    name: Name
+
+
+class PaidBody(Strict):
+    """What was paid for a grant."""
+
+    amount: Number
+    currency: Annotated[str, Meta(pattern="^[a-z]{3}$")]
+
+
+class GrantBody(Strict):
+    """POST …/grants"""
+
+    credits: Number
+    source: Literal["promotion", "adjustment", "pack"]
+    reason: Text
+    expires_at: str | None = None
+    effective_at: str | None = None
+    priority: Annotated[int, Meta(ge=0, le=1000)] | None = None
+    paid: PaidBody | None = None
+
+
+class AuthorizationBody(Strict):
+    """POST /v1/authorizations"""
+
+    organization: Id
+    action: Id
+    quantity: Number = Number(1)
+    member: Id | None = None
+    team: Id | None = None
+    project: Id | None = None
+    run: Id | None = None
+    expires_in: Annotated[int, Meta(ge=1, le=86_400)] = 900
+
+
+class UsageBody(msgspec.Struct, frozen=True, kw_only=True):
+    """What one model call consumed."""
+
+    input_tokens: Count = 0
+    output_tokens: Count = 0
+    cached_input_tokens: Count = 0
+    cache_write_tokens: Count = 0
+    reasoning_tokens: Count = 0
+
+
+class CostBody(Strict):
+    """One cost: an amount, a model's use, or a quantity of a resource."""
+
+    layer: Literal["inference", "retrieval", "processing", "storage", "orchestration", "external"]
+    amount_usd: Number | None = None
+    provider: Annotated[str, Meta(max_length=128)] | None = None
+    model: Annotated[str, Meta(max_length=128)] | None = None
+    usage: UsageBody | None = None
+    resource: Id | None = None
+    quantity: Number | None = None
+
+
+class CaptureBody(Strict):
+    """POST …/capture"""
+
+    quantity: Number | None = None
+    time: str | None = None
+    costs: Annotated[list[CostBody], Meta(max_length=50)] = []
+    provider: Annotated[str, Meta(max_length=128)] | None = None
+    model: Annotated[str, Meta(max_length=128)] | None = None
+    usage: UsageBody | None = None
+    properties: dict[str, Any] | None = None
+
+
+class IncrementBody(Strict):
+    """POST …/increment"""
+
+    quantity: Number
+
+
+class ReleaseBody(Strict):
+    """POST …/release: nothing to say."""
+
+
+class LimitBody(Strict):
+    """A cap's limit."""
+
+    credits: Number
+
+
+class CapBody(Strict):
+    """POST …/caps"""
+
+    scope: Literal["organization", "team", "member", "project"]
+    limit: LimitBody
+    target: Id | None = None
+    action: Id | None = None
+    window: Literal["period", "day", "week"] = "period"
+    mode: Literal["hard", "soft"] = "hard"
+    thresholds: Annotated[list[Annotated[int, Meta(ge=1, le=100)]], Meta(max_length=10)] | None = (
+        None
+    )
+
+
+class CapChangeBody(Strict):
+    """PATCH …/caps/{cap}"""
+
+    limit: LimitBody | None = None
+    mode: Literal["hard", "soft"] | None = None
+
+
+class PortalMemberBody(Strict):
+    """Who a portal session is for."""
+
+    id: Id
+    email: Email
+    name: Annotated[str, Meta(max_length=200)] = ""
+    role: Literal["owner", "admin", "billing", "member", "viewer"] | None = None
+
+
+class PortalSessionBody(Strict):
+    """POST /v1/portal_sessions"""
+
+    organization: Id
+    member: PortalMemberBody
+    return_url: Annotated[str, Meta(max_length=1000)] | None = None
+    page: Annotated[str, Meta(max_length=40)] = "overview"
+
+
+class EventDataBody(msgspec.Struct, frozen=True, kw_only=True):
+    """An event's data."""
+
+    quantity: Number = Number(1)
+    member: Id | None = None
+    team: Id | None = None
+    project: Id | None = None
+    run: Id | None = None
+    request_type: Id | None = None
+    authorization: Id | None = None
+    model: Annotated[str, Meta(max_length=128)] | None = None
+    provider: Annotated[str, Meta(max_length=128)] | None = None
+    usage: UsageBody | None = None
+    costs: Annotated[list[CostBody], Meta(max_length=50)] = []
+    charge: bool = True
+    properties: dict[str, Any] = {}
+
+
+class EventBody(msgspec.Struct, frozen=True, kw_only=True):
+    """A usage event in CloudEvents form; its other attributes are let through."""
+
+    specversion: Literal["1.0"]
+    id: Id
+    source: Id
+    subject: Id
+    type: Id
+    time: str | None = None
+    data: EventDataBody = msgspec.field(default_factory=EventDataBody)
+
+
+def micro(value: Number, pointer: str, *, positive: bool = False) -> int:
+    """Return a non-negative amount in millionths. Raises InvalidRequest that names the field."""
+    try:
+        amount = parse_micro(value.sent)
+    except NotExact as error:
+        raise InvalidRequest.at(pointer, str(error)) from error
+    if amount < 0 or (positive and amount == 0):
+        raise InvalidRequest.at(pointer, "must be above zero" if positive else "is negative")
+    return amount
+
+
+def instant(value: str, pointer: str) -> datetime:
+    """Return an RFC 3339 time with an offset, in UTC. Raises InvalidRequest."""
+    expected = 'is not a time with an offset such as "2026-11-01T09:30:00Z"'
+    if not _RFC3339.fullmatch(value):
+        raise InvalidRequest.at(pointer, expected)
+    whole, _, rest = value.upper().replace(" ", "T").partition(".")
+    if rest:
+        digits = re.match(r"\d+", rest)
+        fraction = digits[0] if digits else ""
+        value = f"{whole}.{fraction[:6].ljust(6, '0')}{rest[len(fraction) :]}"
+    try:
+        parsed = datetime.fromisoformat(value)
+        if not _EARLIEST.year <= parsed.year < _LATEST.year:
+            raise InvalidRequest.at(pointer, "lies outside 1971 to 2199")
+        return parsed.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise InvalidRequest.at(pointer, expected) from error
+
+
+def model_usage(body: UsageBody | None) -> ModelUsage | None:
+    """Return a model's use in the domain's words."""
+    if body is None:
+        return None
+    return ModelUsage(
+        body.input_tokens,
+        body.output_tokens,
+        body.cached_input_tokens,
+        body.cache_write_tokens,
+        body.reasoning_tokens,
+    )
+
+
+def stated_costs(
+    bodies: list[CostBody],
+    *,
+    model: str | None,
+    provider: str | None,
+    usage: UsageBody | None,
+    layer: str = "inference",
+    at: str = "",
+) -> tuple[StatedCost, ...]:
+    """Return the costs an event states, the top-level model call first. Raises InvalidRequest."""
+    found = []
+    if model is not None or usage is not None:
+        found.append(
+            StatedCost(
+                layer=layer, provider=provider or "", model=model or "", usage=model_usage(usage)
+            )
+        )
+    for number, body in enumerate(bodies):
+        amount = None
+        if body.amount_usd is not None:
+            pointer = f"{at}/costs/{number}/amount_usd"
+            try:
+                amount = parse_nano_usd(body.amount_usd.sent)
+            except NotExact as error:
+                raise InvalidRequest.at(pointer, str(error)) from error
+        elif body.model is None and body.resource is None:
+            raise InvalidRequest.at(
+                f"{at}/costs/{number}", "needs amount_usd, model with usage, or resource"
+            )
+        found.append(
+            StatedCost(
+                layer=body.layer,
+                amount_nano_usd=amount,
+                provider=body.provider or "",
+                model=body.model or "",
+                usage=model_usage(body.usage),
+                resource=body.resource or "",
+                quantity_micro=micro(body.quantity or Number(0), f"{at}/costs/{number}/quantity"),
+            )
+        )
+    return tuple(found)
+
+
+def usage_event(body: EventBody) -> UsageEvent:
+    """Return an event in the domain's words. Raises InvalidEvent that names each wrong field."""
+    data = body.data
+    layer = "inference"
+    if body.type.startswith("cost."):
+        layer = body.type.removeprefix("cost.")
+        if layer not in LAYERS:
+            raise InvalidEvent(
+                f"There is no cost layer {layer!r}.",
+                [FieldError("/type", "expected cost. and one of " + ", ".join(LAYERS))],
+            )
+    try:
+        return UsageEvent(
+            source=body.source,
+            event_id=body.id,
+            organization_id=body.subject,
+            type=body.type,
+            time=instant(body.time, "/time") if body.time is not None else None,
+            quantity_micro=micro(data.quantity, "/data/quantity"),
+            member=data.member or "",
+            team=data.team or "",
+            project=data.project or "",
+            run=data.run or "",
+            request_type=data.request_type or "",
+            authorization=data.authorization or "",
+            costs=stated_costs(
+                data.costs,
+                model=data.model,
+                provider=data.provider,
+                usage=data.usage,
+                layer=layer,
+                at="/data",
+            ),
+            charge=data.charge,
+            properties=_plain(data.properties),
+        )
+    except InvalidEvent:
+        raise
+    except InvalidRequest as error:
+        listed = [FieldError(one["pointer"], one["detail"]) for one in error.fields["errors"]]
+        raise InvalidEvent(error.detail, listed) from error
+
+
+def _plain(properties: dict[str, Any]) -> dict[str, Any]:
+    """Return properties as JSON can keep them: exact decimals become strings."""
+    if len(properties) > 50:
+        raise InvalidRequest.at("/data/properties", "has more than 50 entries")
+    found: dict[str, Any] = plain(properties)
+    return found
+
+
+def plain(value: Any) -> Any:
+    """Return a parsed value without Decimals."""
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, dict):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [plain(inner) for inner in value]
+    return value

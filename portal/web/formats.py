@@ -1,0 +1,148 @@
+"""How amounts, money and dates are written on pages: Jinja filters, nothing else.
+
+Invariant: rounding here is for the eye only; the exact value is always one hover or focus away.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+from babel.dates import format_date, format_time
+from babel.numbers import format_currency, format_decimal
+from jinja2 import Environment
+
+from portal.core.catalog import minor_places
+from portal.core.units import MICRO, NANO
+
+LOCALE = "en_US"
+_MICROSECOND = timedelta(microseconds=1)
+#: A cost under this is shown to the hundredth of a cent.
+_SMALL_COST_NANO = NANO
+
+
+def register(jinja: Environment) -> None:
+    """Attach the filters and keep the markup free of the templates' own blank lines."""
+    jinja.trim_blocks = True
+    jinja.lstrip_blocks = True
+    jinja.filters.update(
+        amount=amount,
+        exact_amount=exact_amount,
+        rounded=rounded,
+        money=money,
+        price_per_credit=price_per_credit,
+        dollars=dollars,
+        day=day,
+        short_day=short_day,
+        last_day=last_day,
+        clock=clock,
+        place=place,
+        change=change,
+        permille=permille,
+        inner=inner,
+        initials=initials,
+    )
+
+
+def amount(micro: int) -> str:
+    """Write credits or a quantity: 1,240 or 12.5, with at most two decimals."""
+    return str(format_decimal(Decimal(micro) / MICRO, format="#,##0.##", locale=LOCALE))
+
+
+def exact_amount(micro: int) -> str:
+    """Write credits or a quantity with all their decimals."""
+    return str(format_decimal(Decimal(micro) / MICRO, format="#,##0.######", locale=LOCALE))
+
+
+def rounded(micro: int) -> str:
+    """Write credits that are an estimate: to the whole credit."""
+    return str(format_decimal(Decimal(micro) / MICRO, format="#,##0", locale=LOCALE))
+
+
+def money(minor: int, currency: str) -> str:
+    """Write an amount in minor units: $99.00, €1,290.00, ¥3,900."""
+    places = minor_places(currency)
+    pattern = "¤#,##0.00" if places else "¤#,##0"
+    value = Decimal(minor).scaleb(-places)
+    return str(
+        format_currency(
+            value, currency.upper(), format=pattern, locale=LOCALE, currency_digits=False
+        )
+    )
+
+
+def price_per_credit(minor: int, credits_micro: int, currency: str) -> str:
+    """Write what one credit of a pack costs, to the hundredth of a cent at most."""
+    value = Decimal(minor).scaleb(-minor_places(currency)) * MICRO / credits_micro
+    return str(
+        format_currency(
+            value, currency.upper(), format="¤#,##0.00##", locale=LOCALE, currency_digits=False
+        )
+    )
+
+
+def dollars(nano: int) -> str:
+    """Write a cost in US dollars; a small one with four decimals."""
+    pattern = "¤#,##0.0000" if 0 < abs(nano) < _SMALL_COST_NANO else "¤#,##0.00"
+    return str(
+        format_currency(
+            Decimal(nano) / NANO, "USD", format=pattern, locale=LOCALE, currency_digits=False
+        )
+    )
+
+
+def day(value: date | datetime, zone: ZoneInfo | None = None, today: date | None = None) -> str:
+    """Write a day as 30 Nov, with its year where that is not ``today``'s."""
+    if isinstance(value, datetime):
+        value = value.astimezone(zone).date()
+    pattern = "d MMM" if today is None or value.year == today.year else "d MMM y"
+    return str(format_date(value, pattern, locale=LOCALE))
+
+
+def short_day(value: date) -> str:
+    """Write a day with its weekday: Tue 12 Nov."""
+    return str(format_date(value, "EEE d MMM", locale=LOCALE))
+
+
+def last_day(end: datetime, zone: ZoneInfo, today: date | None = None) -> str:
+    """Write the last day before an end: what ends at midnight of 1 Dec is there until 30 Nov."""
+    return day(end - _MICROSECOND, zone, today)
+
+
+def clock(instant: datetime, zone: ZoneInfo) -> str:
+    """Write a time of day as 14:02."""
+    return str(format_time(instant.astimezone(zone), "HH:mm", locale=LOCALE))
+
+
+def place(timezone: str) -> str:
+    """Name a time zone as people do: Europe/Berlin is Berlin time."""
+    name = timezone.rpartition("/")[2].replace("_", " ")
+    return name if name in {"UTC", "GMT"} else f"{name} time"
+
+
+def change(percent: int | None) -> str:
+    """Write a change: +38%, −11%, or a dash where there is nothing to compare with."""
+    if percent is None:
+        return "–"
+    sign = "+" if percent > 0 else "−" if percent < 0 else ""
+    return f"{sign}{format_decimal(abs(percent), format='#,##0', locale=LOCALE)}%"
+
+
+def permille(value: int) -> str:
+    """Write thousandths as a whole percentage; what is there but tiny is not zero."""
+    if 0 < value < 10:
+        return "<1%"
+    return f"{value // 10}%"
+
+
+def inner(name: str) -> str:
+    """Write a noun inside a sentence: Documents becomes documents, PDFs stays PDFs."""
+    return name if name[1:2].isupper() else name[:1].lower() + name[1:]
+
+
+def initials(name: str) -> str:
+    """Return one or two letters for a face that is not there."""
+    words = name.split()
+    letters = words[0][:1] + (words[-1][:1] if len(words) > 1 else "") if words else "?"
+    return letters.upper()

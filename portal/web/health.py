@@ -1,0 +1,42 @@
+"""Whether the process lives and the store answers, and what it counted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from flask import Blueprint, Response, current_app, jsonify
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from sqlalchemy.exc import DBAPIError
+
+from portal.core.errors import Unavailable
+from portal.web.services import services
+
+blueprint = Blueprint("health", __name__)
+
+
+@blueprint.get("/healthz")
+def alive() -> Response:
+    """Answer that the process serves."""
+    return jsonify(status="ok")
+
+
+@blueprint.get("/readyz")
+def ready() -> Response:
+    """Answer whether the store is reachable and migrated. Raises Unavailable."""
+    try:
+        with services().database.reading() as tx:
+            stored = MigrationContext.configure(tx).get_current_revision()
+    except DBAPIError as error:
+        raise Unavailable("The store does not answer.") from error
+    expected = ScriptDirectory(str(Path(current_app.root_path) / "migrations")).get_current_head()
+    if stored != expected:
+        raise Unavailable("The store is not migrated. Run: flask --app app db upgrade")
+    return jsonify(status="ok", revision=stored)
+
+
+@blueprint.get("/metrics")
+def metrics() -> Response:
+    """Answer what was counted, for Prometheus."""
+    return Response(generate_latest(), content_type=CONTENT_TYPE_LATEST)

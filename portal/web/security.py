@@ -1,0 +1,215 @@
+"""What keeps the portal closed: sessions kept in the store, CSRF, headers, guards for all routes.
+
+Invariant: every route belongs to an audience, and a route without one is refused at start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from flask import Flask, Request, Response, g, request, session
+from flask.sessions import SessionInterface, SessionMixin
+from flask_limiter import Limiter
+from flask_limiter.util import get_remote_address
+from flask_wtf.csrf import CSRFProtect
+from itsdangerous import BadData, URLSafeTimedSerializer
+
+from portal import access
+from portal.access import StoredSession, Visitor
+from portal.ids import new_id
+from portal.web.services import Services, services
+
+#: Paths that carry a key or nothing, never a session.
+WITHOUT_SESSION = ("/v1/", "/webhooks/", "/static/", "/healthz", "/readyz", "/metrics")
+ANONYMOUS = "anonymous."
+LARGEST_FORM_BYTES = 64 * 1024
+
+csrf = CSRFProtect()
+limiter = Limiter(get_remote_address, headers_enabled=True, default_limits=[])
+
+#: Endpoints that answer anybody. Everything else needs a key, a member or an operator.
+OPEN = frozenset({"static", "auth.sign_in", "auth.sign_in_by_link", "auth.sign_out"})
+OPEN_BLUEPRINTS = frozenset({"health", "webhooks"})
+
+
+class Session(dict[str, Any], SessionMixin):
+    """What a visitor carries from request to request, and who they are."""
+
+    def __init__(self, stored: StoredSession | None, carried: dict[str, Any] | None = None) -> None:
+        super().__init__(stored.data if stored else carried or {})
+        self.stored = stored
+        self.visitor = stored.visitor if stored else Visitor()
+        self.before = dict(self)
+        self.new_secret: str | None = None
+        self.ended = False
+
+    @property
+    def changed(self) -> bool:
+        """Whether there is something to write."""
+        return dict(self) != self.before
+
+
+class StoreSessions(SessionInterface):
+    """Sessions as rows: a cookie copied before signing out is worth nothing after it.
+
+    Before anybody signs in there is no row: the little that a visitor carries (the secret behind
+    the form's CSRF field) is signed into the cookie itself, so that looking writes nothing.
+    """
+
+    def __init__(self, parts: Services) -> None:
+        self.parts = parts
+        self.secure = parts.settings.secure_cookies
+        self.cookie = "__Host-clearmeter" if self.secure else "clearmeter"
+        self.signer = URLSafeTimedSerializer(parts.settings.secret_key, salt="not signed in")
+
+    def open_session(self, app: Flask, request: Request) -> Session:  # noqa: ARG002  # Flask's
+        """Find the visitor of a request."""
+        value = request.cookies.get(self.cookie, "")
+        if not value or request.path.startswith(WITHOUT_SESSION):
+            return Session(None)
+        if value.startswith(ANONYMOUS):
+            return Session(None, self._unsigned(value.removeprefix(ANONYMOUS)))
+        with self.parts.database.reading() as tx:
+            return Session(access.find_session(tx, value, now=self.parts.clock()))
+
+    def _unsigned(self, value: str) -> dict[str, Any]:
+        lifetime = int(access.SESSION_LIFETIME.total_seconds())
+        try:
+            found = self.signer.loads(value, max_age=lifetime)
+        except BadData:
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:  # noqa: ARG002
+        """Write what changed, and now and then that the session is still used."""
+        if not isinstance(session, Session) or request.path.startswith(WITHOUT_SESSION):
+            return
+        if session.ended:
+            response.delete_cookie(
+                self.cookie, path="/", secure=self.secure, httponly=True, samesite="Lax"
+            )
+        elif session.new_secret is not None:
+            self._set_cookie(response, session.new_secret)
+        elif session.stored is not None:
+            self._keep(session, session.stored)
+        elif session.changed:
+            self._set_cookie(response, ANONYMOUS + str(self.signer.dumps(dict(session))))
+
+    def _keep(self, session: Session, stored: StoredSession) -> None:
+        now = self.parts.clock()
+        if session.changed or now - stored.seen_at > access.SEEN_EVERY:
+            with self.parts.database.transaction() as tx:
+                access.keep_session(tx, stored.session_hash, dict(session), now=now)
+
+    def _set_cookie(self, response: Response, value: str) -> None:
+        response.set_cookie(
+            self.cookie,
+            value,
+            path="/",
+            secure=self.secure,
+            httponly=True,
+            samesite="Lax",
+            max_age=int(access.SESSION_LIFETIME.total_seconds()),
+        )
+
+
+def register(app: Flask, parts: Services) -> None:
+    """Set up sessions, CSRF, limits, sizes and headers."""
+    settings = parts.settings
+    app.config.update(
+        SECRET_KEY=settings.secret_key,
+        MAX_CONTENT_LENGTH=6 * 1024 * 1024,
+        MAX_FORM_MEMORY_SIZE=LARGEST_FORM_BYTES,
+        WTF_CSRF_TIME_LIMIT=None,
+        RATELIMIT_HEADERS_ENABLED=True,
+        RATELIMIT_STORAGE_URI="memory://",
+    )
+    app.session_interface = StoreSessions(parts)
+    csrf.init_app(app)
+    limiter.init_app(app)
+    app.before_request(_name_request)
+    app.after_request(_headers(parts))
+    app.context_processor(
+        lambda: {"brand": settings.brand, "visitor": _visitor(), "demo": settings.demo}
+    )
+
+
+def _visitor() -> Visitor:
+    found = getattr(session, "visitor", None)
+    return found if isinstance(found, Visitor) else Visitor()
+
+
+def _name_request() -> None:
+    g.request_id = new_id("req")
+
+
+def _headers(parts: Services) -> Callable[[Response], Response]:
+    checkout = parts.payments.checkout_origin
+    policy = "; ".join(
+        [
+            "default-src 'none'",
+            "script-src 'self'",
+            "style-src 'self'",
+            "img-src 'self' data:",
+            "font-src 'self'",
+            "connect-src 'self'",
+            "manifest-src 'self'",
+            "base-uri 'none'",
+            "object-src 'none'",
+            "frame-ancestors 'none'",
+            f"form-action 'self' {checkout}".rstrip(),
+        ]
+    )
+
+    def add(response: Response) -> Response:
+        headers = response.headers
+        headers["Request-Id"] = g.get("request_id", "")
+        headers["Content-Security-Policy"] = policy
+        headers["X-Content-Type-Options"] = "nosniff"
+        headers["Referrer-Policy"] = "same-origin"
+        headers["Cross-Origin-Opener-Policy"] = "same-origin"
+        headers["Permissions-Policy"] = "camera=(), microphone=(), geolocation=()"
+        if parts.settings.secure_cookies:
+            headers["Strict-Transport-Security"] = "max-age=63072000; includeSubDomains"
+        if not request.path.startswith("/static/"):
+            headers.setdefault("Cache-Control", "no-store")
+        return response
+
+    return add
+
+
+def close_by_default(app: Flask) -> None:
+    """Refuse to start with a route that no audience guards."""
+    guarded = {"api", "customer", "operator"} | OPEN_BLUEPRINTS
+    for rule in app.url_map.iter_rules():
+        owner = rule.endpoint.partition(".")[0]
+        if rule.endpoint not in OPEN and owner not in guarded and owner != "auth":
+            raise AssertionError(f"{rule} has no audience")
+
+
+def sign_in(
+    session: Session, *, organization_id: str | None, member_id: str | None, operator: str | None
+) -> None:
+    """Begin a new session for somebody; the one they had before ends."""
+    parts = services()
+    with parts.database.transaction() as tx:
+        if session.stored is not None:
+            access.end_session(tx, session.stored.session_hash)
+        session.new_secret = access.begin_session(
+            tx,
+            organization_id=organization_id,
+            member_id=member_id,
+            operator_email=operator,
+            now=parts.clock(),
+        )
+    session.clear()
+
+
+def sign_out(session: Session) -> None:
+    """End the session, for every copy of its cookie."""
+    if session.stored is not None:
+        with services().database.transaction() as tx:
+            access.end_session(tx, session.stored.session_hash)
+    session.ended = True
+    session.clear()
