@@ -47,8 +47,8 @@ def create_app(
     return app
 
 
-def configure_logging() -> None:
-    """Write one JSON object a line to standard error."""
+def configure_logging(least: str = "info") -> None:
+    """Write one JSON object a line to standard error, from the level ``least`` on."""
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -57,6 +57,7 @@ def configure_logging() -> None:
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(),
         ],
+        wrapper_class=structlog.make_filtering_bound_logger(least),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
 
@@ -69,7 +70,7 @@ def __getattr__(name: str) -> Any:
         settings = Settings.from_env(os.environ)
     except ConfigError as error:
         raise SystemExit(f"clearmeter: {error}") from None
-    configure_logging()
+    configure_logging("warning" if settings.demo else "info")
     application = create_app(settings)
     globals()["app"] = application
     return application

@@ -1,4 +1,4 @@
-"""Whether the process lives and the store answers, and what it counted."""
+"""Whether the process lives and the store answers, what it counted, what the API looks like."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from pathlib import Path
 
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from flask import Blueprint, Response, current_app, jsonify
+from flask import Blueprint, Response, current_app, jsonify, render_template
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy.exc import DBAPIError
 
 from portal.core.errors import Unavailable
+from portal.web.api import openapi
 from portal.web.services import services
 
 blueprint = Blueprint("health", __name__)
@@ -34,6 +35,18 @@ def ready() -> Response:
     if stored != expected:
         raise Unavailable("The store is not migrated. Run: flask --app app db upgrade")
     return jsonify(status="ok", revision=stored)
+
+
+@blueprint.get("/openapi.json")
+def specification() -> Response:
+    """Answer the specification of the API."""
+    return jsonify(openapi.specification(current_app))
+
+
+@blueprint.get("/docs")
+def reference() -> str:
+    """Show the API as a page to read."""
+    return render_template("docs.html", spec=openapi.specification(current_app))
 
 
 @blueprint.get("/metrics")

@@ -29,6 +29,10 @@ class Number:
         self.sent = sent
 
 
+def _one() -> Number:
+    return Number(1)
+
+
 def take_number(kind: type, sent: Any) -> Number:
     """Let a string or a number pass as a Number; msgspec adds the place to what is raised."""
     if kind is not Number or isinstance(sent, bool) or not isinstance(sent, str | int | Decimal):
@@ -98,7 +102,7 @@ class AuthorizationBody(Strict):
 
     organization: Id
     action: Id
-    quantity: Number = Number(1)
+    quantity: Number = msgspec.field(default_factory=_one)
     member: Id | None = None
     team: Id | None = None
     project: Id | None = None
@@ -198,7 +202,7 @@ class PortalSessionBody(Strict):
 class EventDataBody(msgspec.Struct, frozen=True, kw_only=True):
     """An event's data."""
 
-    quantity: Number = Number(1)
+    quantity: Number = msgspec.field(default_factory=_one)
     member: Id | None = None
     team: Id | None = None
     project: Id | None = None

@@ -1,0 +1,149 @@
+"""The specification of the API, made from the types and views it describes."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+from flask import Flask
+
+from portal.web.api import shapes
+
+#: Which body each view takes. Views that take none are found by their rule alone.
+BODIES: dict[str, type[msgspec.Struct]] = {
+    "api.put_organization": shapes.OrganizationBody,
+    "api.put_member": shapes.MemberBody,
+    "api.put_team": shapes.NameBody,
+    "api.put_project": shapes.NameBody,
+    "api.post_grant": shapes.GrantBody,
+    "api.post_authorization": shapes.AuthorizationBody,
+    "api.post_capture": shapes.CaptureBody,
+    "api.post_increment": shapes.IncrementBody,
+    "api.post_release": shapes.ReleaseBody,
+    "api.post_cap": shapes.CapBody,
+    "api.patch_cap": shapes.CapChangeBody,
+    "api.post_portal_session": shapes.PortalSessionBody,
+    "api.post_events": shapes.EventBody,
+}
+IDEMPOTENT = frozenset(
+    {
+        "api.post_grant",
+        "api.post_authorization",
+        "api.post_capture",
+        "api.post_increment",
+        "api.post_release",
+    }
+)
+REFERENCE = "#/components/schemas/{name}"
+
+
+def _number(kind: type) -> dict[str, Any]:
+    if kind is shapes.Number:
+        return {
+            "oneOf": [
+                {"type": "string", "pattern": r"^-?\d{1,13}(\.\d{1,9})?$"},
+                {"type": "number"},
+            ]
+        }
+    raise NotImplementedError
+
+
+def specification(app: Flask) -> dict[str, Any]:
+    """Return the OpenAPI document of every route under /v1."""
+    bodies = list(dict.fromkeys(BODIES.values()))
+    references, components = msgspec.json.schema_components(
+        bodies, schema_hook=_number, ref_template=REFERENCE
+    )
+    schema_of = dict(zip(bodies, references, strict=True))
+    paths: dict[str, dict[str, Any]] = {}
+    for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
+        if not rule.endpoint.startswith("api."):
+            continue
+        path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
+        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
+            view = app.view_functions[rule.endpoint]
+            paths.setdefault(path, {})[method.lower()] = _operation(
+                rule.endpoint, view.__doc__ or "", sorted(rule.arguments), schema_of
+            )
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Clearmeter", "version": "1"},
+        "security": [{"key": []}],
+        "paths": paths,
+        "components": {
+            "schemas": {**components, "Problem": _PROBLEM},
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+_PROBLEM = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"pointer": {"type": "string"}, "detail": {"type": "string"}},
+            },
+        },
+    },
+}
+
+
+def _operation(
+    endpoint: str,
+    words: str,
+    arguments: list[str],
+    schema_of: dict[type[msgspec.Struct], dict[str, Any]],
+) -> dict[str, Any]:
+    parameters: list[dict[str, Any]] = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in arguments
+    ]
+    if endpoint in IDEMPOTENT:
+        parameters.append(
+            {
+                "name": "Idempotency-Key",
+                "in": "header",
+                "schema": {"type": "string", "maxLength": 128},
+            }
+        )
+    problem = {
+        "description": "A problem: what is wrong and what to do",
+        "content": {
+            "application/problem+json": {"schema": {"$ref": REFERENCE.format(name="Problem")}}
+        },
+    }
+    operation: dict[str, Any] = {
+        "operationId": endpoint.removeprefix("api."),
+        "summary": words.strip().split("\n")[0],
+        "parameters": parameters,
+        "responses": {
+            "200": {"description": "Done", "content": {"application/json": {"schema": {}}}},
+            "default": problem,
+        },
+    }
+    if endpoint in BODIES:
+        operation["requestBody"] = {"required": True, "content": _content(endpoint, schema_of)}
+    return operation
+
+
+def _content(
+    endpoint: str, schema_of: dict[type[msgspec.Struct], dict[str, Any]]
+) -> dict[str, Any]:
+    schema = schema_of[BODIES[endpoint]]
+    if endpoint != "api.post_events":
+        return {"application/json": {"schema": schema}}
+    batch = {"type": "array", "items": schema, "maxItems": 1000}
+    return {
+        "application/cloudevents+json": {"schema": schema},
+        "application/cloudevents-batch+json": {"schema": batch},
+        "application/json": {"schema": {"oneOf": [schema, batch]}},
+    }

@@ -1,0 +1,68 @@
+"""The sandbox put together: store, gate, courier and pages, as one Flask application."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from flask import Flask
+
+from sandbox import catalog, checkout, control, customers, events, hosted, payments
+from sandbox.api import Gate
+from sandbox.idempotency import Memory
+from sandbox.store import Store
+from sandbox.webhooks import Courier
+
+REQUEST_BYTES_MAX = 1024 * 1024
+# It guards nothing: no money moves here.
+DEFAULT_SECRET = "whsec_sandbox"  # noqa: S105  # nosec B105
+ROUTES = (
+    *catalog.ROUTES,
+    *customers.ROUTES,
+    *checkout.ROUTES,
+    *payments.ROUTES,
+    *events.ROUTES,
+)
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """The parts that outlive a request; at ``app.extensions["sandbox"]``."""
+
+    store: Store
+    memory: Memory
+    courier: Courier
+
+    def close(self) -> None:
+        """Stop the thread that sends webhooks."""
+        self.courier.close()
+
+
+def create_sandbox(
+    *,
+    webhook_url: str | None = None,
+    webhook_secret: str = DEFAULT_SECRET,
+    base_url: str | None = None,
+    clock: Callable[[], float] = time.time,
+    retry_seconds: float = 0.5,
+) -> Flask:
+    """Build a sandbox with nothing in it.
+
+    ``base_url`` is where browsers find it, by default where the request found it; ``clock`` decides
+    what is created and expired when; ``retry_seconds`` is the first pause between two attempts.
+    """
+    app = Flask(__name__)
+    app.config["MAX_CONTENT_LENGTH"] = REQUEST_BYTES_MAX
+    store = Store(clock)
+    memory = Memory(clock)
+    courier = Courier(webhook_url, webhook_secret, retry_seconds=retry_seconds)
+    store.settle_with(checkout.expire_overdue)
+    store.listen(courier.enqueue)
+    gate = Gate(store, memory, base_url)
+    gate.register(app, ROUTES)
+    app.register_blueprint(hosted.blueprint(gate, courier))
+    app.register_blueprint(control.blueprint(gate, courier))
+    app.jinja_env.filters.update(money=hosted.money, instant=hosted.instant)
+    app.extensions["sandbox"] = Sandbox(store, memory, courier)
+    return app

@@ -1,0 +1,345 @@
+"""Checkout sessions in payment mode: from the cart to the charge.
+
+A session is open, then complete or expired, and pays at most once. Its order (what is bought, and
+what the payment intent shall carry) is kept beside it, since the session itself does not show it.
+"""
+
+from __future__ import annotations
+
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
+
+from sandbox import catalog, customers, payments, shapes
+from sandbox.api import Route, retrieve
+from sandbox.cards import Card
+from sandbox.errors import ApiError, parameter_invalid, parameter_missing
+from sandbox.lists import INCLUDABLE, matching, page
+from sandbox.parameters import (
+    Kind,
+    asked,
+    boolean,
+    choice,
+    clearable,
+    each,
+    email,
+    integer,
+    listed,
+    merged,
+    metadata,
+    record,
+    text,
+    web_address,
+)
+from sandbox.store import Object, Store, new_id
+
+LIFETIME_SECONDS = 24 * 60 * 60
+LIFETIME_SECONDS_MIN = 30 * 60
+AMOUNT_MINOR_MIN = 50
+SESSION_PLACEHOLDER = "{CHECKOUT_SESSION_ID}"
+
+_ENABLED = record({"enabled": boolean}, required=["enabled"])
+_INVOICE_FIELDS: dict[str, Kind] = {
+    "description": text,
+    "footer": text,
+    "metadata": metadata,
+    "custom_fields": clearable(each(record({"name": text, "value": text}, ["name", "value"]), 4)),
+}
+_LINE = record(
+    {
+        "metadata": metadata,
+        "price": text,
+        "price_data": catalog.PRICE_DATA,
+        "quantity": integer(1, 999_999),
+    },
+    required=["quantity"],
+)
+_INTENT_FIELDS: dict[str, Kind] = {
+    "description": text,
+    "metadata": metadata,
+    "receipt_email": email,
+    "setup_future_usage": choice("off_session", "on_session"),
+    "statement_descriptor": text,
+    "statement_descriptor_suffix": text,
+}
+_CREATE = asked(
+    {
+        "allow_promotion_codes": boolean,
+        "automatic_tax": _ENABLED,
+        "billing_address_collection": choice("auto", "required"),
+        "cancel_url": web_address,
+        "client_reference_id": text,
+        "customer": text,
+        "customer_creation": choice("always", "if_required"),
+        "customer_email": email,
+        "expires_at": integer(),
+        "invoice_creation": record(
+            {"enabled": boolean, "invoice_data": record(_INVOICE_FIELDS)}, required=["enabled"]
+        ),
+        "line_items": each(_LINE),
+        "locale": text,
+        "metadata": metadata,
+        "mode": choice("payment"),
+        "origin_context": choice("mobile_app", "web"),
+        "payment_intent_data": record(_INTENT_FIELDS),
+        "payment_method_types": each(choice("card")),
+        "phone_number_collection": _ENABLED,
+        "submit_type": choice("auto", "book", "donate", "pay"),
+        "success_url": web_address,
+        "ui_mode": choice("hosted_page"),
+    },
+    required=["mode", "line_items", "success_url"],
+)
+# What the session shows as it was given.
+_ECHOED = (
+    "allow_promotion_codes",
+    "billing_address_collection",
+    "cancel_url",
+    "client_reference_id",
+    "customer",
+    "customer_email",
+    "locale",
+    "origin_context",
+    "phone_number_collection",
+    "submit_type",
+    "success_url",
+)
+
+
+def create(store: Store, params: Object) -> Object:
+    """Open a session for what is bought, with the address of its hosted page."""
+    customer = _customer(store, params)
+    expires_at = _expiry(store, params)
+    items = _items(store, params["line_items"])
+    total = sum(item["amount_total"] for item in items)
+    if total < AMOUNT_MINOR_MIN:
+        message = f"The Checkout Session's total must be at least {AMOUNT_MINOR_MIN} minor units."
+        raise ApiError(message, code="amount_too_small")
+    known_email = params.get("customer_email") or (customer or {}).get("email")
+    identifier = new_id("cs_test_a1", 58)
+    session = shapes.new(
+        "checkout.session",
+        id=identifier,
+        amount_subtotal=total,
+        amount_total=total,
+        created=store.now(),
+        currency=items[0]["currency"],
+        customer_creation=None if customer else params.get("customer_creation", "if_required"),
+        customer_details=_details(known_email) if known_email else None,
+        expires_at=expires_at,
+        invoice_creation=_invoice_creation(params.get("invoice_creation", {})),
+        metadata=merged({}, params.get("metadata", {})),
+        url=f"{store.cause.base_url}/c/pay/{identifier}",
+        **{field: params[field] for field in _ECHOED if field in params},
+    )
+    session["automatic_tax"]["enabled"] = params.get("automatic_tax", {}).get("enabled", False)
+    intent_fields = params.get("payment_intent_data", {})
+    order = {"id": _order_id(identifier), "items": items, "intent_fields": intent_fields}
+    store.add("checkout.order", order)
+    return store.add("checkout.session", session)
+
+
+def _customer(store: Store, params: Object) -> Object | None:
+    if "customer" not in params:
+        return None
+    for field in ("customer_email", "customer_creation"):
+        if field in params:
+            message = f"You may only specify one of these parameters: customer, {field}."
+            raise parameter_invalid("customer", message)
+    return store.get("customer", params["customer"], "customer")
+
+
+def _expiry(store: Store, params: Object) -> int:
+    latest = store.now() + LIFETIME_SECONDS
+    expires_at: int = params.get("expires_at", latest)
+    bound = "at least 30 minutes" if expires_at < store.now() + LIFETIME_SECONDS_MIN else None
+    bound = "less than 24 hours" if expires_at > latest else bound
+    if bound:
+        message = f"The `expires_at` timestamp must be {bound} from Checkout Session creation."
+        raise parameter_invalid("expires_at", message)
+    return expires_at
+
+
+def _items(store: Store, lines: list[Object]) -> list[Object]:
+    if not lines:
+        raise parameter_missing("line_items")
+    items = [_item(store, line, f"line_items[{index}]") for index, line in enumerate(lines)]
+    currencies = {item["currency"] for item in items}
+    if len(currencies) > 1:
+        raise parameter_invalid("line_items", "All prices must be in one currency.")
+    return items
+
+
+def _item(store: Store, line: dict[str, Any], name: str) -> Object:
+    price = catalog.priced(store, line, name)
+    if price["type"] == "recurring":
+        message = (
+            "You specified `payment` mode but passed a recurring price. "
+            "Use only one-time prices in this mode."
+        )
+        raise parameter_invalid(name, message)
+    quantity: int = line["quantity"]
+    exact = Decimal(price["unit_amount_decimal"]) * quantity
+    amount = int(exact.quantize(Decimal(1), rounding=ROUND_HALF_UP))
+    return shapes.new(
+        "item",
+        id=new_id("li_1"),
+        amount_subtotal=amount,
+        amount_total=amount,
+        currency=price["currency"],
+        description=store.get("product", price["product"])["name"],
+        metadata=merged({}, line.get("metadata", {})),
+        price=price,
+        quantity=quantity,
+    )
+
+
+def _invoice_creation(given: Object) -> Object:
+    blank = ("account_tax_ids", "custom_fields", "description", "footer", "issuer")
+    return {
+        "enabled": given.get("enabled", False),
+        "invoice_data": {
+            **dict.fromkeys(blank),
+            "metadata": {},
+            "rendering_options": None,
+            **given.get("invoice_data", {}),
+        },
+    }
+
+
+def _details(email_address: str) -> Object:
+    return {
+        "address": None,
+        "business_name": None,
+        "email": email_address,
+        "individual_name": None,
+        "name": None,
+        "phone": None,
+        "tax_exempt": "none",
+        "tax_ids": None,
+    }
+
+
+def _order_id(session_id: str) -> str:
+    return f"{session_id}/order"
+
+
+def items_of(store: Store, session: Object) -> list[Object]:
+    """Return what is bought in a session."""
+    items: list[Object] = store.get("checkout.order", _order_id(session["id"]))["items"]
+    return items
+
+
+def _list_items(store: Store, params: Object, identifier: str) -> Object:
+    session = store.get("checkout.session", identifier)
+    url = f"/v1/checkout/sessions/{identifier}/line_items"
+    return page(url, items_of(store, session), params)
+
+
+INCLUDABLE["checkout.session", "line_items"] = lambda store, session: _list_items(
+    store, {}, session["id"]
+)
+
+
+def expire(store: Store, _params: Object, identifier: str) -> Object:
+    """Close an open session before its time."""
+    session = store.get("checkout.session", identifier)
+    if session["status"] != "open":
+        raise ApiError(
+            'Only Checkout Sessions with a status in ["open"] can be expired. '
+            f"This Checkout Session has a status of `{session['status']}`."
+        )
+    return _expire(store, session)
+
+
+def expire_overdue(store: Store) -> None:
+    """Close the sessions whose time is over."""
+    for session in store.newest_first("checkout.session"):
+        if session["status"] == "open" and session["expires_at"] <= store.now():
+            _expire(store, session)
+
+
+def _expire(store: Store, session: Object) -> Object:
+    session.update(status="expired", url=None)
+    store.emit("checkout.session.expired", session)
+    return session
+
+
+def list_all(store: Store, params: Object) -> Object:
+    """List sessions by customer, payment intent, status, the payer's e-mail and age."""
+    fields = ["customer", "payment_intent", "status", "subscription", "payment_link"]
+    found = matching(store.newest_first("checkout.session"), params, fields)
+    if "customer_details" in params:
+        wanted = params["customer_details"]["email"]
+        found = [one for one in found if (one["customer_details"] or {}).get("email") == wanted]
+    return page("/v1/checkout/sessions", found, params)
+
+
+def pay(store: Store, session: Object, card: Card, email_address: str) -> None:
+    """Pay an open session; a card that is declined is raised, and leaves the session open."""
+    intent_fields = store.get("checkout.order", _order_id(session["id"]))["intent_fields"]
+    decline = card.kind.decline
+    reusable = "setup_future_usage" in intent_fields
+    customer = session["customer"]
+    if customer is None and not decline and (reusable or _wants_customer(session)):
+        customer = customers.create(store, {"email": email_address})["id"]
+    keeps_method = customer if reusable and not decline else None
+    method = payments.create_method(store, card, email=email_address, customer=keeps_method)
+    intent = _intent(store, session, intent_fields)
+    intent["customer"] = customer
+    receipt_url = f"{store.cause.base_url}/c/pay/{session['id']}"
+    payments.attempt(store, intent, method, decline, receipt_url=receipt_url)
+    session.update(
+        status="complete",
+        payment_status="paid",
+        customer=customer,
+        customer_details=_details(email_address),
+        url=None,
+    )
+    store.emit("checkout.session.completed", session)
+
+
+def _wants_customer(session: Object) -> bool:
+    return bool(session["customer_creation"] == "always" or session["invoice_creation"]["enabled"])
+
+
+def _intent(store: Store, session: Object, fields: Object) -> Object:
+    if session["payment_intent"]:
+        return store.get("payment_intent", session["payment_intent"])
+    intent = payments.create_intent(
+        store,
+        amount=session["amount_total"],
+        currency=session["currency"],
+        customer=session["customer"],
+        **{**fields, "metadata": merged({}, fields.get("metadata", {}))},
+    )
+    session["payment_intent"] = intent["id"]
+    return intent
+
+
+def success_address(session: Object) -> str:
+    """Return where the payer goes once paid."""
+    address: str = session["success_url"]
+    return address.replace(SESSION_PLACEHOLDER, session["id"])
+
+
+ROUTES = (
+    Route("POST", "/v1/checkout/sessions", _CREATE, create),
+    retrieve("checkout.session", "/v1/checkout/sessions"),
+    Route(
+        "GET",
+        "/v1/checkout/sessions",
+        listed(
+            {
+                "customer": text,
+                "customer_details": record({"email": text}, required=["email"]),
+                "payment_intent": text,
+                "payment_link": text,
+                "status": choice("complete", "expired", "open"),
+                "subscription": text,
+            }
+        ),
+        list_all,
+    ),
+    Route("GET", "/v1/checkout/sessions/<identifier>/line_items", listed(), _list_items),
+    Route("POST", "/v1/checkout/sessions/<identifier>/expire", asked({}), expire),
+)

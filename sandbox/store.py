@@ -1,0 +1,132 @@
+"""Everything the sandbox remembers: objects by kind and id, and the events they gave rise to.
+
+In memory, one process, behind one lock. Whoever reads or writes does so inside ``acting``, which
+also settles first what the passing of time alone decides (a session's expiry).
+"""
+
+from __future__ import annotations
+
+import secrets
+import string
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+from sandbox import shapes
+from sandbox.errors import resource_missing
+
+API_VERSION = "2026-10-28.endive"
+Object = dict[str, Any]
+_ALPHABET = string.ascii_letters + string.digits
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Who asked for a change: a request of the API, or nobody (the hosted page, the clock)."""
+
+    base_url: str
+    request_id: str | None = None
+    idempotency_key: str | None = None
+
+
+def new_id(prefix: str, length: int = 24) -> str:
+    """Make an id of Stripe's form, not guessable."""
+    return prefix + "".join(secrets.choice(_ALPHABET) for _ in range(length))
+
+
+class Store:
+    """The objects, the events and the lock."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._objects: dict[str, dict[str, Object]] = {}
+        self._when_time_passes: list[Callable[[Store], None]] = []
+        self._listeners: list[Callable[[Object], None]] = []
+        self.cause = Cause(base_url="")
+
+    def now(self) -> int:
+        """Return the sandbox's time, in whole seconds."""
+        return int(self._clock())
+
+    def settle_with(self, step: Callable[[Store], None]) -> None:
+        """Have a step run before every access, to settle what time alone decides."""
+        self._when_time_passes.append(step)
+
+    def listen(self, listener: Callable[[Object], None]) -> None:
+        """Have every new event told."""
+        self._listeners.append(listener)
+
+    @contextmanager
+    def acting(self, cause: Cause) -> Iterator[None]:
+        """Hold the lock; what happens inside is on this cause's account."""
+        with self._lock:
+            self.cause = Cause(base_url=cause.base_url)
+            for step in self._when_time_passes:
+                step(self)
+            self.cause = cause
+            yield
+
+    def add(self, kind: str, thing: Object) -> Object:
+        """Keep a new object."""
+        self._objects.setdefault(kind, {})[thing["id"]] = thing
+        return thing
+
+    def has(self, kind: str, identifier: str) -> bool:
+        """Tell whether there is such an object."""
+        return identifier in self._objects.get(kind, {})
+
+    def get(self, kind: str, identifier: str, param: str | None = None) -> Object:
+        """Return the object itself, or refuse; ``param`` is where the id stood outside a path."""
+        try:
+            return self._objects[kind][identifier]
+        except KeyError:
+            raise resource_missing(kind, identifier, param) from None
+
+    def find(self, identifier: str) -> Object | None:
+        """Return whatever has this id."""
+        for things in self._objects.values():
+            if identifier in things:
+                return things[identifier]
+        return None
+
+    def newest_first(self, kind: str) -> list[Object]:
+        """Return all of a kind, the last made first."""
+        return list(reversed(self._objects.get(kind, {}).values()))
+
+    def emit(self, event_type: str, about: Object, previous: Object | None = None) -> None:
+        """Record an event with a snapshot of its object, and tell the listeners."""
+        told: Object = {"object": deepcopy(about)}
+        if previous is not None:
+            told["previous_attributes"] = deepcopy(previous)
+        event = shapes.new(
+            "event",
+            id=new_id("evt_1"),
+            api_version=API_VERSION,
+            created=self.now(),
+            data=told,
+            request={
+                "id": self.cause.request_id,
+                "idempotency_key": self.cause.idempotency_key,
+            },
+            type=event_type,
+        )
+        self.add("event", event)
+        for listener in self._listeners:
+            listener(event)
+
+    def change(self, event_type: str, thing: Object, changes: Object) -> Object:
+        """Change an object; an event tells what it was before, if anything did change."""
+        previous = {key: thing[key] for key in changes if thing[key] != changes[key]}
+        thing.update(changes)
+        if previous:
+            self.emit(event_type, thing, previous)
+        return thing
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._objects.clear()

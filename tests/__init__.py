@@ -1,0 +1,1 @@
+"""What Clearmeter promises, as tests: the names are sentences, the cast is always the same."""
