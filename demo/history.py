@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from portal import access, accounts, authorization, catalog, limits, metering, onboarding
+from portal import access, accounts, authorization, catalog, limits, metering, onboarding, usage
 from portal.authorization import AuthorizeRequest
 from portal.caps import CapRequest
 from portal.core.costs import ModelUsage
@@ -286,12 +286,31 @@ def _send(database: Database, events: list[UsageEvent], *, now: datetime) -> Non
             raise AssertionError(f"the story does not fit the product: {answer.rejected[0]}")
 
 
+def _used_by(database: Database, member: str, *, now: datetime) -> int:
+    with database.reading() as tx:
+        organization = accounts.find_organization(tx, ACME.organization)
+        start = local_day(organization.period_at(now).start, organization.zone)
+        end = local_day(now, organization.zone) + DAY
+        report = usage.report(
+            tx, ACME.organization, start=start, end=end, filters={"member": member}
+        )
+    return report.totals.credits_micro
+
+
+def _rounded(amount_micro: int) -> int:
+    """Round up to whole tens of credits, as a person would choose a limit."""
+    ten = 10 * MICRO
+    return -(-amount_micro // ten) * ten
+
+
 def _present(database: Database, *, now: datetime) -> None:
     """Set what stands today: caps, and work in flight."""
+    # Cleo is about to reach hers, whatever the day of the month: that is what the page is for.
+    cleo = max(50 * MICRO, _used_by(database, "cleo", now=now) * 100 // 94)
     for request in (
         CapRequest("organization", "", "", "period", 3_000 * MICRO, "soft"),
         CapRequest("team", "design", "", "period", 1_000 * MICRO, "hard"),
-        CapRequest("member", "cleo", "", "period", 800 * MICRO, "hard"),
+        CapRequest("member", "cleo", "", "period", _rounded(cleo), "hard"),
     ):
         limits.set_cap(database, ACME.organization, request, actor="ben", now=now)
     for action, quantity, member in (("document", 3, "dina"), ("analysis", 2, "ben")):

@@ -172,13 +172,13 @@ def create_organization(
 
 
 def update_organization(
-    tx: Connection, organization_id: str, *, name: str, email: str | None
+    tx: Connection, organization_id: str, *, name: str, email: str | None, charging: str
 ) -> None:
-    """Change what may change at any time: the name and the billing address."""
+    """Change what may change at any time: name, billing address, whether usage is charged."""
     tx.execute(
         update(organizations)
         .where(organizations.c.organization_id == organization_id)
-        .values(name=name, email=email)
+        .values(name=name, email=email, charging=charging)
     )
 
 

@@ -34,7 +34,6 @@ class Settings:
     catalog_file: str = ""
     demo: bool = False
     brand: Brand = Brand()
-    rate_limit: str = "1200 per second"
 
     @property
     def secure_cookies(self) -> bool:

@@ -82,19 +82,6 @@ class Database:
             finally:
                 transaction.rollback()
 
-    def relax_durability(self) -> None:
-        """Let the system decide when writes reach the disk: for building a store from nothing.
-
-        On SQLite and for this object's connections only; never for a store somebody relies on.
-        """
-        if self.dialect == "sqlite":
-            event.listen(
-                self.engine,
-                "connect",
-                lambda connection, _record: connection.execute("PRAGMA synchronous = OFF"),
-            )
-            self.engine.dispose()
-
     def close(self) -> None:
         """Close every pooled connection."""
         self.engine.dispose()

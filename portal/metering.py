@@ -18,7 +18,7 @@ from sqlalchemy import Connection, insert, select
 from portal import accounts, caps, catalog, costs, events, holds, tiers
 from portal.accounts import Organization
 from portal.catalog import PriceBooks
-from portal.core.caps import Cap, CapState, Spender
+from portal.core.caps import Cap, CapState, Spender, window_of
 from portal.core.costs import LAYERS
 from portal.core.errors import (
     ClearmeterError,
@@ -356,15 +356,19 @@ class _Ingestion:
         return receipt
 
     def _counters_for(self, spender: Spender, occurred_at: datetime) -> list[_Counter]:
-        wanted = [cap for cap in self.caps if cap.applies_to(spender)]
-        if not wanted:
-            return []
+        """Return the counters this work counts in, read from the store once for each window."""
         open_period = self.organization.period_at(self.now)
         at = occurred_at if occurred_at in open_period else self.now
         counters = []
-        for state in caps.open_windows(self.tx, self.organization, wanted, at=at):
-            key = (state.cap.cap_id, state.window.start)
-            counters.append(self._counters.setdefault(key, _Counter(state)))
+        for cap in self.caps:
+            if not cap.applies_to(spender):
+                continue
+            window = window_of(cap.window, at, self.organization.zone, open_period)
+            key = (cap.cap_id, window.start)
+            if key not in self._counters:
+                (state,) = caps.open_windows(self.tx, self.organization, [cap], at=at)
+                self._counters[key] = _Counter(state)
+            counters.append(self._counters[key])
         return counters
 
 

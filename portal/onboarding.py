@@ -19,11 +19,11 @@ class OrganizationRequest:
 
     name: str
     email: str | None = None
-    timezone: str = "UTC"
-    currency: str = "usd"
+    timezone: str | None = None
+    currency: str | None = None
     tier: str | None = None
     seats: int | None = None
-    charging: str = "on"
+    charging: str | None = None
 
 
 def put_organization(
@@ -31,7 +31,7 @@ def put_organization(
 ) -> tuple[Organization, bool]:
     """Make or change an organization; the second value tells whether it is new.
 
-    Time zone, currency and charging are set once. Raises InvalidRequest.
+    What is left out stays as it is; time zone and currency are set once. Raises InvalidRequest.
     """
     with database.transaction() as tx:
         new = accounts.create_organization(
@@ -39,9 +39,9 @@ def put_organization(
             organization_id,
             name=request.name,
             email=request.email,
-            timezone=request.timezone,
-            currency=request.currency,
-            charging=request.charging,
+            timezone=request.timezone or "UTC",
+            currency=request.currency or "usd",
+            charging=request.charging or "on",
             now=now,
         )
         if new:
@@ -51,7 +51,11 @@ def put_organization(
         if not new:
             _unchangeable(organization, request)
             accounts.update_organization(
-                tx, organization_id, name=request.name, email=request.email
+                tx,
+                organization_id,
+                name=request.name,
+                email=request.email or organization.email or None,
+                charging=request.charging or organization.charging,
             )
         if request.tier is not None:
             tiers.subscribe(
@@ -62,8 +66,8 @@ def put_organization(
 
 
 def _unchangeable(organization: Organization, request: OrganizationRequest) -> None:
-    for name in ("timezone", "currency", "charging"):
-        if getattr(organization, name) != getattr(request, name):
+    for name in ("timezone", "currency"):
+        if getattr(request, name) not in {None, getattr(organization, name)}:
             raise InvalidRequest.at(
                 f"/{name}", f"is {getattr(organization, name)!r} and cannot be changed here"
             )

@@ -128,6 +128,7 @@ class Overview:
     last_day: date
     own_only: bool
     shadow: bool
+    tier: Tier | None
     standing: Standing
     spent_micro: int
     outlook: Outlook | None
@@ -185,6 +186,7 @@ def overview(
         last_day=end - DAY,
         own_only=own is not None,
         shadow=organization.shadow,
+        tier=_tier(organization, book),
         standing=standing,
         spent_micro=total.totals.credits_micro,
         outlook=outlook,
@@ -287,7 +289,7 @@ def _outlook(
         runs_out_at = None
     included_left = sum(lot.remaining_micro for lot in balance.lots if lot.source in INCLUDED)
     cover = "short" if runs_out_at else "included" if to_come <= included_left else "bought"
-    tier = book.tiers.get(organization.tier) if book and organization.tier else None
+    tier = _tier(organization, book)
     outlook = Outlook(
         projection=projection,
         refused=found.refused or "",
@@ -317,8 +319,12 @@ def _trend(recent: _Recent, book: PriceBook | None) -> Trend | None:
     return Trend(book.actions[key], percent) if percent >= NOTABLE_PERCENT else None
 
 
+def _tier(organization: Organization, book: PriceBook | None) -> Tier | None:
+    return book.tiers.get(organization.tier) if book and organization.tier else None
+
+
 def _guarantee(organization: Organization, book: PriceBook | None) -> Guarantee:
-    tier = book.tiers.get(organization.tier) if book and organization.tier else None
+    tier = _tier(organization, book)
     currency = book.currency if book else organization.currency
     if tier is None:
         return Guarantee(None, 0, currency, None)

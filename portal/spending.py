@@ -126,11 +126,11 @@ def spending(
 
 
 def _counts(cap: Cap, member: Member) -> bool:
-    """Tell whether a cap can stop this member: everyone's, their team's or their own."""
-    if cap.scope == "organization":
-        return True
-    mine = {"team": member.team_id, "member": member.member_id}
-    return bool(cap.target) and mine.get(cap.scope) == cap.target
+    """Tell whether a cap is this member's business: their own, or a shared one that stops them."""
+    if cap.scope == "member":
+        return cap.target == member.member_id
+    shared = cap.scope == "organization" or (cap.scope == "team" and cap.target == member.team_id)
+    return cap.hard and shared
 
 
 def _line(state: CapState, known: Choices) -> CapLine:

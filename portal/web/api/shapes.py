@@ -56,11 +56,11 @@ class OrganizationBody(Strict):
 
     name: Name
     email: Email | None = None
-    timezone: Annotated[str, Meta(max_length=64)] = "UTC"
-    currency: Annotated[str, Meta(pattern="^[a-z]{3}$")] = "usd"
+    timezone: Annotated[str, Meta(max_length=64)] | None = None
+    currency: Annotated[str, Meta(pattern="^[a-z]{3}$")] | None = None
     tier: Id | None = None
     seats: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
-    charging: Literal["on", "shadow"] = "on"
+    charging: Literal["on", "shadow"] | None = None
 
 
 class MemberBody(Strict):

@@ -1,0 +1,8 @@
+"""The customer's pages: what there is, what it went on, what the month comes to, and the limits."""
+
+from __future__ import annotations
+
+from portal.web.customer import account, design, overview, plans, spending, usage
+from portal.web.customer.shell import blueprint
+
+__all__ = ["account", "blueprint", "design", "overview", "plans", "spending", "usage"]

@@ -1,0 +1,155 @@
+"""Spending: the caps with what each has counted, and for admins the making and changing of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from flask import flash, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response
+
+from portal import limits, wallet
+from portal import spending as read
+from portal.accounts import Member, Organization
+from portal.caps import CapRequest
+from portal.core.caps import MODES, SCOPES, WINDOWS
+from portal.core.errors import InvalidRequest, NotAllowed
+from portal.core.units import NotExact, parse_micro
+from portal.web.customer.shell import blueprint, reader
+from portal.web.services import services
+
+TARGETED = ("team", "member", "project")
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A form that was not taken: which one, what was typed, and the words by field."""
+
+    form: str
+    typed: Mapping[str, str]
+    errors: Mapping[str, str]
+
+
+@blueprint.get("/spending")
+def spending() -> str:
+    """Show the caps."""
+    return _page(*reader())
+
+
+def _page(organization: Organization, member: Member, refused: Refused | None = None) -> str:
+    parts = services()
+    now = parts.clock()
+    with parts.database.reading() as tx:
+        book = read.book_at(tx, now)
+        known = read.choices(tx, organization.organization_id, book)
+        balance = wallet.balance(tx, organization.organization_id, now=now)
+        page = read.spending(
+            tx, organization, member, known, available_micro=balance.available_micro, now=now
+        )
+    return render_template(
+        "customer/spending.html",
+        page=page,
+        organization=organization,
+        member=member,
+        refused=refused,
+    )
+
+
+@blueprint.post("/spending/caps")
+def make_cap() -> Response | tuple[str, int]:
+    """Make a cap."""
+    organization, member = _manager()
+    try:
+        limits.set_cap(
+            services().database,
+            organization.organization_id,
+            _asked(request.form),
+            actor=member.member_id,
+            now=services().clock(),
+        )
+    except InvalidRequest as error:
+        return _again(organization, member, "new", error)
+    flash("The cap is in force. What was used since its window began already counts.")
+    return redirect(url_for(".spending"), 303)
+
+
+@blueprint.post("/spending/caps/<cap_id>")
+def change_cap(cap_id: str) -> Response | tuple[str, int]:
+    """Raise, lower, harden or soften a cap."""
+    organization, member = _manager()
+    try:
+        limits.change_cap(
+            services().database,
+            organization.organization_id,
+            cap_id,
+            limit_micro=_limit(request.form.get("limit", "")),
+            mode=_one_of("mode", request.form, MODES),
+            actor=member.member_id,
+            now=services().clock(),
+        )
+    except InvalidRequest as error:
+        return _again(organization, member, cap_id, error)
+    flash("The cap is changed. What it had counted stays.")
+    return redirect(url_for(".spending"), 303)
+
+
+@blueprint.post("/spending/caps/<cap_id>/remove")
+def remove_cap(cap_id: str) -> Response:
+    """Remove a cap."""
+    organization, member = _manager()
+    limits.remove_cap(
+        services().database,
+        organization.organization_id,
+        cap_id,
+        actor=member.member_id,
+        now=services().clock(),
+    )
+    flash("The cap is removed. You can make it again at any time; it would count from its start.")
+    return redirect(url_for(".spending"), 303)
+
+
+def _manager() -> tuple[Organization, Member]:
+    organization, member = reader()
+    if not member.may_manage:
+        raise NotAllowed("Only an owner or an admin may set caps. Ask one of them.")
+    return organization, member
+
+
+def _again(
+    organization: Organization, member: Member, form: str, error: InvalidRequest
+) -> tuple[str, int]:
+    listed = error.fields.get("errors", [])
+    errors = {one["pointer"].strip("/"): one["detail"] for one in listed} or {"": error.detail}
+    return _page(organization, member, Refused(form, request.form, errors)), 422
+
+
+def _asked(form: Mapping[str, str]) -> CapRequest:
+    """Read a cap from the form. Raises InvalidRequest that names the field."""
+    scope, _, target = form.get("subject", "").partition(":")
+    if scope not in SCOPES or (scope in TARGETED) != bool(target):
+        raise InvalidRequest.at("/subject", "must be chosen from the list")
+    return CapRequest(
+        scope=scope,
+        target=target,
+        action=form.get("action", ""),
+        window=_one_of("window", form, WINDOWS),
+        limit_micro=_limit(form.get("limit", "")),
+        mode=_one_of("mode", form, MODES),
+    )
+
+
+def _one_of(name: str, form: Mapping[str, str], values: tuple[str, ...]) -> str:
+    value = form.get(name, "")
+    if value not in values:
+        raise InvalidRequest.at(f"/{name}", "must be chosen from the list")
+    return value
+
+
+def _limit(text: str) -> int:
+    try:
+        micro = parse_micro(text.strip().replace(",", ""))
+    except NotExact as error:
+        raise InvalidRequest.at("/limit", f"{error}") from error
+    if micro < 0:
+        raise InvalidRequest.at("/limit", "must not be below zero")
+    return micro
