@@ -34,7 +34,7 @@ lint: .venv/.tested ## style, types, templates, imports, security
 	@$(BIN)/mypy
 	@$(BIN)/djlint --quiet --lint templates sandbox
 	@$(BIN)/lint-imports --no-cache
-	@$(BIN)/bandit -q -r app.py portal sandbox demo -c pyproject.toml
+	@$(BIN)/bandit -q -ll -r app.py portal sandbox demo -c pyproject.toml
 
 bench: .venv/.tested ## the benchmarks: ratios, side by side, in one run
 	@$(BIN)/python -m bench

@@ -24,7 +24,7 @@ from portal.core.errors import (
     InsufficientCredits,
     InvalidRequest,
 )
-from portal.core.events import RatedEvent, StatedCost, UsageEvent
+from portal.core.events import OWN_SOURCES, RatedEvent, StatedCost, UsageEvent
 from portal.core.ledger import Take, split_receipt
 from portal.core.rating import rate
 from portal.core.units import MICRO, format_micro
@@ -35,7 +35,7 @@ from portal.ids import new_id
 from portal.wallet import Wallet
 
 #: The source of the events that captures make.
-SOURCE = "clearmeter/authorizations"
+SOURCE = f"{OWN_SOURCES}authorizations"
 LARGEST_HOLD_MICRO = 10**15
 
 

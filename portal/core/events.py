@@ -15,7 +15,8 @@ from portal.core.ledger import Take
 REACH_BACK = timedelta(days=35)
 REACH_BACK_BACKFILL = timedelta(days=3 * 366)
 REACH_AHEAD = timedelta(minutes=5)
-LATE_GRACE = timedelta(hours=72)
+#: How the sources begin that Clearmeter itself writes: nobody else may send them.
+OWN_SOURCES = "clearmeter/"
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
+from babel import Locale
 from babel.dates import format_date, format_time
 from babel.numbers import format_currency, format_decimal
 from jinja2 import Environment
@@ -16,7 +18,9 @@ from jinja2 import Environment
 from portal.core.catalog import minor_places
 from portal.core.units import MICRO, NANO
 
-LOCALE = "en_US"
+LOCALE = Locale.parse("en_US")
+#: Pages repeat figures and days; writing one costs far more than finding it again.
+_REMEMBERED = 4096
 _MICROSECOND = timedelta(microseconds=1)
 #: A cost under this is shown to the hundredth of a cent.
 _SMALL_COST_NANO = NANO
@@ -45,11 +49,13 @@ def register(jinja: Environment) -> None:
     )
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def amount(micro: int) -> str:
     """Write credits or a quantity: 1,240 or 12.5, with at most two decimals."""
     return str(format_decimal(Decimal(micro) / MICRO, format="#,##0.##", locale=LOCALE))
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def exact_amount(micro: int) -> str:
     """Write credits or a quantity with all their decimals."""
     return str(format_decimal(Decimal(micro) / MICRO, format="#,##0.######", locale=LOCALE))
@@ -97,9 +103,15 @@ def day(value: date | datetime, zone: ZoneInfo | None = None, today: date | None
     if isinstance(value, datetime):
         value = value.astimezone(zone).date()
     pattern = "d MMM" if today is None or value.year == today.year else "d MMM y"
+    return _written(value, pattern)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _written(value: date, pattern: str) -> str:
     return str(format_date(value, pattern, locale=LOCALE))
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def short_day(value: date) -> str:
     """Write a day with its weekday: Tue 12 Nov."""
     return str(format_date(value, "EEE d MMM", locale=LOCALE))

@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from portal.core.costs import LAYERS, ModelUsage
 from portal.core.errors import FieldError, InvalidEvent, InvalidRequest
-from portal.core.events import StatedCost, UsageEvent
+from portal.core.events import OWN_SOURCES, StatedCost, UsageEvent
 from portal.core.units import NotExact, parse_micro, parse_nano_usd
 
 Id = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -110,7 +110,7 @@ class AuthorizationBody(Strict):
     expires_in: Annotated[int, Meta(ge=1, le=86_400)] = 900
 
 
-class UsageBody(msgspec.Struct, frozen=True, kw_only=True):
+class UsageBody(Strict):
     """What one model call consumed."""
 
     input_tokens: Count = 0
@@ -199,8 +199,8 @@ class PortalSessionBody(Strict):
     page: Annotated[str, Meta(max_length=40)] = "overview"
 
 
-class EventDataBody(msgspec.Struct, frozen=True, kw_only=True):
-    """An event's data."""
+class EventDataBody(Strict):
+    """An event's data; what has no field of its own goes into properties."""
 
     quantity: Number = msgspec.field(default_factory=_one)
     member: Id | None = None
@@ -318,6 +318,11 @@ def stated_costs(
 def usage_event(body: EventBody) -> UsageEvent:
     """Return an event in the domain's words. Raises InvalidEvent that names each wrong field."""
     data = body.data
+    if body.source.startswith(OWN_SOURCES):
+        raise InvalidEvent(
+            "The source is one of Clearmeter's own.",
+            [FieldError("/source", f"must not begin with {OWN_SOURCES}")],
+        )
     layer = "inference"
     if body.type.startswith("cost."):
         layer = body.type.removeprefix("cost.")

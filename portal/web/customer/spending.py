@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -146,10 +147,10 @@ def _one_of(name: str, form: Mapping[str, str], values: tuple[str, ...]) -> str:
 
 
 def _limit(text: str) -> int:
+    typed = text.strip().replace(",", "")
+    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", typed):
+        raise InvalidRequest.at("/limit", "must be a number of credits such as 800 or 12.5")
     try:
-        micro = parse_micro(text.strip().replace(",", ""))
+        return parse_micro(typed)
     except NotExact as error:
         raise InvalidRequest.at("/limit", f"{error}") from error
-    if micro < 0:
-        raise InvalidRequest.at("/limit", "must not be below zero")
-    return micro
