@@ -16,7 +16,7 @@ from portal import usage
 from portal.accounts import Member, Organization
 from portal.core.errors import InvalidRequest
 from portal.core.periods import Period, local_day
-from portal.core.units import divide_half_even
+from portal.core.units import apportion
 from portal.spending import Choices, book_at, choices
 from portal.usage import Totals
 
@@ -75,7 +75,7 @@ class Row:
     name: str
     day: date | None
     totals: Totals
-    share_permille: int
+    share_percent: int
     series: int | None
 
 
@@ -220,19 +220,14 @@ def _rows(found: usage.UsageReport, group: str, names: Mapping[str, str]) -> lis
         ordered = sorted(used.items(), key=lambda item: str(item[0]), reverse=True)
     else:
         ordered = sorted(used.items(), key=lambda item: (-item[1].credits_micro, str(item[0])))
+    shares = apportion(100, [value.credits_micro for _, value in ordered])
     rows = []
     for place, (key, value) in enumerate(ordered):
         when = key if isinstance(key, date) else None
         series = place if group != "day" and place < MOST_SERIES else None
-        share = share_permille(value.credits_micro, found.totals.credits_micro)
         label = str(key)
-        rows.append(Row(label, names.get(label, label), when, value, share, series))
+        rows.append(Row(label, names.get(label, label), when, value, shares[place], series))
     return rows
-
-
-def share_permille(part: int, whole: int) -> int:
-    """Return a part in thousandths of a whole; nothing of nothing is nothing."""
-    return divide_half_even(part * 1000, whole) if whole else 0
 
 
 def _columns(

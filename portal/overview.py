@@ -9,18 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
 from portal import forecasting, usage, wallet
 from portal.accounts import Member, Organization
-from portal.breakdown import days_of, share_permille
+from portal.breakdown import days_of
 from portal.core.catalog import Action, PriceBook, Tier
 from portal.core.forecast import Projection
 from portal.core.ledger import Lot
 from portal.core.periods import Period, days_between, local_day
-from portal.core.units import divide_half_even
+from portal.core.units import apportion, divide_half_even
 from portal.decisions import Decision, decide
 from portal.outlook import BurnDown, burn_down, pace_of
 from portal.spending import Spending, book_at, choices, spending
@@ -111,7 +110,7 @@ class Made:
     name: str
     price_micro: int | None
     totals: Totals
-    share_permille: int
+    share_percent: int
     change_percent: int | None
 
 
@@ -120,14 +119,12 @@ class Overview:
     """Everything on the page."""
 
     as_of: datetime
-    zone: ZoneInfo
-    timezone: str
+    organization: Organization
     today: date
     period: Period
     first_day: date
     last_day: date
     own_only: bool
-    shadow: bool
     tier: Tier | None
     standing: Standing
     spent_micro: int
@@ -165,27 +162,20 @@ def overview(
     made, total, compared = _made(tx, organization, recent, book, period)
     balance = wallet.balance(tx, organization.organization_id, now=now)
     standing = _standing(balance, book, [one.key for one in made])
-    limits = spending(
-        tx,
-        organization,
-        member,
-        known,
-        available_micro=balance.available_micro,
-        now=now,
-    )
+    left = balance.available_micro
+    limits = spending(tx, organization, member, known, available_micro=left, now=now)
     outlook, burned = (None, None)
     if own is None:
         outlook, burned = _outlook(tx, organization, balance, recent, book, now=now)
+    pressing = decide(balance, limits, burned, member, period=period)
     return Overview(
         as_of=now,
-        zone=organization.zone,
-        timezone=organization.timezone,
+        organization=organization,
         today=today,
         period=period,
         first_day=first,
         last_day=end - DAY,
         own_only=own is not None,
-        shadow=organization.shadow,
         tier=_tier(organization, book),
         standing=standing,
         spent_micro=total.totals.credits_micro,
@@ -196,9 +186,7 @@ def overview(
         made=made,
         made_total=total,
         compared_with=compared,
-        decisions=[]
-        if organization.shadow
-        else decide(balance, limits, burned, member, period=period),
+        decisions=[] if organization.shadow else pressing,
     )
 
 
@@ -359,7 +347,9 @@ def _made(
     total = usage.total(now.values())
     actions: Mapping[str, Action] = book.actions if book else {}
     made = []
-    for key, totals in sorted(now.items(), key=lambda item: (-item[1].credits_micro, item[0])):
+    ordered = sorted(now.items(), key=lambda item: (-item[1].credits_micro, item[0]))
+    shares = apportion(100, [totals.credits_micro for _, totals in ordered])
+    for (key, totals), share in zip(ordered, shares, strict=True):
         action = actions.get(key)
         made.append(
             Made(
@@ -367,12 +357,12 @@ def _made(
                 action.plural if action else key,
                 action.price_micro if action else None,
                 totals,
-                share_permille(totals.credits_micro, total.credits_micro),
+                share,
                 change_percent(totals.credits_micro, before.get(key, Totals()).credits_micro),
             )
         )
     was = usage.total(before.values()).credits_micro
-    whole = Made("", "Total", None, total, 1000, change_percent(total.credits_micro, was))
+    whole = Made("", "Total", None, total, 100, change_percent(total.credits_micro, was))
     return made, whole, (start, end - DAY)
 
 

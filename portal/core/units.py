@@ -7,6 +7,7 @@ in (parsed once, refused when it is not exact) and on the way out (a string).
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from decimal import Decimal
 
 MICRO = 1_000_000
@@ -83,3 +84,20 @@ def divide_half_even(numerator: int, denominator: int) -> int:
     if twice > denominator or (twice == denominator and quotient % 2):
         quotient += 1
     return quotient
+
+
+def apportion(whole: int, weights: Sequence[int]) -> list[int]:
+    """Split ``whole`` in proportion to weights of zero or more, so that the parts add up to it.
+
+    The largest remainders take what rounding down left over. All zero where there is no weight.
+    """
+    total = sum(weights)
+    if total == 0:
+        return [0] * len(weights)
+    parts = [whole * weight // total for weight in weights]
+    by_remainder = sorted(
+        range(len(weights)), key=lambda place: (-(whole * weights[place] % total), place)
+    )
+    for place in by_remainder[: whole - sum(parts)]:
+        parts[place] += 1
+    return parts

@@ -43,7 +43,7 @@ def register(jinja: Environment) -> None:
         clock=clock,
         place=place,
         change=change,
-        permille=permille,
+        share=share,
         inner=inner,
         initials=initials,
     )
@@ -141,11 +141,9 @@ def change(percent: int | None) -> str:
     return f"{sign}{format_decimal(abs(percent), format='#,##0', locale=LOCALE)}%"
 
 
-def permille(value: int) -> str:
-    """Write thousandths as a whole percentage; what is there but tiny is not zero."""
-    if 0 < value < 10:
-        return "<1%"
-    return f"{value // 10}%"
+def share(percent: int, amount: int) -> str:
+    """Write a share as a whole percentage; what is there but tiny is not zero."""
+    return "<1%" if percent == 0 and amount else f"{percent}%"
 
 
 def inner(name: str) -> str:

@@ -205,24 +205,19 @@ def course(
     """
     spent = so_far_micro[-1] if so_far_micro else 0
     top = max(spent, projected[2] if projected else 0)
-    drawn_limits = [one for one in limits if not top or one[1] <= top * TALLEST_CAP]
-    ceiling, values = scale(max([top, *(limit for _, limit in drawn_limits)]), steps=steps)
+    near = [one for one in limits if not top or one[1] <= top * TALLEST_CAP]
+    ceiling, values = scale(max([top, *(limit for _, limit in near)]), steps=steps)
 
     def y(value: int) -> float:
         return round(height - height * value / ceiling, 2)
 
     now = min(1.0, max(elapsed, 0.0))
-    points = [(0.0, y(0))]
-    for place, value in enumerate(so_far_micro[:-1], start=1):
-        points.append((min(place / slots, now), y(value)))
-    points.append((now, y(spent)))
-    line = _path(points)
+    ends = [
+        (min(place / slots, now), y(sum_)) for place, sum_ in enumerate([0, *so_far_micro[:-1]])
+    ]
+    line = _path([*ends, (now, y(spent))])
     area = f"{line}L{now * 100:.2f} {height:g}L0 {height:g}Z"
-    ahead = band = ""
-    if projected:
-        low, middle, high = (y(value) for value in projected)
-        ahead = _path([(now, y(spent)), (1.0, middle)])
-        band = _path([(now, y(spent)), (1.0, high), (1.0, low)]) + "Z"
+    ahead, band = _ahead(projected, (now, y(spent)), y)
     return Course(
         height=height,
         line=line,
@@ -233,8 +228,18 @@ def course(
         now_y=y(spent),
         end_y=y(projected[1]) if projected else None,
         ticks=[Tick(y(value), value) for value in values],
-        caps=_caps(sorted(drawn_limits, key=lambda one: -one[1]), y),
+        caps=_caps(sorted(near, key=lambda one: -one[1]), y),
     )
+
+
+def _ahead(
+    projected: tuple[int, int, int] | None, start: tuple[float, float], y: YOf
+) -> tuple[str, str]:
+    """Return the paths of the projection's middle and of its band."""
+    if projected is None:
+        return "", ""
+    low, middle, high = (y(value) for value in projected)
+    return _path([start, (1.0, middle)]), _path([start, (1.0, high), (1.0, low)]) + "Z"
 
 
 def _path(points: Sequence[tuple[float, float]]) -> str:

@@ -57,7 +57,7 @@ def month(page: Overview) -> Month:
 
 def _elapsed(page: Overview) -> float:
     """Return how much of the period has passed, counted from the first instant of its first day."""
-    start = start_of_day(page.first_day, page.zone)
+    start = start_of_day(page.first_day, page.organization.zone)
     return charts.elapsed_part(page.as_of - start, page.period.end - start)
 
 

@@ -1,0 +1,1 @@
+"""The core decides in plain Python, and is tested without a store."""

@@ -1,0 +1,67 @@
+"""Amounts, money and dates as people read them, and what leaves in a spreadsheet."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from portal.web import formats
+from portal.web.customer import sheet
+
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+@pytest.mark.parametrize(
+    ("micro", "shown", "exact"),
+    [
+        (1_240_000_000, "1,240", "1,240"),
+        (12_500_000, "12.5", "12.5"),
+        (1_333_333, "1.33", "1.333333"),
+        (1, "0", "0.000001"),
+    ],
+)
+def test_credits_have_at_most_two_decimals_and_keep_their_exact_value(
+    micro: int, shown: str, exact: str
+) -> None:
+    assert formats.amount(micro) == shown
+    assert formats.exact_amount(micro) == exact
+
+
+def test_money_has_the_places_of_its_currency() -> None:
+    assert formats.money(9900, "usd") == "$99.00"
+    assert formats.money(129_000, "eur") == "€1,290.00"
+    assert formats.money(3900, "jpy") == "¥3,900"
+
+
+def test_a_price_per_credit_keeps_its_hundredths_of_a_cent() -> None:
+    assert formats.price_per_credit(12_900, 2_000_000_000, "usd") == "$0.0645"
+    assert formats.price_per_credit(5_000, 500_000_000, "usd") == "$0.10"
+
+
+def test_a_small_cost_is_not_rounded_away() -> None:
+    assert formats.dollars(37_500_000) == "$0.0375"
+    assert formats.dollars(23_330_000_000) == "$23.33"
+
+
+def test_what_ends_at_midnight_is_there_until_the_day_before() -> None:
+    end = datetime(2026, 11, 30, 23, tzinfo=UTC)
+    assert formats.last_day(end, BERLIN) == "30 Nov"
+    assert formats.day(date(2027, 6, 12), None, date(2026, 11, 22)) == "12 Jun 2027"
+
+
+def test_changes_and_shares_read_as_words_do() -> None:
+    assert [formats.change(one) for one in (38, -11, 0, None)] == ["+38%", "−11%", "0%", "–"]
+    assert [formats.share(*one) for one in ((0, 0), (0, 4), (52, 9))] == ["0%", "<1%", "52%"]
+
+
+def test_nouns_and_places_fit_into_a_sentence() -> None:
+    assert [formats.inner(one) for one in ("Documents", "PDFs")] == ["documents", "PDFs"]
+    assert formats.place("America/Argentina/Buenos_Aires") == "Buenos Aires time"
+    assert [formats.initials(one) for one in ("Ana Ortega", "Bea", "")] == ["AO", "B", "?"]
+
+
+@pytest.mark.parametrize("begins", ["=1+1", "+1", "-1", "@x", "\tx", "\rx"])
+def test_a_cell_that_could_be_a_formula_is_text(begins: str) -> None:
+    assert sheet._safe(begins) == f"'{begins}"
