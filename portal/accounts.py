@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, RowMapping, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, func, insert, select, update
 
 from portal.core.errors import InvalidRequest, NotFound
 from portal.core.periods import Period, anchored_month_of, zone_names
@@ -117,11 +117,17 @@ _ORGANIZATION = select(
     )
 )
 
+_ONE_ORGANIZATION = _ORGANIZATION.where(organizations.c.organization_id == bindparam("org"))
+_TEAMS_OF_MEMBERS = select(members.c.member_id, members.c.team_id).where(
+    members.c.organization_id == bindparam("org"),
+    members.c.member_id.in_(bindparam("members_", expanding=True)),
+    members.c.team_id != "",
+)
+
 
 def find_organization(tx: Connection, organization_id: str) -> Organization:
     """Return the organization. Raises NotFound."""
-    found = tx.execute(_ORGANIZATION.where(organizations.c.organization_id == organization_id))
-    row = found.mappings().first()
+    row = tx.execute(_ONE_ORGANIZATION, {"org": organization_id}).mappings().first()
     if row is None:
         raise NotFound("organization", organization_id)
     return _organization(row)
@@ -314,13 +320,7 @@ def teams_of_members(
     """Return each named member's team, where they have one."""
     if not member_ids:
         return {}
-    rows = tx.execute(
-        select(members.c.member_id, members.c.team_id).where(
-            members.c.organization_id == organization_id,
-            members.c.member_id.in_(member_ids),
-            members.c.team_id != "",
-        )
-    )
+    rows = tx.execute(_TEAMS_OF_MEMBERS, {"org": organization_id, "members_": list(member_ids)})
     return {row.member_id: row.team_id for row in rows}
 
 

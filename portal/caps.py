@@ -16,6 +16,7 @@ from sqlalchemy import (
     Connection,
     RowMapping,
     and_,
+    bindparam,
     func,
     insert,
     literal,
@@ -32,7 +33,7 @@ from portal.core.caps import THRESHOLDS, Cap, CapState, Spender, window_of
 from portal.core.errors import InvalidRequest, NotFound, Unavailable
 from portal.core.periods import Period
 from portal.ids import new_id
-from portal.tables import Flag, cap_windows, caps, events, hold_caps, holds
+from portal.tables import Flag, Whole, cap_windows, caps, events, hold_caps, holds
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,87 @@ class CapRequest:
     limit_micro: int
     mode: str
     thresholds: tuple[int, ...] = THRESHOLDS
+
+
+# The statements of the hot path are built once: building one costs more than running it.
+_IN_FORCE = (
+    select(caps)
+    .where(caps.c.organization_id == bindparam("org"), caps.c.removed_at.is_(None))
+    .order_by(caps.c.created_at, caps.c.cap_id)
+)
+_OF_ORGANIZATION = cap_windows.c.organization_id == bindparam("org")
+_LISTED = tuple_(cap_windows.c.cap_id, cap_windows.c.window_start).in_(
+    bindparam("windows_", expanding=True)
+)
+_WINDOWS = select(cap_windows).where(_OF_ORGANIZATION, _LISTED)
+_HARD_LIMIT = (
+    select(caps.c.limit_micro)
+    .where(
+        caps.c.organization_id == cap_windows.c.organization_id,
+        caps.c.cap_id == cap_windows.c.cap_id,
+        caps.c.mode == "hard",
+    )
+    .scalar_subquery()
+)
+_MORE = bindparam("micro_", type_=Whole)
+_RESERVE = (
+    update(cap_windows)
+    .where(
+        _OF_ORGANIZATION,
+        _LISTED,
+        or_(
+            _HARD_LIMIT.is_(None),
+            cap_windows.c.spent_micro + cap_windows.c.held_micro + _MORE <= _HARD_LIMIT,
+            _MORE == 0,
+        ),
+    )
+    .values(held_micro=cap_windows.c.held_micro + _MORE)
+)
+_SETTLE = (
+    update(cap_windows)
+    .where(
+        _OF_ORGANIZATION,
+        tuple_(cap_windows.c.cap_id, cap_windows.c.window_start).in_(
+            select(hold_caps.c.cap_id, hold_caps.c.window_start).where(
+                hold_caps.c.organization_id == bindparam("org"),
+                hold_caps.c.hold_id == bindparam("hold_"),
+            )
+        ),
+    )
+    .values(
+        held_micro=cap_windows.c.held_micro - bindparam("held_", type_=Whole),
+        spent_micro=cap_windows.c.spent_micro + bindparam("spent_", type_=Whole),
+    )
+)
+_ADD_SPENT = (
+    update(cap_windows)
+    .where(_OF_ORGANIZATION, _LISTED)
+    .values(spent_micro=cap_windows.c.spent_micro + bindparam("spent_", type_=Whole))
+)
+_COUNTERS_OF_HOLD = (
+    select(cap_windows, caps.c.scope, caps.c.target, caps.c.action, caps.c.window_kind)
+    .add_columns(caps.c.limit_micro, caps.c.mode)
+    .join(
+        hold_caps,
+        and_(
+            hold_caps.c.organization_id == cap_windows.c.organization_id,
+            hold_caps.c.cap_id == cap_windows.c.cap_id,
+            hold_caps.c.window_start == cap_windows.c.window_start,
+        ),
+    )
+    .join(
+        caps,
+        and_(
+            caps.c.organization_id == cap_windows.c.organization_id,
+            caps.c.cap_id == cap_windows.c.cap_id,
+        ),
+    )
+    .where(
+        hold_caps.c.organization_id == bindparam("org"),
+        hold_caps.c.hold_id == bindparam("hold_"),
+        caps.c.removed_at.is_(None),
+    )
+)
 
 
 def _cap(row: RowMapping) -> Cap:
@@ -62,11 +144,7 @@ def _cap(row: RowMapping) -> Cap:
 
 def in_force(tx: Connection, organization_id: str) -> list[Cap]:
     """Return the organization's caps, widest scope first."""
-    rows = tx.execute(
-        select(caps)
-        .where(caps.c.organization_id == organization_id, caps.c.removed_at.is_(None))
-        .order_by(caps.c.created_at, caps.c.cap_id)
-    ).mappings()
+    rows = tx.execute(_IN_FORCE, {"org": organization_id}).mappings()
     order = {"organization": 0, "team": 1, "project": 2, "member": 3}
     return sorted((_cap(row) for row in rows), key=lambda cap: order[cap.scope])
 
@@ -129,12 +207,7 @@ def _stored(
     wanted = {(cap.cap_id, window.start): cap for cap, window in windows}
     if not wanted:
         return {}
-    rows = tx.execute(
-        select(cap_windows).where(
-            cap_windows.c.organization_id == organization_id,
-            tuple_(cap_windows.c.cap_id, cap_windows.c.window_start).in_(list(wanted)),
-        )
-    ).mappings()
+    rows = tx.execute(_WINDOWS, {"org": organization_id, "windows_": list(wanted)}).mappings()
     return {
         row["cap_id"]: CapState(
             wanted[(row["cap_id"], row["window_start"])],
@@ -240,24 +313,9 @@ def reserve(tx: Connection, organization_id: str, counters: Sequence[CapState], 
     """
     if not counters:
         return
-    limit = (
-        select(caps.c.limit_micro)
-        .where(
-            caps.c.organization_id == cap_windows.c.organization_id,
-            caps.c.cap_id == cap_windows.c.cap_id,
-            caps.c.mode == "hard",
-        )
-        .scalar_subquery()
-    )
-    used = cap_windows.c.spent_micro + cap_windows.c.held_micro + micro
     counted = tx.execute(
-        update(cap_windows)
-        .where(
-            cap_windows.c.organization_id == organization_id,
-            _windows_in(counters),
-            or_(limit.is_(None), used <= limit, literal(micro) == 0),
-        )
-        .values(held_micro=cap_windows.c.held_micro + micro)
+        _RESERVE,
+        {"org": organization_id, "windows_": _windows(counters), "micro_": micro},
     ).rowcount
     if counted != len(counters):
         raise Unavailable("A cap changed underneath. Nothing was done; try again.")
@@ -281,10 +339,8 @@ def link(tx: Connection, organization_id: str, hold_id: str, counters: Sequence[
     )
 
 
-def _windows_in(counters: Sequence[CapState]) -> ColumnElement[bool]:
-    return tuple_(cap_windows.c.cap_id, cap_windows.c.window_start).in_(
-        [(state.cap.cap_id, state.window.start) for state in counters]
-    )
+def _windows(counters: Sequence[CapState]) -> list[tuple[str, datetime]]:
+    return [(state.cap.cap_id, state.window.start) for state in counters]
 
 
 def settle(
@@ -292,20 +348,13 @@ def settle(
 ) -> None:
     """End a hold in the windows it was counted in: take it off, add what was charged."""
     tx.execute(
-        update(cap_windows)
-        .where(
-            cap_windows.c.organization_id == organization_id,
-            tuple_(cap_windows.c.cap_id, cap_windows.c.window_start).in_(
-                select(hold_caps.c.cap_id, hold_caps.c.window_start).where(
-                    hold_caps.c.organization_id == organization_id,
-                    hold_caps.c.hold_id == hold_id,
-                )
-            ),
-        )
-        .values(
-            held_micro=cap_windows.c.held_micro - held_micro,
-            spent_micro=cap_windows.c.spent_micro + spent_micro,
-        )
+        _SETTLE,
+        {
+            "org": organization_id,
+            "hold_": hold_id,
+            "held_": held_micro,
+            "spent_": spent_micro,
+        },
     )
 
 
@@ -316,37 +365,15 @@ def add_spent(
     if not counters or not spent_micro:
         return
     tx.execute(
-        update(cap_windows)
-        .where(cap_windows.c.organization_id == organization_id, _windows_in(counters))
-        .values(spent_micro=cap_windows.c.spent_micro + spent_micro)
+        _ADD_SPENT,
+        {"org": organization_id, "windows_": _windows(counters), "spent_": spent_micro},
     )
 
 
 def counters_of_hold(tx: Connection, organization: Organization, hold_id: str) -> list[CapState]:
     """Return the counters a hold was counted in, of caps still in force."""
     rows = tx.execute(
-        select(cap_windows, caps.c.scope, caps.c.target, caps.c.action, caps.c.window_kind)
-        .add_columns(caps.c.limit_micro, caps.c.mode)
-        .join(
-            hold_caps,
-            and_(
-                hold_caps.c.organization_id == cap_windows.c.organization_id,
-                hold_caps.c.cap_id == cap_windows.c.cap_id,
-                hold_caps.c.window_start == cap_windows.c.window_start,
-            ),
-        )
-        .join(
-            caps,
-            and_(
-                caps.c.organization_id == cap_windows.c.organization_id,
-                caps.c.cap_id == cap_windows.c.cap_id,
-            ),
-        )
-        .where(
-            hold_caps.c.organization_id == organization.organization_id,
-            hold_caps.c.hold_id == hold_id,
-            caps.c.removed_at.is_(None),
-        )
+        _COUNTERS_OF_HOLD, {"org": organization.organization_id, "hold_": hold_id}
     ).mappings()
     return [
         CapState(

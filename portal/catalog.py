@@ -21,6 +21,9 @@ from portal.tables import price_books
 DEFAULT_FILE = Path(__file__).with_name("default_catalog.toml")
 
 
+_EVERY_VERSION = select(price_books).order_by(price_books.c.effective_at)
+
+
 @dataclass(frozen=True)
 class PriceBooks:
     """All versions, oldest first."""
@@ -43,7 +46,7 @@ def _parsed(version: int, effective_at: datetime, document: str) -> PriceBook:
 
 def price_books_of(tx: Connection) -> PriceBooks:
     """Return every version. Raises CatalogError where none was loaded yet."""
-    rows = tx.execute(select(price_books).order_by(price_books.c.effective_at)).all()
+    rows = tx.execute(_EVERY_VERSION).all()
     if not rows:
         raise CatalogError("No price book is loaded yet. Run: flask --app app catalog load")
     return PriceBooks(tuple(_parsed(row.version, row.effective_at, row.document) for row in rows))

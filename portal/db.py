@@ -17,6 +17,7 @@ from typing import Any
 from sqlalchemy import (
     Connection,
     Engine,
+    Insert,
     Table,
     bindparam,
     create_engine,
@@ -139,7 +140,7 @@ def insert_rows(tx: Connection, table: Table, rows: Sequence[dict[str, Any]]) ->
     if not rows:
         return
     if tx.dialect.name == "sqlite":
-        tx.execute(table.insert(), rows)
+        tx.execute(_plain(table), rows)
     else:
         columns = tuple(rows[0])
         tx.execute(_unnest(table, columns), _by_column(columns, rows))
@@ -151,18 +152,25 @@ def add_to_rows(
     """Insert rows; where the primary key exists, add the ``sums`` columns to what stands there."""
     if not rows:
         return
-    columns = tuple(rows[0])
-    statement: sqlite.Insert | postgresql.Insert
-    parameters: Any = rows
-    if tx.dialect.name == "sqlite":
-        statement = sqlite.insert(table)
-    else:
-        statement, parameters = _unnest(table, columns), _by_column(columns, rows)
-    upsert = statement.on_conflict_do_update(
+    columns, embedded = tuple(rows[0]), tx.dialect.name == "sqlite"
+    upsert = _upsert(table, columns, tuple(sums), embedded=embedded)
+    tx.execute(upsert, rows if embedded else _by_column(columns, rows))
+
+
+@lru_cache(maxsize=32)
+def _upsert(
+    table: Table, columns: tuple[str, ...], sums: tuple[str, ...], *, embedded: bool
+) -> sqlite.Insert | postgresql.Insert:
+    statement = sqlite.insert(table) if embedded else _unnest(table, columns)
+    return statement.on_conflict_do_update(
         index_elements=[column.name for column in table.primary_key],
         set_={name: table.c[name] + statement.excluded[name] for name in sums},
     )
-    tx.execute(upsert, parameters)
+
+
+@lru_cache(maxsize=128)
+def _plain(table: Table) -> Insert:
+    return table.insert()
 
 
 @lru_cache(maxsize=128)

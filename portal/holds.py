@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, insert, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, insert, select, update
 
 from portal import caps
 from portal.core.caps import Spender
@@ -19,6 +19,30 @@ from portal.core.errors import NotFound, Unavailable
 from portal.core.ledger import Take
 from portal.tables import hold_pins, holds
 from portal.wallet import Wallet
+
+# The statements of the hot path are built once: building one costs more than running it.
+_OF_HOLD = (holds.c.organization_id == bindparam("org"), holds.c.hold_id == bindparam("hold_"))
+_PLACE = insert(holds)
+_PIN = insert(hold_pins)
+_FIND = select(holds).where(*_OF_HOLD)
+_OWNER = select(holds.c.organization_id).where(holds.c.hold_id == bindparam("hold_"))
+_RECEIPT = (
+    select(hold_pins.c.account, hold_pins.c.amount_micro)
+    .where(
+        hold_pins.c.organization_id == bindparam("org"), hold_pins.c.hold_id == bindparam("hold_")
+    )
+    .order_by(hold_pins.c.position)
+)
+_END = (
+    update(holds)
+    .where(*_OF_HOLD, holds.c.status == bindparam("from_"))
+    .values(status=bindparam("to_"), ended_at=bindparam("ended_"), outcome=bindparam("outcome_"))
+)
+_LAPSED = select(holds).where(
+    holds.c.organization_id == bindparam("org"),
+    holds.c.status == "authorized",
+    holds.c.expires_at <= bindparam("now"),
+)
 
 
 @dataclass(frozen=True)
@@ -75,26 +99,27 @@ def place(
     """Store a hold, or more pins of one that exists, and set the credits aside."""
     if positions_from == 0:
         tx.execute(
-            insert(holds).values(
-                organization_id=wallet.organization_id,
-                hold_id=hold.hold_id,
-                status="authorized",
-                action=hold.action,
-                quantity_micro=hold.quantity_micro,
-                credits_micro=hold.credits_micro,
-                price_micro=hold.price_micro,
-                price_book_version=hold.price_book_version,
-                member_id=hold.member,
-                team_id=hold.team,
-                project_id=hold.project,
-                run_id=hold.run,
-                authorized_at=hold.authorized_at,
-                expires_at=hold.expires_at,
-            )
+            _PLACE,
+            {
+                "organization_id": wallet.organization_id,
+                "hold_id": hold.hold_id,
+                "status": "authorized",
+                "action": hold.action,
+                "quantity_micro": hold.quantity_micro,
+                "credits_micro": hold.credits_micro,
+                "price_micro": hold.price_micro,
+                "price_book_version": hold.price_book_version,
+                "member_id": hold.member,
+                "team_id": hold.team,
+                "project_id": hold.project,
+                "run_id": hold.run,
+                "authorized_at": hold.authorized_at,
+                "expires_at": hold.expires_at,
+            },
         )
     if receipt:
         tx.execute(
-            insert(hold_pins),
+            _PIN,
             [
                 {
                     "organization_id": wallet.organization_id,
@@ -126,15 +151,7 @@ def grow(
 
 def find(tx: Connection, organization_id: str, hold_id: str) -> Hold:
     """Return a hold. Raises NotFound."""
-    row = (
-        tx.execute(
-            select(holds).where(
-                holds.c.organization_id == organization_id, holds.c.hold_id == hold_id
-            )
-        )
-        .mappings()
-        .first()
-    )
+    row = tx.execute(_FIND, {"org": organization_id, "hold_": hold_id}).mappings().first()
     if row is None:
         raise NotFound("authorization", hold_id)
     return _hold(row)
@@ -145,22 +162,15 @@ def organization_of(tx: Connection, hold_id: str, *, only: str | None) -> str:
 
     Raises NotFound, the same for another organization's hold as for one that does not exist.
     """
-    query = select(holds.c.organization_id).where(holds.c.hold_id == hold_id)
-    if only is not None:
-        query = query.where(holds.c.organization_id == only)
-    found = tx.execute(query).scalar()
-    if found is None:
+    found = tx.execute(_OWNER, {"hold_": hold_id}).scalar()
+    if found is None or (only is not None and found != only):
         raise NotFound("authorization", hold_id)
     return str(found)
 
 
 def receipt_of(tx: Connection, organization_id: str, hold_id: str) -> list[Take]:
     """Return the grants a hold took its credits from, first taken first."""
-    rows = tx.execute(
-        select(hold_pins.c.account, hold_pins.c.amount_micro)
-        .where(hold_pins.c.organization_id == organization_id, hold_pins.c.hold_id == hold_id)
-        .order_by(hold_pins.c.position)
-    )
+    rows = tx.execute(_RECEIPT, {"org": organization_id, "hold_": hold_id})
     return [Take(row.account, row.amount_micro) for row in rows]
 
 
@@ -169,13 +179,15 @@ def end(
 ) -> None:
     """End a hold, once. Raises Unavailable where it had ended already."""
     ended = tx.execute(
-        update(holds)
-        .where(
-            holds.c.organization_id == wallet.organization_id,
-            holds.c.hold_id == hold_id,
-            holds.c.status == "authorized",
-        )
-        .values(status=status, ended_at=wallet.now, outcome=outcome)
+        _END,
+        {
+            "org": wallet.organization_id,
+            "hold_": hold_id,
+            "from_": "authorized",
+            "to_": status,
+            "ended_": wallet.now,
+            "outcome_": outcome,
+        },
     ).rowcount
     if ended != 1:
         raise Unavailable("The authorization ended underneath. Ask for its state and try again.")
@@ -184,13 +196,15 @@ def end(
 def end_late(tx: Connection, wallet: Wallet, hold_id: str, *, outcome: dict[str, Any]) -> None:
     """Turn an expired hold into a captured one: work that was reported after the deadline."""
     ended = tx.execute(
-        update(holds)
-        .where(
-            holds.c.organization_id == wallet.organization_id,
-            holds.c.hold_id == hold_id,
-            holds.c.status == "expired",
-        )
-        .values(status="captured", ended_at=wallet.now, outcome=outcome)
+        _END,
+        {
+            "org": wallet.organization_id,
+            "hold_": hold_id,
+            "from_": "expired",
+            "to_": "captured",
+            "ended_": wallet.now,
+            "outcome_": outcome,
+        },
     ).rowcount
     if ended != 1:
         raise Unavailable("The authorization ended underneath. Ask for its state and try again.")
@@ -201,13 +215,7 @@ def expire_lapsed(tx: Connection, wallet: Wallet) -> int:
 
     Called first in every use case that spends, so that answers are the same with every job stopped.
     """
-    rows = tx.execute(
-        select(holds).where(
-            holds.c.organization_id == wallet.organization_id,
-            holds.c.status == "authorized",
-            holds.c.expires_at <= wallet.now,
-        )
-    ).mappings()
+    rows = tx.execute(_LAPSED, {"org": wallet.organization_id, "now": wallet.now}).mappings()
     lapsed = [_hold(row) for row in rows]
     for hold in lapsed:
         receipt = receipt_of(tx, wallet.organization_id, hold.hold_id)

@@ -13,13 +13,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, bindparam, insert, select
 
 from portal.core.errors import ClearmeterError, IdempotencyConflict
 from portal.tables import idempotency_keys
 
 #: Refusals that are a decision about money: kept like any other answer.
 DECIDED = frozenset({402})
+
+_KNOWN = select(idempotency_keys).where(
+    idempotency_keys.c.organization_id == bindparam("org"),
+    idempotency_keys.c.route == bindparam("route_"),
+    idempotency_keys.c.key == bindparam("key_"),
+)
+_KEEP = insert(idempotency_keys)
 
 
 @dataclass(frozen=True)
@@ -69,13 +76,7 @@ def once(
     """
     print_ = fingerprint(content)
     if key is not None:
-        known = tx.execute(
-            select(idempotency_keys).where(
-                idempotency_keys.c.organization_id == organization_id,
-                idempotency_keys.c.route == route,
-                idempotency_keys.c.key == key,
-            )
-        ).first()
+        known = tx.execute(_KNOWN, {"org": organization_id, "route_": route, "key_": key}).first()
         if known is not None:
             if known.fingerprint != print_:
                 raise IdempotencyConflict(
@@ -91,14 +92,15 @@ def once(
     answer = Answer(status, json.dumps(body, ensure_ascii=False, separators=(",", ":")))
     if key is not None:
         tx.execute(
-            insert(idempotency_keys).values(
-                organization_id=organization_id,
-                route=route,
-                key=key,
-                fingerprint=print_,
-                status=answer.status,
-                body=answer.body,
-                created_at=now,
-            )
+            _KEEP,
+            {
+                "organization_id": organization_id,
+                "route": route,
+                "key": key,
+                "fingerprint": print_,
+                "status": answer.status,
+                "body": answer.body,
+                "created_at": now,
+            },
         )
     return answer

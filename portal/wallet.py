@@ -13,7 +13,18 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, and_, func, insert, or_, select, update
+from sqlalchemy import (
+    Connection,
+    RowMapping,
+    Select,
+    and_,
+    bindparam,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from portal.core.errors import InvalidRequest, NotFound, Unavailable
 from portal.core.ledger import (
@@ -69,16 +80,64 @@ def _lot(row: RowMapping) -> Lot:
     )
 
 
-_STANDING = select(
-    accounts.c.account, accounts.c.balance_micro, accounts.c.version, grants
-).select_from(
-    accounts.outerjoin(
-        grants,
+# The statements of the hot path are built once: building one costs more than running it.
+_LOCK = (
+    select(wallets.c.transfers)
+    .where(wallets.c.organization_id == bindparam("org"))
+    .with_for_update()
+)
+_EVERY_STANDING = (
+    select(accounts.c.account, accounts.c.balance_micro, accounts.c.version, grants)
+    .select_from(
+        accounts.outerjoin(
+            grants,
+            and_(
+                grants.c.organization_id == accounts.c.organization_id,
+                grants.c.grant_id == accounts.c.account,
+            ),
+        )
+    )
+    .where(accounts.c.organization_id == bindparam("org"))
+)
+_STANDING = _EVERY_STANDING.where(
+    or_(accounts.c.account.in_(_FIXED), accounts.c.balance_micro != 0)
+)
+_ONE_STANDING = _EVERY_STANDING.where(accounts.c.account == bindparam("account_"))
+_SOME_STANDING = _EVERY_STANDING.where(
+    accounts.c.account.in_(bindparam("accounts_", expanding=True))
+)
+_WRITE_ACCOUNT = (
+    update(accounts)
+    .where(
+        accounts.c.organization_id == bindparam("org"),
+        accounts.c.account == bindparam("account_"),
+        accounts.c.version == bindparam("seen_"),
+    )
+    .values(balance_micro=bindparam("balance_"), version=bindparam("version_"))
+)
+_WRITE_WALLET = (
+    update(wallets)
+    .where(
+        wallets.c.organization_id == bindparam("org"),
+        wallets.c.transfers == bindparam("seen_"),
+    )
+    .values(transfers=bindparam("transfers_"))
+)
+_LAPSED_PINS = (
+    select(hold_pins.c.account, func.sum(hold_pins.c.amount_micro).label("amount_micro"))
+    .join(
+        holds,
         and_(
-            grants.c.organization_id == accounts.c.organization_id,
-            grants.c.grant_id == accounts.c.account,
+            holds.c.organization_id == hold_pins.c.organization_id,
+            holds.c.hold_id == hold_pins.c.hold_id,
         ),
     )
+    .where(
+        holds.c.organization_id == bindparam("org"),
+        holds.c.status == "authorized",
+        holds.c.expires_at <= bindparam("now"),
+    )
+    .group_by(hold_pins.c.account)
 )
 
 
@@ -93,20 +152,14 @@ class Wallet:
         self._lots: dict[str, Lot] = {}
         self._moves: list[dict[str, Any]] = []
         self._entries: list[dict[str, Any]] = []
-        locked = tx.execute(
-            select(wallets.c.transfers)
-            .where(wallets.c.organization_id == organization_id)
-            .with_for_update()
-        ).scalar()
+        locked = tx.execute(_LOCK, {"org": organization_id}).scalar()
         if locked is None:
             raise NotFound("organization", organization_id)
         self._stored_transfers = self._transfers = locked
-        self._load(or_(accounts.c.account.in_(_FIXED), accounts.c.balance_micro != 0))
+        self._load(_STANDING)
 
-    def _load(self, condition: Any) -> None:
-        rows = self.tx.execute(
-            _STANDING.where(accounts.c.organization_id == self.organization_id, condition)
-        ).mappings()
+    def _load(self, statement: Select[Any], **names: str) -> None:
+        rows = self.tx.execute(statement, {"org": self.organization_id, **names}).mappings()
         for row in rows:
             version = row["version"]
             self._standings[row["account"]] = _Standing(row["balance_micro"], version, version)
@@ -116,7 +169,7 @@ class Wallet:
     def balance(self, account: str) -> int:
         """Return what stands on an account, in millionths."""
         if account not in self._standings:
-            self._load(accounts.c.account == account)
+            self._load(_ONE_STANDING, account_=account)
         return self._standings[account].balance_micro
 
     def lot(self, account: str) -> Lot:
@@ -279,7 +332,7 @@ class Wallet:
         self.tx.execute(
             insert(accounts).values(organization_id=self.organization_id, account=grant_id)
         )
-        self._load(accounts.c.account == grant_id)
+        self._load(_ONE_STANDING, account_=grant_id)
         self.move("grant", Account.ISSUED, grant_id, credits_micro, grant_id)
         settled = min(self.debt_micro, credits_micro)
         if settled:
@@ -292,6 +345,7 @@ class Wallet:
             return
         changed = [
             {
+                "org": self.organization_id,
                 "account_": account,
                 "balance_": standing.balance_micro,
                 "version_": standing.version,
@@ -301,25 +355,16 @@ class Wallet:
             if standing.version != standing.stored_version
         ]
         for row in changed:
-            written = self.tx.execute(
-                update(accounts)
-                .where(
-                    accounts.c.organization_id == self.organization_id,
-                    accounts.c.account == row["account_"],
-                    accounts.c.version == row["seen_"],
-                )
-                .values(balance_micro=row["balance_"], version=row["version_"])
-            ).rowcount
-            self._guard(written == 1)
+            self._guard(self.tx.execute(_WRITE_ACCOUNT, row).rowcount == 1)
         insert_rows(self.tx, transfers, self._moves)
         insert_rows(self.tx, entries, self._entries)
         counted = self.tx.execute(
-            update(wallets)
-            .where(
-                wallets.c.organization_id == self.organization_id,
-                wallets.c.transfers == self._stored_transfers,
-            )
-            .values(transfers=self._transfers)
+            _WRITE_WALLET,
+            {
+                "org": self.organization_id,
+                "seen_": self._stored_transfers,
+                "transfers_": self._transfers,
+            },
         ).rowcount
         self._guard(counted == 1)
         self._stored_transfers = self._transfers
@@ -351,12 +396,7 @@ def balance(tx: Connection, organization_id: str, *, now: datetime) -> Balance:
     Grants past their expiry and holds past their deadline count as gone and as given back at that
     very instant, whether or not a job has booked it yet.
     """
-    standing = tx.execute(
-        _STANDING.where(
-            accounts.c.organization_id == organization_id,
-            or_(accounts.c.account.in_(_FIXED), accounts.c.balance_micro != 0),
-        )
-    ).mappings()
+    standing = tx.execute(_STANDING, {"org": organization_id}).mappings()
     fixed: dict[str, int] = {}
     lots: dict[str, Lot] = {}
     for row in standing:
@@ -367,10 +407,8 @@ def balance(tx: Connection, organization_id: str, *, now: datetime) -> Balance:
     lapsed = lapsed_pins(tx, organization_id, now=now)
     spent_lots = [account for account in lapsed if account not in lots]
     if spent_lots:
-        again = _STANDING.where(
-            accounts.c.organization_id == organization_id, accounts.c.account.in_(spent_lots)
-        )
-        lots.update({row["account"]: _lot(row) for row in tx.execute(again).mappings()})
+        again = tx.execute(_SOME_STANDING, {"org": organization_id, "accounts_": spent_lots})
+        lots.update({row["account"]: _lot(row) for row in again.mappings()})
     for account, amount in lapsed.items():
         lot = lots[account]
         lots[account] = replace(lot, remaining_micro=lot.remaining_micro + amount)
@@ -388,20 +426,5 @@ def balance(tx: Connection, organization_id: str, *, now: datetime) -> Balance:
 
 def lapsed_pins(tx: Connection, organization_id: str, *, now: datetime) -> dict[str, int]:
     """Return what holds past their deadline still pin, by account, in millionths."""
-    rows = tx.execute(
-        select(hold_pins.c.account, func.sum(hold_pins.c.amount_micro).label("amount_micro"))
-        .join(
-            holds,
-            and_(
-                holds.c.organization_id == hold_pins.c.organization_id,
-                holds.c.hold_id == hold_pins.c.hold_id,
-            ),
-        )
-        .where(
-            holds.c.organization_id == organization_id,
-            holds.c.status == "authorized",
-            holds.c.expires_at <= now,
-        )
-        .group_by(hold_pins.c.account)
-    )
+    rows = tx.execute(_LAPSED_PINS, {"org": organization_id, "now": now})
     return {row.account: int(row.amount_micro) for row in rows}
