@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 from flask import Flask
 from flask_migrate import Migrate
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from portal import cli, web
 from portal.billing.gateway import Gateway
@@ -34,6 +35,11 @@ def create_app(
 ) -> Flask:
     """Build the application. Nothing is read from the environment here, nor any request made."""
     app = Flask(__name__)
+    if settings.trusted_proxies:
+        # Only who the visitor is: the host is the setting's, whatever a proxy says.
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign] # as Flask documents it
+            app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0, x_host=0
+        )
     database = Database(settings.database_url)
     services = Services(
         database=database,

@@ -35,7 +35,6 @@ def pairs(
         database,
         "hot",
         GrantRequest(10_000_000 * MICRO, "adjustment", "bench"),
-        key=None,
         actor="bench",
         now=now,
     )

@@ -45,7 +45,6 @@ def pairs(
         database,
         "bench",
         GrantRequest(100_000_000 * MICRO, "adjustment", "bench"),
-        key=None,
         actor="bench",
         now=now,
     )

@@ -189,7 +189,6 @@ def _found(database: Database, customer: Customer, *, begins: datetime) -> None:
                 expires_at=begins + timedelta(days=374),
                 paid=Paid(12_900, "usd"),
             ),
-            key=None,
             actor="stripe",
             now=begins + timedelta(days=9, hours=10),
         )

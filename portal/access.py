@@ -90,6 +90,7 @@ class UsedLink:
     member_id: str | None
     operator_email: str | None
     page: str
+    return_url: str
 
 
 def use_link(tx: Connection, token: str, *, now: datetime) -> UsedLink:
@@ -107,7 +108,9 @@ def use_link(tx: Connection, token: str, *, now: datetime) -> UsedLink:
     if used != 1:
         raise Unauthenticated("This link has been used or has ended. Ask for a new one.")
     row = tx.execute(select(portal_links).where(portal_links.c.token_hash == token_hash)).one()
-    return UsedLink(row.organization_id, row.member_id, row.operator_email, row.page)
+    return UsedLink(
+        row.organization_id, row.member_id, row.operator_email, row.page, row.return_url
+    )
 
 
 def begin_session(
@@ -116,6 +119,7 @@ def begin_session(
     organization_id: str | None,
     member_id: str | None,
     operator_email: str | None,
+    data: dict[str, Any] | None = None,
     now: datetime,
 ) -> str:
     """Begin a session and return its secret, which only the cookie keeps."""
@@ -126,7 +130,7 @@ def begin_session(
             organization_id=organization_id,
             member_id=member_id,
             operator_email=operator_email,
-            data={},
+            data=data or {},
             created_at=now,
             seen_at=now,
             expires_at=now + SESSION_LIFETIME,

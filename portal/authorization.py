@@ -244,7 +244,7 @@ def state_of(
         hold = replace(hold, status="expired")
     answer = describe(hold)
     if hold.outcome and "answer" in hold.outcome:
-        answer = hold.outcome["answer"]
+        answer |= hold.outcome["answer"]
     return answer
 
 
@@ -285,9 +285,12 @@ def capture(
 
 def _settled(hold: Hold) -> AuthorizationSettled:
     original = (hold.outcome or {}).get("answer", {"id": hold.hold_id, "status": hold.status})
-    return AuthorizationSettled(
-        f"This authorization was {hold.status} by another call.", original=original
+    how = (
+        "ended at its deadline"
+        if hold.status == "expired"
+        else f"was {hold.status} by another call"
     )
+    return AuthorizationSettled(f"This authorization {how}.", original=original)
 
 
 def _capture(desk: _Desk, hold: Hold, request: CaptureRequest) -> tuple[int, dict[str, Any]]:
@@ -295,8 +298,8 @@ def _capture(desk: _Desk, hold: Hold, request: CaptureRequest) -> tuple[int, dic
         raise _settled(hold)
     late = hold.status == "expired"
     quantity = hold.quantity_micro if request.quantity_micro is None else request.quantity_micro
-    if quantity == 0 and not late:
-        return _release(desk, hold)
+    if quantity == 0:
+        return _release(desk, hold, late=late)
     due = _credits_for(quantity, hold.price_micro)
     pinned = (
         [] if late else holds.receipt_of(desk.tx, desk.organization.organization_id, hold.hold_id)
@@ -325,17 +328,15 @@ def _capture(desk: _Desk, hold: Hold, request: CaptureRequest) -> tuple[int, dic
     answer = {
         "id": hold.hold_id,
         "status": "captured",
-        "credits": format_micro(due),
+        "credits": format_micro(due - uncollected),
         "released": format_micro(released),
         "uncollected": format_micro(uncollected),
         "late": late,
         "event": event_id,
     }
     outcome = {"charged_micro": charged, "answer": answer}
-    if late:
-        holds.end_late(desk.tx, desk.wallet, hold.hold_id, outcome=outcome)
-    else:
-        holds.end(desk.tx, desk.wallet, hold.hold_id, status="captured", outcome=outcome)
+    ended = holds.end_late if late else holds.end
+    ended(desk.tx, desk.wallet, hold.hold_id, status="captured", outcome=outcome)
     return 200, answer
 
 
@@ -486,22 +487,26 @@ def release(
         return answer
 
 
-def _release(desk: _Desk, hold: Hold) -> tuple[int, dict[str, Any]]:
+def _release(desk: _Desk, hold: Hold, *, late: bool = False) -> tuple[int, dict[str, Any]]:
+    """Give everything back; of a hold past its deadline that has happened already."""
     organization_id = desk.organization.organization_id
-    pinned = holds.receipt_of(desk.tx, organization_id, hold.hold_id)
-    desk.wallet.give_back(pinned, hold.hold_id)
-    caps.settle(
-        desk.tx, organization_id, hold.hold_id, held_micro=hold.credits_micro, spent_micro=0
-    )
+    pinned: list[Take] = []
+    if not late:
+        pinned = holds.receipt_of(desk.tx, organization_id, hold.hold_id)
+        desk.wallet.give_back(pinned, hold.hold_id)
+        caps.settle(
+            desk.tx, organization_id, hold.hold_id, held_micro=hold.credits_micro, spent_micro=0
+        )
     answer = {
         "id": hold.hold_id,
         "status": "released",
         "credits": "0",
         "released": format_micro(sum(line.amount_micro for line in pinned)),
         "uncollected": "0",
-        "late": False,
+        "late": late,
         "event": None,
     }
     outcome = {"charged_micro": 0, "answer": answer}
-    holds.end(desk.tx, desk.wallet, hold.hold_id, status="released", outcome=outcome)
+    ended = holds.end_late if late else holds.end
+    ended(desk.tx, desk.wallet, hold.hold_id, status="released", outcome=outcome)
     return 200, answer

@@ -108,6 +108,10 @@ class Breakdown:
     names: Mapping[str, str] = field(default_factory=dict)
 
 
+#: Days outside are slips of the keyboard, and calendars end not far beyond them.
+EARLIEST, LATEST = date(2000, 1, 1), date(2199, 12, 31)
+
+
 def range_of(
     organization: Organization, *, key: str, first: str = "", last: str = "", now: datetime
 ) -> Range:
@@ -137,7 +141,10 @@ def _own(first: str, last: str) -> Range:
     days = []
     for pointer, text in (("/from", first), ("/to", last)):
         try:
-            days.append(date.fromisoformat(text))
+            day = date.fromisoformat(text)
+            if not EARLIEST <= day <= LATEST:
+                raise ValueError(text)
+            days.append(day)
         except ValueError:
             raise InvalidRequest.at(pointer, "must be a date such as 2026-11-30") from None
     start, end = days

@@ -17,6 +17,7 @@ from sqlalchemy import (
     RowMapping,
     and_,
     bindparam,
+    case,
     func,
     insert,
     literal,
@@ -50,6 +51,10 @@ class CapRequest:
 
 
 # The statements of the hot path are built once: building one costs more than running it.
+#: A hold counts when it was authorized; one captured past its deadline, when it was charged.
+_COUNTED_AT = case(
+    (holds.c.ended_at >= holds.c.expires_at, holds.c.ended_at), else_=holds.c.authorized_at
+)
 _IN_FORCE = (
     select(caps)
     .where(caps.c.organization_id == bindparam("org"), caps.c.removed_at.is_(None))
@@ -188,8 +193,8 @@ def _counted(
         select(holds)
         .where(
             holds.c.organization_id == organization_id,
-            holds.c.authorized_at >= window.start,
-            holds.c.authorized_at < window.end,
+            window.start <= _COUNTED_AT,
+            window.end > _COUNTED_AT,
             _scope_column(cap, holds),
         )
         .where(holds.c.status.in_(["authorized", "captured"]))

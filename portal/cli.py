@@ -15,6 +15,7 @@ from flask import Flask, current_app
 from flask.cli import AppGroup
 from rich.console import Console
 from rich.table import Table
+from sqlalchemy.exc import DBAPIError
 
 from portal import access, accounts, audit, catalog, jobs, keys
 from portal.billing import reconcile as reconciliation
@@ -54,11 +55,16 @@ def _parts() -> Services:
 
 @contextlib.contextmanager
 def _plainly() -> Iterator[None]:
-    """Turn an error of the domain into one line and exit status 1."""
+    """Turn an error of the domain or the store into one line and exit status 1."""
     try:
         yield
     except ClearmeterError as error:
         raise click.ClickException(error.detail) from error
+    except DBAPIError as error:
+        raise click.ClickException(
+            f"The store does not answer as it should ({error.orig}). "
+            "Is DATABASE_URL right, and has `flask --app app db upgrade` been run?"
+        ) from error
 
 
 def _document(file: str | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from portal.core.errors import ConfigError
@@ -33,6 +34,7 @@ class Settings:
     stripe_api_base: str = ""
     catalog_file: str = ""
     demo: bool = False
+    trusted_proxies: int = 0
     brand: Brand = Brand()
 
     @property
@@ -55,6 +57,7 @@ class Settings:
             stripe_api_base=_optional_url(env, "STRIPE_API_BASE"),
             catalog_file=env.get("CATALOG_FILE", ""),
             demo=demo,
+            trusted_proxies=_hops(env),
             brand=Brand(
                 env.get("BRAND_NAME", "Clearmeter"), _optional_url(env, "BRAND_SUPPORT_URL")
             ),
@@ -72,6 +75,10 @@ def _database_url(env: Mapping[str, str]) -> str:
         raise ConfigError(
             "DATABASE_URL is malformed: it must begin with sqlite:/// or postgresql+psycopg://"
         )
+    if url.startswith("sqlite:///"):
+        folder = Path(url.removeprefix("sqlite:///")).parent
+        if not folder.is_dir():
+            raise ConfigError(f"DATABASE_URL names a file in {folder}, which is no folder: make it")
     return url
 
 
@@ -106,6 +113,16 @@ def _base_url(env: Mapping[str, str], demo: bool) -> str:
     if parts.scheme == "http" and not local and not demo:
         raise ConfigError("PORTAL_BASE_URL must begin with https:// except on this machine")
     return url.rstrip("/")
+
+
+def _hops(env: Mapping[str, str]) -> int:
+    hops = env.get("TRUSTED_PROXIES", "0")
+    if not re.fullmatch(r"\d", hops, re.ASCII):
+        raise ConfigError(
+            "TRUSTED_PROXIES is malformed: expected how many proxies of yours stand in front, "
+            "0 to 9"
+        )
+    return int(hops)
 
 
 def _stripe_key(env: Mapping[str, str]) -> str:

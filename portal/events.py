@@ -127,7 +127,8 @@ def _roll_up(tx: Connection, organization: Organization, rated: Sequence[RatedEv
         )
         # A cost event is nothing a customer made: it counts as an event, with no quantity.
         quantity = 0 if one.event.is_cost else one.event.quantity_micro
-        _add(usage[labels], (quantity, one.credits_micro, one.uncollected_micro, 1))
+        charged = one.credits_micro - one.uncollected_micro
+        _add(usage[labels], (quantity, charged, one.uncollected_micro, 1))
         for line in one.costs:
             key = (day, line.layer, line.quality.value, line.provider, line.model)
             _add(

@@ -193,15 +193,17 @@ def end(
         raise Unavailable("The authorization ended underneath. Ask for its state and try again.")
 
 
-def end_late(tx: Connection, wallet: Wallet, hold_id: str, *, outcome: dict[str, Any]) -> None:
-    """Turn an expired hold into a captured one: work that was reported after the deadline."""
+def end_late(
+    tx: Connection, wallet: Wallet, hold_id: str, *, status: str, outcome: dict[str, Any]
+) -> None:
+    """Say how a hold ended after all: work that was reported past the deadline."""
     ended = tx.execute(
         _END,
         {
             "org": wallet.organization_id,
             "hold_": hold_id,
             "from_": "expired",
-            "to_": "captured",
+            "to_": status,
             "ended_": wallet.now,
             "outcome_": outcome,
         },

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from portal import accounts, audit, holds, tiers, wallet
+from portal import accounts, audit, holds, idempotency, tiers, wallet
 from portal.accounts import Member, Organization
-from portal.core.errors import InvalidRequest
+from portal.core.errors import InvalidRequest, NotFound
 from portal.core.units import format_micro
 from portal.db import Database
+from portal.idempotency import Answer
 from portal.wallet import Paid, Wallet
 
 
@@ -79,22 +83,30 @@ def put_member(
     member_id: str,
     *,
     email: str,
-    name: str,
-    role: str,
-    team: str,
+    name: str | None = None,
+    role: str | None = None,
+    team: str | None = None,
     now: datetime,
 ) -> tuple[Member, bool]:
-    """Make or change a member. Raises NotFound, InvalidRequest."""
+    """Make or change a member; what is left out stays as it is.
+
+    A new person is named by their address and is a plain member. Raises NotFound, InvalidRequest.
+    """
+    address = email.strip().lower()
     with database.transaction() as tx:
         accounts.find_organization(tx, organization_id)
+        try:
+            known = accounts.find_member(tx, organization_id, member_id)
+        except NotFound:
+            known = Member(organization_id, member_id, "", address.partition("@")[0], "member", "")
         return accounts.put_member(
             tx,
             organization_id,
             member_id,
-            email=email.strip().lower(),
-            name=name,
-            role=role,
-            team_id=team,
+            email=address,
+            name=name or known.name,
+            role=role or known.role,
+            team_id=known.team_id if team is None else team,
             now=now,
         )
 
@@ -113,6 +125,14 @@ class GrantRequest:
 
 
 def grant(
+    database: Database, organization_id: str, request: GrantRequest, *, actor: str, now: datetime
+) -> str:
+    """Grant credits and return the grant's id. Raises NotFound, InvalidRequest."""
+    with _purse(database, organization_id, now) as purse:
+        return _grant(purse, request, actor)
+
+
+def grant_once(
     database: Database,
     organization_id: str,
     request: GrantRequest,
@@ -120,29 +140,63 @@ def grant(
     key: str | None,
     actor: str,
     now: datetime,
-) -> str:
-    """Grant credits and return the grant's id; the same key grants once. Raises NotFound."""
+) -> Answer:
+    """Grant credits and answer with the grant; the same key and request grant once.
+
+    Raises NotFound, InvalidRequest, IdempotencyConflict.
+    """
+    with _purse(database, organization_id, now) as purse:
+
+        def act() -> tuple[int, dict[str, Any]]:
+            return 201, {
+                "id": _grant(purse, request, actor),
+                "source": request.source,
+                "granted": format_micro(request.credits_micro),
+                "effective_at": (request.effective_at or now).isoformat(),
+                "expires_at": request.expires_at.isoformat() if request.expires_at else None,
+            }
+
+        return idempotency.once(
+            purse.tx,
+            organization_id,
+            route="grant",
+            key=key,
+            content=repr(request),
+            now=now,
+            act=act,
+        )
+
+
+@contextmanager
+def _purse(database: Database, organization_id: str, now: datetime) -> Iterator[Wallet]:
     with database.transaction() as tx:
         purse = Wallet(tx, organization_id, now=now)
         holds.expire_lapsed(tx, purse)
-        grant_id = purse.grant(
-            source=request.source,
-            credits_micro=request.credits_micro,
-            effective_at=request.effective_at,
-            expires_at=request.expires_at,
-            priority=request.priority,
-            paid=request.paid,
-            reason=request.reason,
-            external_key=f"api:{key}" if key else None,
-        )
+        yield purse
         purse.write()
-        audit.note(
-            tx,
-            organization_id,
-            actor=actor,
-            act="grant.made",
-            target=grant_id,
-            detail={"credits": format_micro(request.credits_micro), "reason": request.reason},
-            now=now,
-        )
-        return grant_id
+
+
+def _grant(purse: Wallet, request: GrantRequest, actor: str) -> str:
+    if request.paid is not None:
+        currency = accounts.find_organization(purse.tx, purse.organization_id).currency
+        if request.paid.currency != currency:
+            raise InvalidRequest.at("/paid/currency", f"must be the organization's, {currency!r}")
+    grant_id = purse.grant(
+        source=request.source,
+        credits_micro=request.credits_micro,
+        effective_at=request.effective_at,
+        expires_at=request.expires_at,
+        priority=request.priority,
+        paid=request.paid,
+        reason=request.reason,
+    )
+    audit.note(
+        purse.tx,
+        purse.organization_id,
+        actor=actor,
+        act="grant.made",
+        target=grant_id,
+        detail={"credits": format_micro(request.credits_micro), "reason": request.reason},
+        now=purse.now,
+    )
+    return grant_id

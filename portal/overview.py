@@ -252,9 +252,11 @@ def _buys(
         return []
     order = [*favourites, *(key for key in book.actions if key not in favourites)]
     priced = [book.actions[key] for key in order if key in book.actions]
-    return [
+    counted = [
         (available_micro // action.price_micro, action) for action in priced if action.price_micro
-    ][:MOST_EXAMPLES]
+    ]
+    # With little left, say what it still buys rather than what it does not.
+    return [one for one in counted if one[0]][:MOST_EXAMPLES] or counted[:MOST_EXAMPLES]
 
 
 def _outlook(

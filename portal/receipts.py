@@ -46,7 +46,7 @@ class EventLine:
     @property
     def charged_micro(self) -> int:
         """What was taken from the credits."""
-        return self.event.credits_micro - self.event.uncollected_micro
+        return self.event.credits_micro
 
 
 @dataclass(frozen=True)

@@ -129,8 +129,9 @@ def _counts(cap: Cap, member: Member) -> bool:
     """Tell whether a cap is this member's business: their own, or a shared one that stops them."""
     if cap.scope == "member":
         return cap.target == member.member_id
-    shared = cap.scope == "organization" or (cap.scope == "team" and cap.target == member.team_id)
-    return cap.hard and shared
+    # Anybody may work for any project, so its cap can stop anybody.
+    shared = cap.scope in {"organization", "project"}
+    return cap.hard and (shared or (cap.scope == "team" and cap.target == member.team_id))
 
 
 def _line(state: CapState, known: Choices) -> CapLine:

@@ -1,6 +1,7 @@
 """What an organization subscribes to: a tier put in place by the operator, and its renewal.
 
-Invariant: a period's allowance is granted once, keyed by the period's start.
+Invariant: a period's allowance is granted once, keyed by the period's start, and in one period an
+organization never has more of allowances than its largest tier includes.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from sqlalchemy import Connection
 
 from portal import accounts, catalog
 from portal.accounts import Organization
-from portal.core.periods import Period, anchored_month_of, local_day
+from portal.core.catalog import Tier
+from portal.core.periods import Period, anchored_month_of, local_day, start_of_day
+from portal.db import Database
 from portal.wallet import Wallet
 
 
@@ -24,26 +27,22 @@ def subscribe(
     seats: int | None,
     now: datetime,
 ) -> None:
-    """Put the organization on a tier: a period starts now and its allowance is granted.
+    """Put the organization on a tier: a period starts today and its allowance is granted.
 
-    The same tier again changes nothing but the seats. Raises InvalidRequest for an unknown tier.
+    The period begins with the local day, so that caps, days and pages count the same. What the
+    tier before included ends; what was spent of an allowance granted today is not given again, so
+    changing to and fro adds nothing. The same tier again changes nothing but the seats. Raises
+    InvalidRequest for an unknown tier.
     """
-    catalog.tier_of(catalog.in_force(tx, at=now), tier)
+    found = catalog.tier_of(catalog.in_force(tx, at=now), tier)
     period = organization.subscribed
-    if organization.tier == tier and period is not None and now < period.end:
-        accounts.subscribe(
-            tx,
-            organization.organization_id,
-            tier=tier,
-            seats=seats,
-            anchor_day=organization.anchor_day,
-            period=period,
-            now=now,
-        )
-        return
-    anchor_day = local_day(now, organization.zone).day
-    month = anchored_month_of(now, organization.zone, anchor_day=anchor_day)
-    period = Period(now, month.end)
+    anchor_day = organization.anchor_day
+    same = organization.tier == tier and period is not None and now < period.end
+    if not same or period is None:
+        today = local_day(now, organization.zone)
+        anchor_day = today.day
+        month = anchored_month_of(now, organization.zone, anchor_day=anchor_day)
+        period = Period(start_of_day(today, organization.zone), month.end)
     accounts.subscribe(
         tx,
         organization.organization_id,
@@ -53,7 +52,23 @@ def subscribe(
         period=period,
         now=now,
     )
-    _grant_allowance(tx, wallet, tier, period)
+    if not same:
+        spent = wallet.end_allowances(spent_since=period.start)
+        _grant(wallet, found, period, found.allowance_micro - spent, key=None)
+
+
+def is_due(organization: Organization, *, now: datetime) -> bool:
+    """Tell whether the subscription's period has ended and the next has not begun."""
+    return organization.subscribed is not None and now >= organization.subscribed.end
+
+
+def begin_due(database: Database, organization_id: str, *, now: datetime) -> Organization:
+    """Begin the period that is due, for somebody who looks before any job or spending did."""
+    with database.transaction() as tx:
+        wallet = Wallet(tx, organization_id, now=now)
+        organization = renew(tx, wallet, accounts.find_organization(tx, organization_id))
+        wallet.write()
+    return organization
 
 
 def renew(tx: Connection, wallet: Wallet, organization: Organization) -> Organization:
@@ -61,24 +76,26 @@ def renew(tx: Connection, wallet: Wallet, organization: Organization) -> Organiz
 
     Periods that passed without anybody looking grant nothing: their allowance would have expired.
     """
-    subscribed = organization.subscribed
-    if organization.tier is None or subscribed is None or wallet.now < subscribed.end:
+    if organization.tier is None or not is_due(organization, now=wallet.now):
         return organization
     period = anchored_month_of(wallet.now, organization.zone, anchor_day=organization.anchor_day)
     accounts.begin_period(tx, organization.organization_id, period)
-    _grant_allowance(tx, wallet, organization.tier, period)
+    tier = catalog.in_force(tx, at=period.start).tiers.get(organization.tier)
+    if tier is not None:
+        key = f"allowance:{period.start.isoformat()}"
+        _grant(wallet, tier, period, tier.allowance_micro, key=key)
     return accounts.find_organization(tx, organization.organization_id)
 
 
-def _grant_allowance(tx: Connection, wallet: Wallet, tier_key: str, period: Period) -> None:
-    tier = catalog.in_force(tx, at=period.start).tiers.get(tier_key)
-    if tier is None or tier.allowance_micro == 0:
-        return
-    wallet.grant(
-        source="allowance",
-        credits_micro=tier.allowance_micro,
-        effective_at=period.start,
-        expires_at=period.end,
-        reason=f"Included in {tier.name}",
-        external_key=f"allowance:{tier_key}:{period.start.isoformat()}",
-    )
+def _grant(
+    wallet: Wallet, tier: Tier, period: Period, credits_micro: int, *, key: str | None
+) -> None:
+    if credits_micro > 0:
+        wallet.grant(
+            source="allowance",
+            credits_micro=credits_micro,
+            effective_at=period.start,
+            expires_at=period.end,
+            reason=f"Included in {tier.name}",
+            external_key=key,
+        )

@@ -31,7 +31,11 @@ FILTERS = tuple(name for name in GROUPS if name != "day")
 
 @dataclass(frozen=True)
 class Totals:
-    """Sums over some usage; millionths of a credit and of a quantity."""
+    """Sums over some usage; millionths of a credit and of a quantity.
+
+    ``credits_micro`` is what was charged, the same figure as the ledger's; what was not covered
+    stands beside it.
+    """
 
     credits_micro: int = 0
     quantity_micro: int = 0
@@ -73,8 +77,11 @@ def report(
     end: date,
     group_by: Sequence[str] = (),
     filters: Mapping[str, str] | None = None,
+    with_costs: bool = False,
 ) -> UsageReport:
     """Return usage of the local days ``[start, end)``, grouped and filtered.
+
+    Events that only cost the operator are left out unless ``with_costs``.
 
     Raises InvalidRequest for a grouping or a filter that does not exist.
     """
@@ -83,6 +90,8 @@ def report(
         usage_daily.c.day >= start,
         usage_daily.c.day < end,
     ]
+    if not with_costs:
+        conditions.append(usage_daily.c.action != "")
     for name, value in (filters or {}).items():
         if name not in FILTERS:
             raise InvalidRequest.at(f"/{name}", f"is not one of {', '.join(FILTERS)}")
@@ -192,7 +201,7 @@ def cost(
 
 @dataclass(frozen=True)
 class EventRow:
-    """One event, as a customer may see it."""
+    """One event, as a customer may see it; ``credits_micro`` is what was charged."""
 
     source: str
     event_id: str
@@ -230,7 +239,7 @@ def _event(row: Any) -> EventRow:
         row.project_id,
         row.run_id,
         row.quantity_micro,
-        row.credits_micro,
+        row.credits_micro - row.uncollected_micro,
         row.uncollected_micro,
         row.price_micro,
         row.price_book_version,
@@ -282,9 +291,21 @@ def list_events(
     return [_event(row) for row in tx.execute(query)]
 
 
-def receipt(tx: Connection, organization_id: str, event_id: str, *, source: str | None) -> Receipt:
-    """Return one event with the grants that paid. Raises NotFound."""
+def receipt(
+    tx: Connection,
+    organization_id: str,
+    event_id: str,
+    *,
+    source: str | None,
+    with_costs: bool = False,
+) -> Receipt:
+    """Return one event with the grants that paid. Raises NotFound.
+
+    An event that only costs the operator is not there unless ``with_costs``.
+    """
     conditions = [events.c.organization_id == organization_id, events.c.event_id == event_id]
+    if not with_costs:
+        conditions.append(events.c.action != "")
     if source is not None:
         conditions.append(events.c.source == source)
     row = tx.execute(select(events).where(*conditions).limit(1)).first()

@@ -123,6 +123,27 @@ _WRITE_WALLET = (
     )
     .values(transfers=bindparam("transfers_"))
 )
+_ALLOWANCES = (
+    select(
+        grants.c.grant_id,
+        grants.c.granted_micro,
+        func.coalesce(func.sum(transfers.c.amount_micro), 0).label("revoked_micro"),
+    )
+    .outerjoin(
+        transfers,
+        and_(
+            transfers.c.organization_id == grants.c.organization_id,
+            transfers.c.from_account == grants.c.grant_id,
+            transfers.c.kind == "revoke",
+        ),
+    )
+    .where(
+        grants.c.organization_id == bindparam("org"),
+        grants.c.source == "allowance",
+        grants.c.effective_at == bindparam("since_"),
+    )
+    .group_by(grants.c.grant_id, grants.c.granted_micro)
+)
 _LAPSED_PINS = (
     select(hold_pins.c.account, func.sum(hold_pins.c.amount_micro).label("amount_micro"))
     .join(
@@ -283,6 +304,23 @@ class Wallet:
                 self.move("expire", account, Account.EXPIRED, left, account)
                 gone += left
         return gone
+
+    def end_allowances(self, *, spent_since: datetime) -> int:
+        """Take back what is left of allowances; they were another tier's.
+
+        Returns what was spent or is held of those that began at ``spent_since``, in millionths.
+        """
+        rows = self.tx.execute(
+            _ALLOWANCES, {"org": self.organization_id, "since_": spent_since}
+        ).all()
+        spent: int = sum(
+            row.granted_micro - self.balance(row.grant_id) - int(row.revoked_micro) for row in rows
+        )
+        for account, lot in list(self._lots.items()):
+            left = self._standings[account].balance_micro
+            if lot.source == "allowance" and left and lot.spendable(self.now):
+                self.move("revoke", account, Account.REVOKED, left, account)
+        return spent
 
     def grant(
         self,

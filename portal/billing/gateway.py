@@ -81,7 +81,7 @@ class Gateway:
         if in_transaction():
             raise AssertionError("Stripe must not be called while a transaction is open")
         if self._client is None:
-            raise Unavailable("Payments are not set up: STRIPE_SECRET_KEY is missing.")
+            raise Unavailable("Payments are not set up here yet. Nothing was charged.")
         try:
             yield self._client.v1
         except (stripe.APIConnectionError, stripe.RateLimitError) as error:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import cast
 
 from flask import Blueprint, redirect, render_template, request, url_for
 from flask import session as flask_session
+from flask_limiter.util import get_remote_address
 from flask_wtf import FlaskForm
 from werkzeug.wrappers import Response
 from wtforms import PasswordField, StringField
@@ -13,7 +15,7 @@ from wtforms.validators import InputRequired, Length
 
 from portal import access
 from portal.core.errors import Unauthenticated
-from portal.web.security import Session, limiter
+from portal.web.security import GOAL, Session, limiter
 from portal.web.security import sign_in as begin
 from portal.web.security import sign_out as end
 from portal.web.services import services
@@ -36,12 +38,17 @@ def current_session() -> Session:
 
 
 def _address() -> str:
-    return f"account:{request.form.get('email', '').strip().lower()[:254]}"
+    # With the visitor's own address: a stranger's failures must not shut the owner out.
+    return f"{request.form.get('email', '').strip().lower()[:254]} {get_remote_address()}"
+
+
+def _failed(response: Response) -> bool:
+    return response.status_code == HTTPStatus.UNAUTHORIZED
 
 
 @blueprint.route("/sign-in", methods=["GET", "POST"])
-@limiter.limit("10 per 15 minutes", methods=["POST"], key_func=_address)
-@limiter.limit("50 per 15 minutes", methods=["POST"])
+@limiter.limit("10 per 15 minutes", methods=["POST"], key_func=_address, deduct_when=_failed)
+@limiter.limit("50 per 15 minutes", methods=["POST"], deduct_when=_failed)
 def sign_in() -> Response | str | tuple[str, int]:
     """Sign in by address and password."""
     form = SignInForm()
@@ -53,15 +60,16 @@ def sign_in() -> Response | str | tuple[str, int]:
     if not found:
         return render_template("auth/sign_in.html", form=form, refused=True), 401
     organization_id, member_id = found[0]
+    goal = current_session().get(GOAL) or url_for("customer.overview")
     begin(current_session(), organization_id=organization_id, member_id=member_id, operator=None)
-    return redirect(url_for("customer.overview"))
+    return redirect(goal)
 
 
 @blueprint.route("/sign-in/<token>", methods=["GET", "POST"])
 @limiter.limit("60 per minute")
 def sign_in_by_link(token: str) -> Response | str | tuple[str, int]:
     """Sign in by a single-use link. Opening it only asks: mail scanners open links too."""
-    if request.method == "GET":
+    if request.method != "POST":
         return render_template("auth/continue.html", token=token)
     parts = services()
     try:
@@ -74,6 +82,7 @@ def sign_in_by_link(token: str) -> Response | str | tuple[str, int]:
         organization_id=used.organization_id,
         member_id=used.member_id,
         operator=used.operator_email,
+        carried={"return_url": used.return_url} if used.return_url else {},
     )
     if used.operator_email:
         return redirect(url_for("operator.customers"))

@@ -17,12 +17,15 @@ from itsdangerous import BadData, URLSafeTimedSerializer
 
 from portal import access
 from portal.access import StoredSession, Visitor
+from portal.core.errors import InvalidRequest
 from portal.ids import new_id
 from portal.web.services import Services, services
 
 #: Paths that carry a key or nothing, never a session.
 WITHOUT_SESSION = ("/v1/", "/webhooks/", "/static/", "/healthz", "/readyz", "/metrics")
 ANONYMOUS = "anonymous."
+#: Where a visitor wanted to go before signing in; only this server ever writes it.
+GOAL = "goal"
 LARGEST_FORM_BYTES = 64 * 1024
 
 csrf = CSRFProtect()
@@ -122,13 +125,16 @@ def register(app: Flask, parts: Services) -> None:
         MAX_CONTENT_LENGTH=6 * 1024 * 1024,
         MAX_FORM_MEMORY_SIZE=LARGEST_FORM_BYTES,
         WTF_CSRF_TIME_LIMIT=None,
-        RATELIMIT_HEADERS_ENABLED=True,
+        RATELIMIT_HEADER_LIMIT="RateLimit-Limit",
+        RATELIMIT_HEADER_REMAINING="RateLimit-Remaining",
+        RATELIMIT_HEADER_RESET="RateLimit-Reset",
         RATELIMIT_STORAGE_URI="memory://",
     )
     app.session_interface = StoreSessions(parts)
     csrf.init_app(app)
     limiter.init_app(app)
     app.before_request(_name_request)
+    app.before_request(_refuse_nul)
     app.after_request(_headers(parts))
     app.context_processor(
         lambda: {"brand": settings.brand, "visitor": _visitor(), "demo": settings.demo}
@@ -142,6 +148,13 @@ def _visitor() -> Visitor:
 
 def _name_request() -> None:
     g.request_id = new_id("req")
+
+
+def _refuse_nul() -> None:
+    """Refuse what one store would cut short and the other would choke on. Raises InvalidRequest."""
+    for name, value in (*request.args.items(multi=True), *(request.view_args or {}).items()):
+        if "\x00" in f"{name}{value}":
+            raise InvalidRequest.at(f"/{name}".replace("\x00", ""), "contains NUL")
 
 
 def _headers(parts: Services) -> Callable[[Response], Response]:
@@ -172,6 +185,8 @@ def _headers(parts: Services) -> Callable[[Response], Response]:
         headers["Permissions-Policy"] = "camera=(), microphone=(), geolocation=()"
         if parts.settings.secure_cookies:
             headers["Strict-Transport-Security"] = "max-age=63072000; includeSubDomains"
+        if response.status_code < 400:
+            headers.pop("Retry-After", None)
         if not request.path.startswith("/static/"):
             headers.setdefault("Cache-Control", "no-store")
         return response
@@ -189,7 +204,12 @@ def close_by_default(app: Flask) -> None:
 
 
 def sign_in(
-    session: Session, *, organization_id: str | None, member_id: str | None, operator: str | None
+    session: Session,
+    *,
+    organization_id: str | None,
+    member_id: str | None,
+    operator: str | None,
+    carried: dict[str, Any] | None = None,
 ) -> None:
     """Begin a new session for somebody; the one they had before ends."""
     parts = services()
@@ -201,6 +221,7 @@ def sign_in(
             organization_id=organization_id,
             member_id=member_id,
             operator_email=operator,
+            data=carried,
             now=parts.clock(),
         )
     session.clear()

@@ -6,7 +6,8 @@ from typing import cast
 
 from flask import g, request
 
-from portal import keys
+from portal import accounts, keys, tiers
+from portal.accounts import Organization
 from portal.core.errors import NotAllowed, NotFound, Unauthenticated
 from portal.keys import Caller
 from portal.web.services import services
@@ -36,6 +37,16 @@ def need_service() -> None:
     """Refuse an organization's key. Raises NotAllowed."""
     if not caller().is_service:
         raise NotAllowed("Only the operator's service key may do this.")
+
+
+def current(organization_id: str) -> Organization:
+    """Return an organization the key may see, in the period running now. Raises NotFound."""
+    parts, now = services(), services().clock()
+    with parts.database.reading() as tx:
+        found = accounts.find_organization(tx, own(organization_id))
+    if tiers.is_due(found, now=now):
+        found = tiers.begin_due(parts.database, organization_id, now=now)
+    return found
 
 
 def own(organization_id: str) -> str:

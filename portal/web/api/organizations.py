@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from datetime import datetime
 from urllib.parse import urlsplit
 
+from babel.numbers import is_currency
 from flask import Response, request
 
 from portal import access, accounts, audit, onboarding
 from portal.core.catalog import minor_places
-from portal.core.errors import InvalidRequest, NotFound
-from portal.core.units import NotExact, format_micro, parse_scaled
+from portal.core.errors import InvalidRequest
+from portal.core.units import NotExact, parse_scaled
 from portal.onboarding import GrantRequest, OrganizationRequest
 from portal.wallet import Paid
 from portal.web.api import answers, blueprint
@@ -37,6 +40,8 @@ def put_organization(organization_id: str) -> tuple[Response, int]:
     need_service()
     convert(organization_id, Id, at="/id")
     body = read(OrganizationBody)
+    if body.currency is not None and not is_currency(body.currency.upper()):
+        raise InvalidRequest.at("/currency", 'is not a currency code such as "usd"')
     parts, now = services(), services().clock()
     found, new = onboarding.put_organization(
         parts.database,
@@ -89,7 +94,7 @@ def list_organizations() -> tuple[Response, int]:
 def page_size(default: int = 50) -> int:
     """Return the page size a request asks for. Raises InvalidRequest."""
     given = request.args.get("limit", str(default))
-    if not given.isascii() or not given.isdigit() or not 1 <= int(given[:6]) <= LARGEST_PAGE:
+    if not re.fullmatch(r"[1-9]\d{0,2}", given, re.ASCII) or int(given) > LARGEST_PAGE:
         raise InvalidRequest.at("/limit", f"is not a whole number from 1 to {LARGEST_PAGE}")
     return int(given)
 
@@ -106,9 +111,9 @@ def put_member(organization_id: str, member_id: str) -> tuple[Response, int]:
         own(organization_id),
         member_id,
         email=body.email,
-        name=body.name or body.email.partition("@")[0],
+        name=body.name,
         role=body.role,
-        team=body.team or "",
+        team=body.team,
         now=parts.clock(),
     )
     return answers.answer(answers.member(found), 201 if new else 200)
@@ -168,12 +173,12 @@ def post_grant(organization_id: str) -> tuple[Response, int]:
         credits_micro=micro(body.credits, "/credits", positive=True),
         source=body.source,
         reason=body.reason,
-        expires_at=instant(body.expires_at, "/expires_at") if body.expires_at else None,
-        effective_at=instant(body.effective_at, "/effective_at") if body.effective_at else None,
+        expires_at=_instant(body.expires_at, "/expires_at"),
+        effective_at=_instant(body.effective_at, "/effective_at"),
         priority=body.priority,
         paid=_paid(body),
     )
-    grant_id = onboarding.grant(
+    stored = onboarding.grant_once(
         parts.database,
         organization_id,
         grant,
@@ -181,16 +186,11 @@ def post_grant(organization_id: str) -> tuple[Response, int]:
         actor=caller().name,
         now=parts.clock(),
     )
-    return answers.answer(
-        {
-            "id": grant_id,
-            "source": grant.source,
-            "granted": format_micro(grant.credits_micro),
-            "expires_at": answers.when(grant.expires_at),
-            "effective_at": answers.when(grant.effective_at or parts.clock()),
-        },
-        201,
-    )
+    return answers.stored_answer(stored)
+
+
+def _instant(value: str | None, pointer: str) -> datetime | None:
+    return None if value is None else instant(value, pointer)
 
 
 def _paid(body: GrantBody) -> Paid | None:
@@ -214,17 +214,13 @@ def post_portal_session() -> tuple[Response, int]:
     body = read(PortalSessionBody)
     parts, now = services(), services().clock()
     _check_return(body.return_url)
-    with parts.database.reading() as tx:
-        accounts.find_organization(tx, body.organization)
-        role = body.member.role or _role_of(body)
     onboarding.put_member(
         parts.database,
         body.organization,
         body.member.id,
         email=body.member.email,
-        name=body.member.name or body.member.email.partition("@")[0],
-        role=role,
-        team=_team_of(body),
+        name=body.member.name,
+        role=body.member.role,
         now=now,
     )
     with parts.database.transaction() as tx:
@@ -238,25 +234,6 @@ def post_portal_session() -> tuple[Response, int]:
         )
     url = f"{parts.settings.portal_base_url}/sign-in/{token}"
     return answers.answer({"url": url, "expires_at": answers.when(expires_at)}, 201)
-
-
-def _known_member(body: PortalSessionBody) -> accounts.Member | None:
-    with services().database.reading() as tx:
-        try:
-            return accounts.find_member(tx, body.organization, body.member.id)
-        except NotFound:
-            return None
-
-
-def _role_of(body: PortalSessionBody) -> str:
-    """Return the role somebody has already; a new person is a member."""
-    known = _known_member(body)
-    return known.role if known else "member"
-
-
-def _team_of(body: PortalSessionBody) -> str:
-    known = _known_member(body)
-    return known.team_id if known else ""
 
 
 def _check_return(url: str | None) -> None:

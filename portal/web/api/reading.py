@@ -21,7 +21,7 @@ from portal.core.periods import local_day
 from portal.core.units import format_micro, format_nano_usd, format_scaled
 from portal.usage import CostTotals, EventRow, UsageReport
 from portal.web.api import answers, blueprint
-from portal.web.api.access import caller, need, own
+from portal.web.api.access import caller, current, need, own
 from portal.web.api.organizations import page_size
 from portal.web.api.shapes import instant
 from portal.web.services import services
@@ -36,8 +36,8 @@ def get_balance(organization_id: str) -> tuple[Response, int]:
     parts, now = services(), services().clock()
     if "at" in request.args:
         raise InvalidRequest.at("/at", "is not offered yet: the balance is that of now")
+    organization = current(organization_id)
     with parts.database.reading() as tx:
-        organization = accounts.find_organization(tx, own(organization_id))
         found = wallet.balance(tx, organization_id, now=now)
         tier = catalog.in_force(tx, at=now).tiers.get(organization.tier or "")
     period = organization.period_at(now)
@@ -118,11 +118,17 @@ def get_usage(organization_id: str) -> tuple[Response, int] | Response:
     if asks_operator and not caller().is_service:
         raise NotAllowed("Models and costs are the operator's: use a service key.")
     parts, now = services(), services().clock()
+    organization = current(organization_id)
     with parts.database.reading() as tx:
-        organization = accounts.find_organization(tx, own(organization_id))
         start, end = _range(organization, now)
         report = usage.report(
-            tx, organization_id, start=start, end=end, group_by=groups, filters=filters
+            tx,
+            organization_id,
+            start=start,
+            end=end,
+            group_by=groups,
+            filters=filters,
+            with_costs=caller().is_service,
         )
         costs = None
         if request.args.get("include") == "cost":
@@ -215,8 +221,11 @@ def _cursor() -> tuple[datetime, str, str] | None:
         return None
     try:
         at, source, event_id = json.loads(base64.urlsafe_b64decode(given.encode()))
-        return datetime.fromisoformat(at), str(source), str(event_id)
-    except (ValueError, TypeError) as error:
+        if not all(isinstance(part, str) and "\x00" not in part for part in (at, source, event_id)):
+            raise ValueError("a cursor holds three texts")
+        source.encode(), event_id.encode()
+        return instant(at, "/cursor"), source, event_id
+    except (ValueError, TypeError, RecursionError, InvalidRequest) as error:
         raise InvalidRequest.at("/cursor", "is not one that a list gave") from error
 
 
@@ -277,7 +286,13 @@ def get_event(organization_id: str, event_id: str) -> tuple[Response, int]:
     need("read")
     with services().database.reading() as tx:
         accounts.find_organization(tx, own(organization_id))
-        receipt = usage.receipt(tx, organization_id, event_id, source=request.args.get("source"))
+        receipt = usage.receipt(
+            tx,
+            organization_id,
+            event_id,
+            source=request.args.get("source"),
+            with_costs=caller().is_service,
+        )
         body = _event(receipt.event)
         if caller().is_service:
             lines = usage.cost_of_event(tx, organization_id, receipt.event.source, event_id)
@@ -312,8 +327,8 @@ def get_forecast(organization_id: str) -> tuple[Response, int]:
     """Answer where the period is going, or why that cannot be said."""
     need("read")
     parts, now = services(), services().clock()
+    organization = current(organization_id)
     with parts.database.reading() as tx:
-        organization = accounts.find_organization(tx, own(organization_id))
         found = forecasting.forecast(tx, organization, now=now)
     body: dict[str, Any] = {
         "as_of": answers.when(now),

@@ -15,9 +15,9 @@ from portal.core.errors import FieldError, InvalidEvent, InvalidRequest
 from portal.core.events import OWN_SOURCES, StatedCost, UsageEvent
 from portal.core.units import NotExact, parse_micro, parse_nano_usd
 
-Id = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Id = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)")]
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
-Email = Annotated[str, Meta(max_length=254, pattern=r"^[^@\s]+@[^@\s]+$")]
+Email = Annotated[str, Meta(max_length=254, pattern=r"^[^@\s]+@[^@\s]+$(?!\n)")]
 Text = Annotated[str, Meta(max_length=500)]
 Count = Annotated[int, Meta(ge=0, le=1_000_000_000_000)]
 
@@ -57,7 +57,7 @@ class OrganizationBody(Strict):
     name: Name
     email: Email | None = None
     timezone: Annotated[str, Meta(max_length=64)] | None = None
-    currency: Annotated[str, Meta(pattern="^[a-z]{3}$")] | None = None
+    currency: Annotated[str, Meta(pattern=r"^[a-z]{3}$(?!\n)")] | None = None
     tier: Id | None = None
     seats: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
     charging: Literal["on", "shadow"] | None = None
@@ -67,8 +67,8 @@ class MemberBody(Strict):
     """PUT …/members/{member}"""
 
     email: Email
-    name: Annotated[str, Meta(max_length=200)] = ""
-    role: Literal["owner", "admin", "billing", "member", "viewer"] = "member"
+    name: Name | None = None
+    role: Literal["owner", "admin", "billing", "member", "viewer"] | None = None
     team: Id | None = None
 
 
@@ -82,7 +82,7 @@ class PaidBody(Strict):
     """What was paid for a grant."""
 
     amount: Number
-    currency: Annotated[str, Meta(pattern="^[a-z]{3}$")]
+    currency: Annotated[str, Meta(pattern=r"^[a-z]{3}$(?!\n)")]
 
 
 class GrantBody(Strict):
@@ -186,7 +186,7 @@ class PortalMemberBody(Strict):
 
     id: Id
     email: Email
-    name: Annotated[str, Meta(max_length=200)] = ""
+    name: Name | None = None
     role: Literal["owner", "admin", "billing", "member", "viewer"] | None = None
 
 
@@ -297,6 +297,8 @@ def stated_costs(
                 amount = parse_nano_usd(body.amount_usd.sent)
             except NotExact as error:
                 raise InvalidRequest.at(pointer, str(error)) from error
+            if amount < 0:
+                raise InvalidRequest.at(pointer, "is negative")
         elif body.model is None and body.resource is None:
             raise InvalidRequest.at(
                 f"{at}/costs/{number}", "needs amount_usd, model with usage, or resource"

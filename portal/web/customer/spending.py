@@ -14,7 +14,7 @@ from portal import spending as read
 from portal.accounts import Member, Organization
 from portal.caps import CapRequest
 from portal.core.caps import MODES, SCOPES, WINDOWS
-from portal.core.errors import InvalidRequest, NotAllowed
+from portal.core.errors import InvalidRequest, NotAllowed, NotFound
 from portal.core.units import NotExact, parse_micro
 from portal.web.customer.shell import blueprint, reader
 from portal.web.services import services
@@ -54,6 +54,13 @@ def _page(organization: Organization, member: Member, refused: Refused | None = 
         member=member,
         refused=refused,
     )
+
+
+@blueprint.get("/spending/caps")
+@blueprint.get("/spending/caps/<cap_id>")
+def caps_are_on_spending(cap_id: str = "") -> Response:
+    """Lead back whoever loads the address a form was sent to."""
+    return redirect(url_for(".spending", _anchor=cap_id or None))
 
 
 @blueprint.post("/spending/caps")
@@ -98,13 +105,17 @@ def change_cap(cap_id: str) -> Response | tuple[str, int]:
 def remove_cap(cap_id: str) -> Response:
     """Remove a cap."""
     organization, member = _manager()
-    limits.remove_cap(
-        services().database,
-        organization.organization_id,
-        cap_id,
-        actor=member.member_id,
-        now=services().clock(),
-    )
+    try:
+        limits.remove_cap(
+            services().database,
+            organization.organization_id,
+            cap_id,
+            actor=member.member_id,
+            now=services().clock(),
+        )
+    except NotFound:
+        flash("That cap was removed already.")
+        return redirect(url_for(".spending"), 303)
     flash("The cap is removed. You can make it again at any time; it would count from its start.")
     return redirect(url_for(".spending"), 303)
 
@@ -147,9 +158,11 @@ def _one_of(name: str, form: Mapping[str, str], values: tuple[str, ...]) -> str:
 
 
 def _limit(text: str) -> int:
-    typed = text.strip().replace(",", "")
-    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", typed):
-        raise InvalidRequest.at("/limit", "must be a number of credits such as 800 or 12.5")
+    typed = text.strip()
+    # A comma is taken only where it groups thousands: 1,5 may be meant as one and a half.
+    if not re.fullmatch(r"(\d+|\d{1,3}(,\d{3})+)(\.\d+)?", typed, re.ASCII):
+        raise InvalidRequest.at("/limit", "must be a plain decimal number such as 800 or 12.5")
+    typed = typed.replace(",", "")
     try:
         return parse_micro(typed)
     except NotExact as error:
