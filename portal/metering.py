@@ -59,6 +59,7 @@ class Rejection:
     event_id: str
     code: str
     detail: str
+    fields: Sequence[FieldError] = ()
 
 
 @dataclass
@@ -122,10 +123,10 @@ def _claimed(sent: Sent, name: str) -> str:
 
 def _rejection(sent: Sent, error: ClearmeterError) -> Rejection:
     detail = error.detail
-    listed = error.fields.get("errors")
-    if listed:
-        detail = "; ".join(f"{one['pointer'] or '/'} {one['detail']}" for one in listed)
-    return Rejection(sent.index, _claimed(sent, "id"), error.code, detail)
+    fields = [FieldError(one["pointer"], one["detail"]) for one in error.fields.get("errors", [])]
+    if fields:
+        detail = "; ".join(f"{one.pointer or '/'} {one.detail}" for one in fields)
+    return Rejection(sent.index, _claimed(sent, "id"), error.code, detail, fields)
 
 
 def _keep_rejected(

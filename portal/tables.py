@@ -538,7 +538,7 @@ rejected_events = _table(
     _text("event_id", ""),
     _text("code"),
     _text("detail"),
-    Column("content", Document, nullable=False),
+    Column("content", Document),
     _instant("received_at"),
     Index(None, "organization_id", "received_at"),
 )

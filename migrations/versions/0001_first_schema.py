@@ -106,7 +106,7 @@ def upgrade() -> None:
         sa.Column("event_id", sa.Text(), server_default="", nullable=False),
         sa.Column("code", sa.Text(), nullable=False),
         sa.Column("detail", sa.Text(), nullable=False),
-        sa.Column("content", portal.tables.Document(), nullable=False),
+        sa.Column("content", portal.tables.Document(), nullable=True),
         sa.Column("received_at", portal.tables.Instant(), nullable=False),
         sa.PrimaryKeyConstraint("organization_id", "rejection_id", name=op.f("pk_rejected_events")),
         sqlite_strict=True,

@@ -12,7 +12,7 @@ from portal.core.errors import InvalidRequest
 from portal.core.events import REACH_AHEAD, REACH_BACK
 from portal.web.api import answers, blueprint
 from portal.web.api.access import caller, need, own
-from portal.web.api.body import convert, parse_json, raw_body, read
+from portal.web.api.body import read, read_optional
 from portal.web.api.shapes import (
     AuthorizationBody,
     CaptureBody,
@@ -66,8 +66,7 @@ def get_authorization(hold_id: str) -> tuple[Response, int]:
 def post_capture(hold_id: str) -> tuple[Response, int]:
     """Charge what the work took."""
     need("meter")
-    text = raw_body()
-    body = convert(parse_json(text) if text.strip() else {}, CaptureBody)
+    body = read_optional(CaptureBody)
     parts, now = services(), services().clock()
     stored = authorization.capture(
         parts.database,
@@ -115,8 +114,7 @@ def post_increment(hold_id: str) -> tuple[Response, int]:
 def post_release(hold_id: str) -> tuple[Response, int]:
     """Return all that was set aside."""
     need("meter")
-    text = raw_body()
-    convert(parse_json(text) if text.strip() else {}, ReleaseBody)
+    read_optional(ReleaseBody)
     parts = services()
     stored = authorization.release(
         parts.database,

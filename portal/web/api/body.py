@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import zlib
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -26,8 +27,14 @@ T = TypeVar("T")
 _PATH = re.compile(r" - at `\$?(.*)`$")
 
 
-class _Refused(ValueError):
-    """Something JSON allows, or a parser lets through, and we do not."""
+@dataclass(frozen=True)
+class Refused:
+    """What stands in a parsed body where something was that JSON, or we, do not take."""
+
+    why: str
+
+    def __str__(self) -> str:
+        return f"(refused: {self.why})"
 
 
 def raw_body() -> bytes:
@@ -52,34 +59,68 @@ def raw_body() -> bytes:
 
 def read_json() -> Any:
     """Return the body as plain values, numbers with a point as Decimal. Raises InvalidRequest."""
-    return parse_json(raw_body())
+    parsed = parse_json(raw_body())
+    wrong = None if parsed.clean else find_refused(parsed.value)
+    if wrong is not None:
+        raise InvalidRequest(f"{wrong.pointer or 'The body'} {wrong.detail}.", [wrong])
+    return parsed.value
 
 
-def parse_json(body: bytes) -> Any:
-    """Parse JSON strictly. Raises InvalidRequest."""
+@dataclass(frozen=True)
+class Parsed:
+    """A parsed body; ``clean`` where nothing in it can be refused, so that nobody need look."""
+
+    value: Any
+    clean: bool
+
+
+def parse_json(body: bytes) -> Parsed:
+    """Parse JSON; what is refused within it stands there as Refused. Raises InvalidRequest."""
     _refuse_depth(body)
+    reader = _Reader()
     try:
-        text = body.decode("utf-8")
         value = json.loads(
-            text,
-            object_pairs_hook=_pairs,
-            parse_constant=_constant,
-            parse_int=_integer,
-            parse_float=_decimal,
+            body.decode("utf-8"),
+            object_pairs_hook=reader.pairs,
+            parse_constant=reader.constant,
+            parse_int=reader.integer,
+            parse_float=reader.decimal,
         )
     except UnicodeDecodeError as error:
         raise InvalidRequest("The body is not UTF-8.") from error
-    except _Refused as error:
-        raise InvalidRequest(f"The body {error}.", [FieldError("", str(error))]) from error
     except RecursionError as error:
         raise InvalidRequest(f"The body is nested deeper than {DEEPEST}.") from error
     except json.JSONDecodeError as error:
         raise InvalidRequest(
             f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
         ) from error
-    if b"\\u" in body or b"\x00" in body:
-        _refuse_characters(value)
-    return value
+    return Parsed(value, not reader.refused and b"\\u" not in body)
+
+
+def find_refused(value: Any, pointer: str = "") -> FieldError | None:
+    """Return the first place in a parsed value that is refused, and why."""
+    if isinstance(value, Refused):
+        return FieldError(pointer, value.why)
+    if isinstance(value, str):
+        return _wrong_text(value, pointer)
+    if isinstance(value, list):
+        found = (find_refused(inner, f"{pointer}/{place}") for place, inner in enumerate(value))
+    elif isinstance(value, dict):
+        found = (
+            _wrong_text(key, pointer) or find_refused(inner, f"{pointer}/{key[:128]}")
+            for key, inner in value.items()
+        )
+    else:
+        return None
+    return next((one for one in found if one is not None), None)
+
+
+def _wrong_text(text: str, pointer: str) -> FieldError | None:
+    if text.isprintable():
+        return None
+    if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        return FieldError(pointer, "contains NUL or half of a surrogate pair")
+    return None
 
 
 def _refuse_depth(body: bytes) -> None:
@@ -106,42 +147,40 @@ def _refuse_depth(body: bytes) -> None:
             depth -= 1
 
 
-def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+class _Reader:
+    """What json.loads asks about each part of one body."""
+
+    def __init__(self) -> None:
+        self.refused = False
+
+    def refuse(self, why: str) -> Refused:
+        self.refused = True
+        return Refused(why)
+
+    def pairs(self, pairs: list[tuple[str, Any]]) -> Any:
+        found = dict(pairs)
+        if len(found) == len(pairs):
+            return found
         seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value] # the idiom of a first repeat
-        raise _Refused(f"has the key {twice[:60]!r} twice in one object")
-    return found
+        for key, _ in pairs:
+            if key in seen:
+                break
+            seen.add(key)
+        return self.refuse(f"has the key {key[:60]!r} twice")
 
+    def constant(self, name: str) -> Refused:
+        return self.refuse(f"is {name}, which is not a number JSON has")
 
-def _constant(name: str) -> Any:
-    raise _Refused(f"contains {name}, which is not a number JSON has")
+    def integer(self, text: str) -> int | Refused:
+        return self._too_long(text) if len(text) > LONGEST_NUMBER else int(text)
 
+    def decimal(self, text: str) -> Decimal | Refused:
+        return self._too_long(text) if len(text) > LONGEST_NUMBER else Decimal(text)
 
-def _integer(text: str) -> int:
-    if len(text) > LONGEST_NUMBER:
-        raise _Refused(f"contains a number of {len(text)} digits")
-    return int(text)
-
-
-def _decimal(text: str) -> Decimal:
-    if len(text) > LONGEST_NUMBER:
-        raise _Refused(f"contains a number of {len(text)} characters")
-    return Decimal(text)
-
-
-def _refuse_characters(value: Any) -> None:
-    if isinstance(value, str):
-        if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
-            raise InvalidRequest("A text contains NUL or half of a surrogate pair.")
-    elif isinstance(value, dict):
-        for key, inner in value.items():
-            _refuse_characters(key)
-            _refuse_characters(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            _refuse_characters(inner)
+    def _too_long(self, text: str) -> Refused:
+        return self.refuse(
+            f"is a number of {len(text)} characters; at most {LONGEST_NUMBER} are taken"
+        )
 
 
 def convert(value: Any, shape: Any, *, at: str = "") -> Any:
@@ -151,6 +190,18 @@ def convert(value: Any, shape: Any, *, at: str = "") -> Any:
     except msgspec.ValidationError as error:
         wrong = field_error(error, at)
         raise InvalidRequest(f"{wrong.pointer or 'The body'} {wrong.detail}.", [wrong]) from error
+
+
+#: msgspec's names of JSON's kinds, in the reader's words.
+_KINDS = {
+    "str": "a text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "object": "an object",
+    "array": "an array",
+    "null": "nothing",
+}
 
 
 def field_error(error: msgspec.ValidationError, at: str = "") -> FieldError:
@@ -166,10 +217,35 @@ def field_error(error: msgspec.ValidationError, at: str = "") -> FieldError:
     unknown = re.match(r"Object contains unknown field (\w+)", words)
     if unknown:
         return FieldError(f"{pointer}/{unknown[1]}", "is not a field of this object")
-    return FieldError(pointer, words[0].lower() + words[1:])
+    return FieldError(pointer, _plainly(words))
+
+
+def _plainly(words: str) -> str:
+    """Say what msgspec says without its types and patterns."""
+    if "matching regex" in words:
+        return "does not have the form that is expected here"
+    if words.startswith("Invalid enum value"):
+        return (
+            f"is {words.removeprefix('Invalid enum value ')}, which is not one of those taken here"
+        )
+    kinds = re.fullmatch(r"Expected ([\w | ]+), got (\w+)", words)
+    if kinds:
+        expected = [_KINDS.get(kind, kind) for kind in kinds[1].split(" | ") if kind != "null"]
+        got = _KINDS.get(kinds[2], kinds[2])
+        return f"must be {' or '.join(expected)}, not {got}"
+    length = re.fullmatch(r"Expected (?:str|array) of length (<=|>=) (\d+)", words)
+    if length:
+        return f"must have at {'most' if length[1] == '<=' else 'least'} {length[2]}"
+    return words[0].lower() + words[1:]
 
 
 def read(shape: type[T]) -> T:
     """Return the body as a typed shape. Raises InvalidRequest."""
     found: T = convert(read_json(), shape)
+    return found
+
+
+def read_optional(shape: type[T]) -> T:
+    """Return the body as a typed shape, an empty body as an empty object. Raises InvalidRequest."""
+    found: T = convert(read_json() if request.content_length else {}, shape)
     return found

@@ -9,10 +9,10 @@ from flask import Response, request
 
 from portal import metering
 from portal.core.errors import FieldError, InvalidEvent, InvalidRequest, PayloadTooLarge
-from portal.metering import Sent
+from portal.metering import BatchAnswer, Sent
 from portal.web.api import answers, blueprint
 from portal.web.api.access import caller, need
-from portal.web.api.body import field_error, read_json
+from portal.web.api.body import Parsed, Refused, field_error, find_refused, parse_json, raw_body
 from portal.web.api.shapes import EventBody, plain, take_number, usage_event
 from portal.web.services import services
 
@@ -26,11 +26,14 @@ EITHER = "application/json"
 def post_events() -> tuple[Response, int]:
     """Take one event or a batch."""
     need("meter")
-    contents = _contents()
+    parsed = parse_json(raw_body())
+    content = _content(parsed)
+    contents = content if isinstance(content, list) else [content]
+    _check_size(contents)
     parts = services()
     taken = metering.ingest(
         parts.database,
-        [_sent(index, content) for index, content in enumerate(contents)],
+        [_sent(index, one, clean=parsed.clean) for index, one in enumerate(contents)],
         now=parts.clock(),
         backfill="backfill" in caller().scopes,
         only=caller().organization_id,
@@ -45,11 +48,11 @@ def post_events() -> tuple[Response, int]:
         ],
     }
     if taken.rejected and not taken.accepted and not taken.duplicates:
-        return _all_rejected(body)
+        return _all_rejected(body, taken, batch=isinstance(content, list))
     return answers.answer(body)
 
 
-def _all_rejected(body: dict[str, Any]) -> tuple[Response, int]:
+def _all_rejected(body: dict[str, Any], taken: BatchAnswer, *, batch: bool) -> tuple[Response, int]:
     first = body["rejected"][0]
     problem = {
         "type": "/problems/invalid-event",
@@ -57,7 +60,12 @@ def _all_rejected(body: dict[str, Any]) -> tuple[Response, int]:
         "status": 422,
         "detail": f"Every event was rejected; the first because: {first['detail']}",
         "errors": [
-            {"pointer": f"/{one['index']}", "detail": one["detail"]} for one in body["rejected"]
+            {
+                "pointer": f"/{one.index}{field.pointer}" if batch else field.pointer,
+                "detail": field.detail,
+            }
+            for one in taken.rejected
+            for field in one.fields or [FieldError("", one.detail)]
         ],
         **body,
     }
@@ -66,12 +74,14 @@ def _all_rejected(body: dict[str, Any]) -> tuple[Response, int]:
     return response, 422
 
 
-def _contents() -> list[Any]:
-    """Return the events of a body, by its content type. Raises InvalidRequest."""
+def _content(parsed: Parsed) -> Any:
+    """Return a body of one event or many, by its content type. Raises InvalidRequest."""
     kind = request.mimetype
     if kind not in {ONE, MANY, EITHER}:
         raise InvalidRequest(f"Content-Type {kind or 'none'} is not taken. Send {MANY}.")
-    content = read_json()
+    content = parsed.value
+    if isinstance(content, Refused):
+        raise InvalidRequest(f"The body {content.why}.", [FieldError("", content.why)])
     if kind == ONE and not isinstance(content, dict):
         raise InvalidRequest(
             "The body must be one event, an object.", [FieldError("", "is no object")]
@@ -80,20 +90,26 @@ def _contents() -> list[Any]:
         raise InvalidRequest(
             "The body must be an array of events.", [FieldError("", "is no array")]
         )
-    found = content if isinstance(content, list) else [content]
-    if len(found) > LARGEST_BATCH:
+    return content
+
+
+def _check_size(contents: list[Any]) -> None:
+    if len(contents) > LARGEST_BATCH:
         raise PayloadTooLarge(
-            f"A batch has at most {LARGEST_BATCH:,} events, this one has {len(found):,}. Split it.",
+            f"A batch has at most {LARGEST_BATCH:,} events, this one has {len(contents):,}. "
+            "Split it.",
             errors=[{"pointer": "", "detail": f"has more than {LARGEST_BATCH} events"}],
         )
-    if not found:
+    if not contents:
         raise InvalidRequest("The batch is empty.", [FieldError("", "has no event")])
-    return found
 
 
-def _sent(index: int, content: Any) -> Sent:
+def _sent(index: int, content: Any, *, clean: bool) -> Sent:
     """Return one event of a batch as it arrived and as it was understood."""
+    wrong = None if clean else find_refused(content)
     kept = plain(content)
+    if wrong is not None:
+        return Sent(index, kept, error=InvalidEvent("The event cannot be read.", [wrong]))
     try:
         body = msgspec.convert(content, EventBody, strict=True, dec_hook=take_number)
         return Sent(index, kept, event=usage_event(body))

@@ -8,6 +8,7 @@ import io
 import json
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
+from itertools import chain
 from typing import Any
 
 from flask import Response, request
@@ -198,13 +199,18 @@ def _totals(totals: usage.Totals) -> dict[str, Any]:
 
 def _csv(report: UsageReport, groups: list[str]) -> Iterator[str]:
     """Write rows as RFC 4180; a text that a spreadsheet would run is quoted (CSV injection)."""
+    rows = report.rows if groups else [usage.UsageRow({}, report.totals)]
+    cells: Iterator[list[str]] = (
+        [
+            *(safe_cell(str(row.labels[name])) for name in groups),
+            *map(str, _totals(row.totals).values()),
+        ]
+        for row in rows
+    )
     line = io.StringIO()
     writer = csv.writer(line, lineterminator="\r\n")
-    writer.writerow([*groups, "credits", "quantity", "events", "uncollected"])
-    rows = report.rows or [usage.UsageRow({}, report.totals)]
-    for row in rows:
-        labels = [safe_cell(str(row.labels[name])) for name in groups]
-        writer.writerow([*labels, *_totals(row.totals).values()])
+    for record in chain([[*groups, "credits", "quantity", "events", "uncollected"]], cells):
+        writer.writerow(record)
         yield line.getvalue()
         line.seek(0)
         line.truncate()
