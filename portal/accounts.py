@@ -239,6 +239,15 @@ def list_members(tx: Connection, organization_id: str) -> list[Member]:
     return [_member(row) for row in tx.execute(query).mappings()]
 
 
+def _lock_people(tx: Connection, organization_id: str) -> None:
+    """Let one change of people happen at a time: two owners must not remove each other at once."""
+    tx.execute(
+        select(organizations.c.organization_id)
+        .where(organizations.c.organization_id == organization_id)
+        .with_for_update()
+    )
+
+
 def _owners(tx: Connection, organization_id: str, *, but: str) -> int:
     return tx.execute(
         select(func.count())
@@ -267,6 +276,7 @@ def put_member(
 
     Raises NotFound for a team that does not exist, InvalidRequest where the last owner would go.
     """
+    _lock_people(tx, organization_id)
     if team_id:
         _known_team(tx, organization_id, team_id)
     new = insert_or_ignore(
@@ -303,6 +313,7 @@ def remove_member(tx: Connection, organization_id: str, member_id: str, *, now: 
 
     Raises NotFound, and InvalidRequest for the last owner.
     """
+    _lock_people(tx, organization_id)
     member = find_member(tx, organization_id, member_id)
     if member.role == "owner" and not _owners(tx, organization_id, but=member_id):
         raise InvalidRequest("The last owner cannot be removed. Make somebody else an owner first.")

@@ -321,8 +321,9 @@ def _capture(desk: _Desk, hold: Hold, request: CaptureRequest) -> tuple[int, dic
     extra = _take_excess(desk, hold, due - charged, late=late)
     receipt = _merged([*used, *extra])
     charged = sum(line.amount_micro for line in receipt)
-    # A shadow organization owes nothing, so nothing of it is uncollected either.
-    uncollected = 0 if desk.organization.shadow else due - charged
+    # A shadow organization owes nothing, so nothing of it is uncollected either; but credits that
+    # were set aside before it became one are spent as they were promised.
+    uncollected = 0 if desk.organization.shadow and not receipt else due - charged
     desk.wallet.leave_uncollected(uncollected, hold.hold_id)
     event_id = _record(desk, hold, request, quantity, due, uncollected, receipt)
     answer = {
@@ -398,7 +399,7 @@ def _record(
         uncollected_micro=uncollected_micro,
         price_micro=hold.price_micro,
         price_book_version=hold.price_book_version,
-        charged=not desk.organization.shadow,
+        charged=bool(receipt) or not desk.organization.shadow,
         receipt=tuple(receipt),
         costs=tuple(costs.cost_line(stated, at=occurred_at) for stated in request.costs),
         hold_id=hold.hold_id,
