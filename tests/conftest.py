@@ -1,0 +1,151 @@
+"""What every test stands on: both stores from one set of tests, a clock, an application, a cast."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask_migrate import upgrade
+from sqlalchemy import event
+
+from app import configure_logging, create_app
+from portal import catalog
+from portal.config import Settings
+from portal.db import Database
+from tests import digest, postgresql
+from tests.cast import Api, Customer, found_acme, found_bystander, make_key
+from tests.clock import START, Clock
+
+ROOT = Path(__file__).resolve().parent.parent
+SECRET_KEY = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the marks and send the product's log to standard error."""
+    config.addinivalue_line("markers", "tampers: breaks the ledger on purpose")
+    configure_logging()
+
+
+def settings_for(url: str, **more: object) -> Settings:
+    """Return the settings of an application on a store."""
+    given = {"stripe_webhook_secrets": ("whsec_tests",), "portal_base_url": "http://127.0.0.1:8000"}
+    return Settings(database_url=url, secret_key=SECRET_KEY, **(given | more))  # type: ignore[arg-type]
+
+
+def migrate(url: str) -> None:
+    """Bring a store to the newest revision."""
+    application = create_app(settings_for(url))
+    with application.app_context():
+        upgrade()
+    application.extensions["clearmeter"].database.close()
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real traces, which does not come with the code."""
+    folder = Path(os.environ.get("CLEARMETER_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no traces in {folder}: set CLEARMETER_DATA to the folder that has them")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file to copy."""
+    path = tmp_path_factory.mktemp("sqlite") / "template.db"
+    migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[postgresql.Server]:
+    """A server for the whole session, started when the first test needs it."""
+    binaries = postgresql.programs()
+    if binaries is None:
+        pytest.skip(postgresql.MISSING)
+    with postgresql.running(binaries) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def migrated_postgresql(postgresql_server: postgresql.Server) -> str:
+    """A migrated database, to be emptied before each test and copied where a test changes it."""
+    name = postgresql_server.create()
+    postgresql_server.hurry(name)
+    migrate(postgresql_server.url(name))
+    return name
+
+
+@pytest.fixture
+def sqlite_store(sqlite_template: Path, tmp_path: Path) -> str:
+    """A fresh migrated SQLite store's address."""
+    return f"sqlite:///{shutil.copy(sqlite_template, tmp_path / 'store.db')}"
+
+
+@pytest.fixture
+def postgresql_store(postgresql_server: postgresql.Server, migrated_postgresql: str) -> str:
+    """An empty migrated PostgreSQL store's address."""
+    postgresql_server.empty(migrated_postgresql)
+    return postgresql_server.url(migrated_postgresql)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
+def store(request: pytest.FixtureRequest) -> str:
+    """The address of a fresh migrated store: each test that uses it runs on both."""
+    return str(request.getfixturevalue(f"{request.param}_store"))
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The only clock of the test."""
+    return Clock(START)
+
+
+@pytest.fixture
+def application(request: pytest.FixtureRequest, store: str, clock: Clock) -> Iterator[Flask]:
+    """The product on a store with the price book that ships; its ledgers are proven at the end."""
+    built = create_app(settings_for(store), clock=clock)
+    database: Database = built.extensions["clearmeter"].database
+    if database.dialect == "sqlite":
+        # Nobody pulls the plug here: a commit need not wait for the disk.
+        event.listen(
+            database.engine, "connect", lambda one, _: one.execute("PRAGMA synchronous = OFF")
+        )
+    with database.transaction() as tx:
+        catalog.load(tx, catalog.DEFAULT_FILE.read_text(encoding="utf-8"), now=clock())
+    yield built
+    found = digest.faults(database)
+    database.close()
+    assert request.node.get_closest_marker("tampers") or found == []
+
+
+@pytest.fixture
+def database(application: Flask) -> Database:
+    """The application's store."""
+    found: Database = application.extensions["clearmeter"].database
+    return found
+
+
+@pytest.fixture
+def api(application: Flask, database: Database, clock: Clock) -> Api:
+    """A client with a service key."""
+    return Api(application, make_key(database, clock))
+
+
+@pytest.fixture
+def acme(api: Api) -> Customer:
+    """Acme, with 100 credits."""
+    return found_acme(api)
+
+
+@pytest.fixture
+def bystander(api: Api, database: Database) -> Iterator[Customer]:
+    """Bystander, who must be at the end what they were at the beginning."""
+    made = found_bystander(api)
+    before = digest.of_organization(database, made.id)
+    yield made
+    assert digest.of_organization(database, made.id) == before
