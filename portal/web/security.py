@@ -137,7 +137,12 @@ def register(app: Flask, parts: Services) -> None:
     app.before_request(_refuse_nul)
     app.after_request(_headers(parts))
     app.context_processor(
-        lambda: {"brand": settings.brand, "visitor": _visitor(), "demo": settings.demo}
+        lambda: {
+            "brand": settings.brand,
+            "visitor": _visitor(),
+            "demo": settings.demo,
+            "payable": parts.payments.configured,
+        }
     )
 
 

@@ -240,5 +240,6 @@ def _check_return(url: str | None) -> None:
     if url is None:
         return
     parts = urlsplit(url)
-    if parts.scheme != "https" and parts.hostname not in {"localhost", "127.0.0.1"}:
+    local = parts.scheme == "http" and parts.hostname in {"localhost", "127.0.0.1"}
+    if not local and (parts.scheme != "https" or not parts.hostname):
         raise InvalidRequest.at("/return_url", "must begin with https://")
