@@ -171,3 +171,8 @@ def test_costs_add_up_and_are_the_operators_alone(
         assert "cost" not in text
         assert "model" not in text
     refused(own.get(f"{used.path}/usage?include=cost"), 403, "not-allowed")
+
+
+def test_a_filter_that_is_misspelt_is_refused_and_not_ignored(acme: Customer) -> None:
+    problem = refused(acme.api.get(f"{acme.path}/usage?memebr=ana"), 422, "invalid-request")
+    assert problem["errors"][0]["pointer"] == "/memebr"

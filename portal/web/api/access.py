@@ -10,16 +10,21 @@ from portal import accounts, keys, tiers
 from portal.accounts import Organization
 from portal.core.errors import NotAllowed, NotFound, Unauthenticated
 from portal.keys import Caller
+from portal.web.api import queries
 from portal.web.services import services
 
 
 def guard() -> None:
-    """Recognize the key of every request before anything else. Raises Unauthenticated."""
+    """Recognize the key of every request before anything else.
+
+    Raises Unauthenticated, and InvalidRequest for a parameter the call does not take.
+    """
     kind, _, key = request.headers.get("Authorization", "").partition(" ")
     if kind.lower() != "bearer" or not key.strip():
         raise Unauthenticated("Send Authorization: Bearer followed by a key.")
     with services().database.reading() as tx:
         g.caller = keys.recognize(tx, key.strip())
+    queries.check(request.endpoint or "", set(request.args))
 
 
 def caller() -> Caller:

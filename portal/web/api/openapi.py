@@ -9,6 +9,7 @@ import msgspec
 from flask import Flask
 
 from portal.web.api import shapes
+from portal.web.api.queries import QUERIES
 
 #: Which body each view takes. Views that take none are found by their rule alone.
 BODIES: dict[str, type[msgspec.Struct]] = {
@@ -35,6 +36,13 @@ IDEMPOTENT = frozenset(
         "api.post_release",
     }
 )
+#: Calls that make something answer 201; the others 200.
+CREATED = {
+    "api.post_grant": "201",
+    "api.post_authorization": "201",
+    "api.post_cap": "201",
+    "api.post_portal_session": "201",
+}
 REFERENCE = "#/components/schemas/{name}"
 
 
@@ -107,6 +115,10 @@ def _operation(
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         for name in arguments
     ]
+    parameters += [
+        {"name": name, "in": "query", "description": what, "schema": {"type": "string"}}
+        for name, what in QUERIES.get(endpoint, {}).items()
+    ]
     if endpoint in IDEMPOTENT:
         parameters.append(
             {
@@ -126,7 +138,10 @@ def _operation(
         "summary": words.strip().split("\n")[0],
         "parameters": parameters,
         "responses": {
-            "200": {"description": "Done", "content": {"application/json": {"schema": {}}}},
+            CREATED.get(endpoint, "200"): {
+                "description": "Done",
+                "content": {"application/json": {"schema": {"type": "object"}}},
+            },
             "default": problem,
         },
     }

@@ -1,0 +1,43 @@
+"""The parameters a call takes in its address. One that no call has is refused, not ignored:
+a misspelt filter must not answer the whole organization."""
+
+from __future__ import annotations
+
+from portal import usage
+from portal.core.errors import FieldError, InvalidRequest
+
+_PAGE = {"cursor": "where the last page ended", "limit": "how many, 1 to 200"}
+_LABELS = {name: f"only this {name}" for name in usage.FILTERS}
+
+#: By endpoint: each parameter's name and what it means.
+QUERIES: dict[str, dict[str, str]] = {
+    "api.list_organizations": _PAGE,
+    "api.get_balance": {"at": "an instant; not offered yet"},
+    "api.get_usage": {
+        "start": "the first local day, 2026-11-01",
+        "end": "the local day after the last one",
+        "group_by": "one or more of " + ", ".join(usage.GROUPS),
+        "include": "cost, for service keys",
+        **_LABELS,
+    },
+    "api.get_events": {
+        "start": "from this instant on",
+        "end": "before this instant",
+        "run": "only this run",
+        **_LABELS,
+        **_PAGE,
+    },
+    "api.get_event": {"source": "the event's source, where two share an id"},
+}
+
+
+def check(endpoint: str, names: set[str]) -> None:
+    """Refuse parameters the call does not take. Raises InvalidRequest."""
+    known = QUERIES.get(endpoint, {})
+    unknown = sorted(names - set(known))
+    if unknown:
+        takes = f"this call takes {', '.join(known)}" if known else "this call takes none"
+        raise InvalidRequest(
+            f"{unknown[0]!r} is not a parameter here; {takes}.",
+            [FieldError(f"/{name}", f"is not a parameter; {takes}") for name in unknown],
+        )
