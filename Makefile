@@ -27,7 +27,7 @@ serve: install ## the production server; settings from the environment
 
 test: .venv/.tested ## install what the tests need and run all of them
 	@./scripts/test-system-packages
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: .venv/.tested ## style, types, templates, imports, security
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .

@@ -452,7 +452,7 @@ def _increment(desk: _Desk, hold: Hold, quantity_micro: int) -> tuple[int, dict[
     if receipt:
         holds.place(desk.tx, desk.wallet, larger, receipt, positions_from=max(1, len(pinned)))
     holds.grow(desk.tx, organization_id, hold.hold_id, quantity_micro=grown, credits_micro=total)
-    caps.reserve(desk.tx, organization_id, counters, more)
+    caps.extend(desk.tx, organization_id, hold.hold_id, more)
     return 200, {**describe(larger), "balance": desk.figures()}
 
 

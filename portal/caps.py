@@ -71,34 +71,44 @@ _HARD_LIMIT = (
         caps.c.organization_id == cap_windows.c.organization_id,
         caps.c.cap_id == cap_windows.c.cap_id,
         caps.c.mode == "hard",
+        caps.c.removed_at.is_(None),
     )
     .scalar_subquery()
 )
 _MORE = bindparam("micro_", type_=Whole)
+_HAS_ROOM = or_(
+    _HARD_LIMIT.is_(None),
+    cap_windows.c.spent_micro + cap_windows.c.held_micro + _MORE <= _HARD_LIMIT,
+    _MORE == 0,
+)
 _RESERVE = (
     update(cap_windows)
-    .where(
-        _OF_ORGANIZATION,
-        _LISTED,
-        or_(
-            _HARD_LIMIT.is_(None),
-            cap_windows.c.spent_micro + cap_windows.c.held_micro + _MORE <= _HARD_LIMIT,
-            _MORE == 0,
-        ),
+    .where(_OF_ORGANIZATION, _LISTED, _HAS_ROOM)
+    .values(held_micro=cap_windows.c.held_micro + _MORE)
+)
+#: The windows a hold counts in, also those of caps that were removed since.
+_LINKED = tuple_(cap_windows.c.cap_id, cap_windows.c.window_start).in_(
+    select(hold_caps.c.cap_id, hold_caps.c.window_start).where(
+        hold_caps.c.organization_id == bindparam("org"),
+        hold_caps.c.hold_id == bindparam("hold_"),
     )
+)
+_COUNT_LINKS = (
+    select(func.count())
+    .select_from(hold_caps)
+    .where(
+        hold_caps.c.organization_id == bindparam("org"),
+        hold_caps.c.hold_id == bindparam("hold_"),
+    )
+)
+_EXTEND = (
+    update(cap_windows)
+    .where(_OF_ORGANIZATION, _LINKED, _HAS_ROOM)
     .values(held_micro=cap_windows.c.held_micro + _MORE)
 )
 _SETTLE = (
     update(cap_windows)
-    .where(
-        _OF_ORGANIZATION,
-        tuple_(cap_windows.c.cap_id, cap_windows.c.window_start).in_(
-            select(hold_caps.c.cap_id, hold_caps.c.window_start).where(
-                hold_caps.c.organization_id == bindparam("org"),
-                hold_caps.c.hold_id == bindparam("hold_"),
-            )
-        ),
-    )
+    .where(_OF_ORGANIZATION, _LINKED)
     .values(
         held_micro=cap_windows.c.held_micro - bindparam("held_", type_=Whole),
         spent_micro=cap_windows.c.spent_micro + bindparam("spent_", type_=Whole),
@@ -323,6 +333,18 @@ def reserve(tx: Connection, organization_id: str, counters: Sequence[CapState], 
         {"org": organization_id, "windows_": _windows(counters), "micro_": micro},
     ).rowcount
     if counted != len(counters):
+        raise Unavailable("A cap changed underneath. Nothing was done; try again.")
+
+
+def extend(tx: Connection, organization_id: str, hold_id: str, micro: int) -> None:
+    """Count more work of a hold in every window the hold counts in, all or none.
+
+    Windows of caps that were removed since count too, so that the hold's end takes off what it
+    put on; they limit nothing. Raises Unavailable where a hard cap would be passed after all.
+    """
+    of_hold = {"org": organization_id, "hold_": hold_id}
+    linked = tx.execute(_COUNT_LINKS, of_hold).scalar_one()
+    if tx.execute(_EXTEND, {**of_hold, "micro_": micro}).rowcount != linked:
         raise Unavailable("A cap changed underneath. Nothing was done; try again.")
 
 

@@ -183,6 +183,16 @@ def test_a_late_capture_counts_in_the_window_it_is_charged_in(acme: Customer, cl
     assert counted(acme, acme.cap(30, window="day")) == ("10", "0", "20")
 
 
+def test_work_in_flight_can_grow_and_end_after_its_cap_is_gone(acme: Customer) -> None:
+    cap, other = acme.cap(40), acme.cap(40, window="day")
+    hold = acme.hold("analysis")
+    ok(acme.api.delete(f"{acme.path}/caps/{cap}"))
+    ok(acme.api.post(f"/v1/authorizations/{hold}/increment", {"quantity": 1}))
+    assert counted(acme, other) == ("0", "20", "20")
+    ok(acme.api.post(f"/v1/authorizations/{hold}/release", {}))
+    assert counted(acme, other) == ("0", "0", "40")
+
+
 def test_a_hold_past_its_deadline_leaves_its_room_with_no_job_running(
     acme: Customer, clock: Clock
 ) -> None:

@@ -52,7 +52,7 @@ def test_a_password_signs_in_and_a_wrong_one_is_told(page: Page, product: Produc
 def test_a_copied_cookie_is_worth_nothing_after_signing_out(page: Page, product: Product) -> None:
     _enter(page, product, "ana")
     copied = {one["name"]: one["value"] for one in page.context.cookies()}
-    page.get_by_label(re.compile("Your account")).click()
+    page.locator("summary", has_text="your account").click()
     page.get_by_role("button", name="Sign out").click()
     page.wait_for_url(f"{product.url}/sign-in*")
     answer = requests.get(f"{product.url}/", cookies=copied, timeout=5, allow_redirects=False)
