@@ -31,6 +31,8 @@ class Organization:
     timezone: str
     currency: str
     charging: str
+    on_empty: str
+    overage_limit_minor: int | None
     stripe_customer_id: str | None
     created_at: datetime
     tier: str | None
@@ -95,6 +97,8 @@ def _organization(row: RowMapping) -> Organization:
         timezone=row["timezone"],
         currency=row["currency"],
         charging=row["charging"],
+        on_empty=row["on_empty"],
+        overage_limit_minor=row["overage_limit_minor"],
         stripe_customer_id=row["stripe_customer_id"],
         created_at=row["created_at"],
         tier=row["tier"],
@@ -185,6 +189,17 @@ def update_organization(
         update(organizations)
         .where(organizations.c.organization_id == organization_id)
         .values(name=name, email=email, charging=charging)
+    )
+
+
+def set_spending(
+    tx: Connection, organization_id: str, *, on_empty: str, overage_limit_minor: int | None
+) -> None:
+    """Set what happens when credits run out, and the limit in minor units where work goes on."""
+    tx.execute(
+        update(organizations)
+        .where(organizations.c.organization_id == organization_id)
+        .values(on_empty=on_empty, overage_limit_minor=overage_limit_minor)
     )
 
 

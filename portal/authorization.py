@@ -14,25 +14,21 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from portal import accounts, caps, catalog, costs, events, holds, idempotency, tiers
+from portal import accounts, caps, catalog, costs, events, holds, idempotency, overage
 from portal.accounts import Organization
+from portal.core import refusals
 from portal.core.caps import CapState, Spender, tightest
-from portal.core.errors import (
-    AuthorizationSettled,
-    CapReached,
-    InDebt,
-    InsufficientCredits,
-    InvalidRequest,
-)
+from portal.core.errors import AuthorizationSettled, InsufficientCredits, InvalidRequest
 from portal.core.events import OWN_SOURCES, RatedEvent, StatedCost, UsageEvent
-from portal.core.ledger import Take, split_receipt
+from portal.core.ledger import Account, Take, beyond_grants, split_receipt
 from portal.core.rating import rate
 from portal.core.units import MICRO, format_micro
 from portal.db import Database
+from portal.desk import open_desk
 from portal.holds import Hold
 from portal.idempotency import Answer
 from portal.ids import new_id
-from portal.wallet import Wallet
+from portal.overage import Standing
 
 #: The source of the events that captures make.
 SOURCE = f"{OWN_SOURCES}authorizations"
@@ -63,59 +59,66 @@ class CaptureRequest:
     properties: dict[str, Any] | None = None
 
 
-class _Desk:
-    """One organization's wallet, caps and prices, locked for one call."""
+class _Act:
+    """One call on one organization's open books: what it may take, and from where."""
 
     def __init__(self, tx: Connection, organization_id: str, *, now: datetime) -> None:
-        self.tx, self.now = tx, now
-        self.wallet = Wallet(tx, organization_id, now=now)
-        organization = accounts.find_organization(tx, organization_id)
-        self.organization: Organization = tiers.renew(tx, self.wallet, organization)
-        holds.expire_lapsed(tx, self.wallet)
+        desk = open_desk(tx, organization_id, now=now)
+        self.tx, self.now = tx, desk.now
+        self.wallet = desk.wallet
+        self.organization: Organization = desk.organization
+        self.organization_id = organization_id
 
     def counters(self, spender: Spender) -> list[CapState]:
         """Return the windows, open now, of every cap that counts this spender's work."""
         if self.organization.shadow:
             return []
-        wanted = caps.applying(self.tx, self.organization.organization_id, spender)
+        wanted = caps.applying(self.tx, self.organization_id, spender)
         return caps.open_windows(self.tx, self.organization, wanted, at=self.now)
 
-    def plan(self, credits_micro: int, counters: Sequence[CapState]) -> list[Take]:
-        """Return the receipt for new work. Raises InDebt, CapReached or InsufficientCredits."""
+    def overage(self, hold: Hold | None = None) -> Standing:
+        """Return what may be used beyond all grants, where a hold counts if one is given."""
+        book = catalog.in_force(self.tx, at=self.now)
+        return overage.standing(
+            self.tx,
+            self.organization,
+            book,
+            at=hold.authorized_at if hold else self.now,
+            since=hold.overage_since if hold else None,
+            price_micro_minor=hold.overage_price_micro_minor if hold else 0,
+        )
+
+    def plan(
+        self, credits_micro: int, counters: Sequence[CapState], hold: Hold | None = None
+    ) -> tuple[list[Take], Standing | None]:
+        """Return the receipt for new work, and the overage it takes from, where it takes from it.
+
+        Raises InDebt, CapReached or InsufficientCredits.
+        """
         if self.organization.shadow:
-            return []
+            return [], None
         if self.wallet.debt_micro and credits_micro:
-            raise InDebt(
-                f"{format_micro(self.wallet.debt_micro)} credits are owed after a refund or a "
-                "dispute. Buy credits to settle them first.",
-                options=[{"do": "buy-credits"}],
-            )
+            raise refusals.in_debt(self.wallet.debt_micro)
         cap = tightest(counters)
         if cap is not None and cap.remaining_micro < credits_micro:
-            raise cap_reached(cap, credits_micro)
+            raise refusals.cap_reached(cap, credits_micro)
         receipt, missing = self.wallet.take(credits_micro)
-        if missing:
-            raise self._insufficient(credits_micro)
-        return receipt
+        if not missing:
+            return receipt, None
+        beyond = self.overage(hold)
+        if beyond.room_micro < missing:
+            raise self._insufficient(credits_micro, beyond)
+        return [*receipt, Take(Account.OVERAGE, missing)], beyond
 
-    def _insufficient(self, credits_micro: int) -> InsufficientCredits:
-        left = self.wallet.available_micro
+    def _insufficient(self, credits_micro: int, beyond: Standing) -> InsufficientCredits:
         period = self.organization.period_at(self.now)
-        held = self.wallet.balance("held")
-        return InsufficientCredits(
-            f"This needs {format_micro(credits_micro)} credits and {format_micro(left)} are left. "
-            "Buy credits, or change to a larger plan.",
-            limit={
-                "scope": "organization",
-                "target": self.organization.organization_id,
-                "window": "balance",
-                "limit": format_micro(left + held),
-                "spent": "0",
-                "held": format_micro(held),
-                "remaining": format_micro(left),
-                "resets_at": period.end.isoformat() if self.organization.tier else None,
-            },
-            options=[{"do": "buy-credits"}, {"do": "change-tier"}],
+        return refusals.insufficient(
+            self.organization_id,
+            credits_micro,
+            available_micro=self.wallet.available_micro,
+            held_micro=self.wallet.balance("held"),
+            overage_room_micro=beyond.room_micro if beyond.price_micro_minor else None,
+            resets_at=period.end if self.organization.tier else None,
         )
 
     def finish(self) -> None:
@@ -130,32 +133,6 @@ class _Desk:
         }
 
 
-def cap_reached(state: CapState, credits_micro: int) -> CapReached:
-    """Return a cap's refusal: which limit, what is left, when it resets, what would lift it."""
-    cap = state.cap
-    whose = "the organization" if cap.scope == "organization" else f"{cap.scope} {cap.target}"
-    return CapReached(
-        f"The cap of {format_micro(cap.limit_micro)} credits for {whose} has "
-        f"{format_micro(state.remaining_micro)} left and this needs {format_micro(credits_micro)}. "
-        f"It resets at {state.window.end.isoformat()}.",
-        limit={
-            "scope": cap.scope,
-            "target": cap.target or None,
-            "action": cap.action or None,
-            "window": cap.window,
-            "limit": format_micro(cap.limit_micro),
-            "spent": format_micro(state.spent_micro),
-            "held": format_micro(state.held_micro),
-            "remaining": format_micro(state.remaining_micro),
-            "resets_at": state.window.end.isoformat(),
-        },
-        options=[
-            {"do": "raise-cap", "cap": cap.cap_id},
-            {"do": "wait", "until": state.window.end.isoformat()},
-        ],
-    )
-
-
 def authorize(
     database: Database, request: AuthorizeRequest, *, key: str | None, now: datetime
 ) -> Answer:
@@ -165,7 +142,7 @@ def authorize(
     or room is an Answer of status 402.
     """
     with database.transaction() as tx:
-        desk = _Desk(tx, request.organization_id, now=now)
+        desk = _Act(tx, request.organization_id, now=now)
         answer = idempotency.once(
             tx,
             request.organization_id,
@@ -186,7 +163,7 @@ def _credits_for(quantity_micro: int, price_micro: int) -> int:
     return credits_micro
 
 
-def _authorize(desk: _Desk, request: AuthorizeRequest) -> tuple[int, dict[str, Any]]:
+def _authorize(desk: _Act, request: AuthorizeRequest) -> tuple[int, dict[str, Any]]:
     tx, now = desk.tx, desk.now
     book = catalog.in_force(tx, at=now)
     action = catalog.action_of(book, request.action)
@@ -198,7 +175,7 @@ def _authorize(desk: _Desk, request: AuthorizeRequest) -> tuple[int, dict[str, A
         )
     spender = Spender(request.member, team, request.project, request.action)
     counters = desk.counters(spender)
-    receipt = desk.plan(credits_micro, counters)
+    receipt, beyond = desk.plan(credits_micro, counters)
     hold = Hold(
         hold_id=new_id("auth"),
         status="authorized",
@@ -207,6 +184,8 @@ def _authorize(desk: _Desk, request: AuthorizeRequest) -> tuple[int, dict[str, A
         credits_micro=credits_micro,
         price_micro=action.price_micro,
         price_book_version=book.version,
+        overage_price_micro_minor=(beyond.price_micro_minor or 0) if beyond else 0,
+        overage_since=beyond.period.start if beyond else None,
         member=request.member,
         team=team,
         project=request.project,
@@ -216,9 +195,21 @@ def _authorize(desk: _Desk, request: AuthorizeRequest) -> tuple[int, dict[str, A
         outcome=None,
     )
     holds.place(tx, desk.wallet, hold, receipt)
+    _count_beyond(desk, beyond, receipt)
     caps.reserve(tx, request.organization_id, counters, credits_micro)
     caps.link(tx, request.organization_id, hold.hold_id, counters)
     return 201, {**describe(hold), "balance": desk.figures()}
+
+
+def _count_beyond(desk: _Act, beyond: Standing | None, receipt: Sequence[Take]) -> None:
+    if beyond is not None:
+        overage.count(
+            desk.tx,
+            desk.organization_id,
+            beyond,
+            held_micro=beyond_grants(receipt),
+            spent_micro=0,
+        )
 
 
 def describe(hold: Hold) -> dict[str, Any]:
@@ -269,7 +260,7 @@ def capture(
     """
     organization_id = _on_hold(database, hold_id, only)
     with database.transaction() as tx:
-        desk = _Desk(tx, organization_id, now=now)
+        desk = _Act(tx, organization_id, now=now)
         answer = idempotency.once(
             tx,
             organization_id,
@@ -293,7 +284,7 @@ def _settled(hold: Hold) -> AuthorizationSettled:
     return AuthorizationSettled(f"This authorization {how}.", original=original)
 
 
-def _capture(desk: _Desk, hold: Hold, request: CaptureRequest) -> tuple[int, dict[str, Any]]:
+def _capture(desk: _Act, hold: Hold, request: CaptureRequest) -> tuple[int, dict[str, Any]]:
     if hold.status in {"captured", "released"}:
         raise _settled(hold)
     late = hold.status == "expired"
@@ -301,29 +292,13 @@ def _capture(desk: _Desk, hold: Hold, request: CaptureRequest) -> tuple[int, dic
     if quantity == 0:
         return _release(desk, hold, late=late)
     due = _credits_for(quantity, hold.price_micro)
-    pinned = (
-        [] if late else holds.receipt_of(desk.tx, desk.organization.organization_id, hold.hold_id)
-    )
-    held = sum(line.amount_micro for line in pinned)
-    used, returned = split_receipt(pinned, min(due, held))
-    desk.wallet.capture_held(used, hold.hold_id)
-    released = sum(line.amount_micro for line in returned)
-    desk.wallet.give_back(returned, hold.hold_id)
-    charged = sum(line.amount_micro for line in used)
-    if not late:
-        caps.settle(
-            desk.tx,
-            desk.organization.organization_id,
-            hold.hold_id,
-            held_micro=hold.credits_micro,
-            spent_micro=charged,
-        )
-    extra = _take_excess(desk, hold, due - charged, late=late)
+    used, released = ([], 0) if late else _use_pinned(desk, hold, due)
+    extra = _take_excess(desk, hold, due - _sum(used), late=late)
     receipt = _merged([*used, *extra])
-    charged = sum(line.amount_micro for line in receipt)
     # A shadow organization owes nothing, so nothing of it is uncollected either; but credits that
     # were set aside before it became one are spent as they were promised.
-    uncollected = 0 if desk.organization.shadow and not receipt else due - charged
+    free = desk.organization.shadow and not receipt
+    uncollected = 0 if free else due - _sum(receipt)
     desk.wallet.leave_uncollected(uncollected, hold.hold_id)
     event_id = _record(desk, hold, request, quantity, due, uncollected, receipt)
     answer = {
@@ -335,26 +310,47 @@ def _capture(desk: _Desk, hold: Hold, request: CaptureRequest) -> tuple[int, dic
         "late": late,
         "event": event_id,
     }
-    outcome = {"charged_micro": charged, "answer": answer}
+    outcome = {"charged_micro": _sum(receipt), "answer": answer}
     ended = holds.end_late if late else holds.end
     ended(desk.tx, desk.wallet, hold.hold_id, status="captured", outcome=outcome)
     return 200, answer
 
 
-def _take_excess(desk: _Desk, hold: Hold, missing: int, *, late: bool) -> list[Take]:
-    """Take what fits of the credits a capture needs beyond its hold, and count it in the caps."""
-    if missing <= 0 or desk.organization.shadow:
+def _sum(receipt: Sequence[Take]) -> int:
+    return sum(line.amount_micro for line in receipt)
+
+
+def _use_pinned(desk: _Act, hold: Hold, due: int) -> tuple[list[Take], int]:
+    """Spend what the hold pins, up to what is due, and return the rest; the receipt, the rest."""
+    pinned = holds.receipt_of(desk.tx, desk.organization_id, hold.hold_id)
+    used, returned = split_receipt(pinned, min(due, _sum(pinned)))
+    desk.wallet.capture_held(used, hold.hold_id)
+    desk.wallet.give_back(returned, hold.hold_id)
+    desk.wallet.owe_claims(pinned, hold.hold_id)
+    counters = caps.counters_of_hold(desk.tx, desk.organization, hold.hold_id)
+    holds.leave_limits(desk.tx, desk.organization_id, hold, pinned, used=used)
+    caps.watch_spent(desk.tx, desk.organization_id, counters, _sum(used), now=desk.now)
+    return used, _sum(returned)
+
+
+def _take_excess(desk: _Act, hold: Hold, missing: int, *, late: bool) -> list[Take]:
+    """Take what fits of the credits a capture needs beyond its hold, and count it in the limits."""
+    if missing <= 0 or desk.organization.shadow or desk.wallet.debt_micro:
         return []
-    organization_id = desk.organization.organization_id
     if late:
         counters = desk.counters(hold.spender)
     else:
         counters = caps.counters_of_hold(desk.tx, desk.organization, hold.hold_id)
     room = min((state.remaining_micro for state in counters if state.cap.hard), default=missing)
-    extra, _ = desk.wallet.take(min(missing, room))
+    extra, short = desk.wallet.take(min(missing, room))
+    if short:
+        beyond = desk.overage(None if late else hold)
+        more = min(short, beyond.room_micro)
+        if more:
+            extra.append(Take(Account.OVERAGE, more))
+            overage.count(desk.tx, desk.organization_id, beyond, held_micro=0, spent_micro=more)
     desk.wallet.debit(extra, hold.hold_id)
-    spent = sum(line.amount_micro for line in extra)
-    caps.add_spent(desk.tx, organization_id, counters, spent)
+    caps.add_spent(desk.tx, desk.organization_id, counters, _sum(extra), now=desk.now)
     return extra
 
 
@@ -366,7 +362,7 @@ def _merged(receipt: Sequence[Take]) -> list[Take]:
 
 
 def _record(
-    desk: _Desk,
+    desk: _Act,
     hold: Hold,
     request: CaptureRequest,
     quantity_micro: int,
@@ -420,7 +416,7 @@ def increment(
     """Extend an open hold by the same rule as authorize. Raises NotFound, AuthorizationSettled."""
     organization_id = _on_hold(database, hold_id, only)
     with database.transaction() as tx:
-        desk = _Desk(tx, organization_id, now=now)
+        desk = _Act(tx, organization_id, now=now)
         answer = idempotency.once(
             tx,
             organization_id,
@@ -434,7 +430,7 @@ def increment(
         return answer
 
 
-def _increment(desk: _Desk, hold: Hold, quantity_micro: int) -> tuple[int, dict[str, Any]]:
+def _increment(desk: _Act, hold: Hold, quantity_micro: int) -> tuple[int, dict[str, Any]]:
     if hold.status != "authorized":
         raise _settled(hold)
     organization_id = desk.organization.organization_id
@@ -446,12 +442,19 @@ def _increment(desk: _Desk, hold: Hold, quantity_micro: int) -> tuple[int, dict[
         if desk.organization.shadow
         else caps.counters_of_hold(desk.tx, desk.organization, hold.hold_id)
     )
-    receipt = desk.plan(more, counters)
+    receipt, beyond = desk.plan(more, counters, hold)
     pinned = holds.receipt_of(desk.tx, organization_id, hold.hold_id)
     larger = replace(hold, quantity_micro=grown, credits_micro=total)
+    if beyond is not None:
+        larger = replace(
+            larger,
+            overage_price_micro_minor=beyond.price_micro_minor or 0,
+            overage_since=beyond.period.start,
+        )
     if receipt:
         holds.place(desk.tx, desk.wallet, larger, receipt, positions_from=max(1, len(pinned)))
-    holds.grow(desk.tx, organization_id, hold.hold_id, quantity_micro=grown, credits_micro=total)
+    _count_beyond(desk, beyond, receipt)
+    holds.grow(desk.tx, organization_id, larger)
     caps.extend(desk.tx, organization_id, hold.hold_id, more)
     return 200, {**describe(larger), "balance": desk.figures()}
 
@@ -467,7 +470,7 @@ def release(
     """Return all that was set aside. Raises NotFound, AuthorizationSettled."""
     organization_id = _on_hold(database, hold_id, only)
     with database.transaction() as tx:
-        desk = _Desk(tx, organization_id, now=now)
+        desk = _Act(tx, organization_id, now=now)
 
         def act() -> tuple[int, dict[str, Any]]:
             hold = holds.find(tx, organization_id, hold_id)
@@ -488,16 +491,14 @@ def release(
         return answer
 
 
-def _release(desk: _Desk, hold: Hold, *, late: bool = False) -> tuple[int, dict[str, Any]]:
+def _release(desk: _Act, hold: Hold, *, late: bool = False) -> tuple[int, dict[str, Any]]:
     """Give everything back; of a hold past its deadline that has happened already."""
     organization_id = desk.organization.organization_id
     pinned: list[Take] = []
     if not late:
         pinned = holds.receipt_of(desk.tx, organization_id, hold.hold_id)
         desk.wallet.give_back(pinned, hold.hold_id)
-        caps.settle(
-            desk.tx, organization_id, hold.hold_id, held_micro=hold.credits_micro, spent_micro=0
-        )
+        holds.leave_limits(desk.tx, organization_id, hold, pinned, used=[])
     answer = {
         "id": hold.hold_id,
         "status": "released",

@@ -8,7 +8,7 @@ also where the cap was made later, and editing a cap never resets it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import (
@@ -28,27 +28,46 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from portal import accounts, catalog
+from portal import accounts, alerts, catalog
 from portal.accounts import Organization
 from portal.core.caps import THRESHOLDS, Cap, CapState, Spender, window_of
+from portal.core.catalog import PriceBook
 from portal.core.errors import InvalidRequest, NotFound, Unavailable
 from portal.core.periods import Period
+from portal.core.units import credits_within
 from portal.ids import new_id
 from portal.tables import Flag, Whole, cap_windows, caps, events, hold_caps, holds
 
 
 @dataclass(frozen=True)
 class CapRequest:
-    """A cap as somebody asks for it; ``limit_micro`` in millionths of a credit."""
+    """A cap as somebody asks for it.
+
+    Its limit is in millionths of a credit, or an amount in minor units: one of the two.
+    """
 
     scope: str
     target: str
     action: str
     window: str
-    limit_micro: int
+    limit_micro: int | None
     mode: str
+    limit_minor: int | None = None
     thresholds: tuple[int, ...] = THRESHOLDS
 
+
+@dataclass(frozen=True)
+class CapChange:
+    """What somebody changes about a cap; None stays as it is."""
+
+    limit_micro: int | None = None
+    limit_minor: int | None = None
+    mode: str | None = None
+    thresholds: tuple[int, ...] | None = None
+
+
+#: A limit in credits stays well inside 64 bits, however little a credit costs.
+LARGEST_LIMIT_MICRO = 10**16
 
 # The statements of the hot path are built once: building one costs more than running it.
 #: A hold counts when it was authorized; one captured past its deadline, when it was charged.
@@ -121,7 +140,7 @@ _ADD_SPENT = (
 )
 _COUNTERS_OF_HOLD = (
     select(cap_windows, caps.c.scope, caps.c.target, caps.c.action, caps.c.window_kind)
-    .add_columns(caps.c.limit_micro, caps.c.mode)
+    .add_columns(caps.c.limit_micro, caps.c.limit_minor, caps.c.mode, caps.c.thresholds)
     .join(
         hold_caps,
         and_(
@@ -154,6 +173,8 @@ def _cap(row: RowMapping) -> Cap:
         window=row["window_kind"],
         limit_micro=row["limit_micro"],
         mode=row["mode"],
+        limit_minor=row["limit_minor"],
+        thresholds=tuple(row["thresholds"]),
     )
 
 
@@ -386,7 +407,12 @@ def settle(
 
 
 def add_spent(
-    tx: Connection, organization_id: str, counters: Sequence[CapState], spent_micro: int
+    tx: Connection,
+    organization_id: str,
+    counters: Sequence[CapState],
+    spent_micro: int,
+    *,
+    now: datetime,
 ) -> None:
     """Count what was charged without a hold; the caller has checked the room under the lock."""
     if not counters or not spent_micro:
@@ -395,6 +421,21 @@ def add_spent(
         _ADD_SPENT,
         {"org": organization_id, "windows_": _windows(counters), "spent_": spent_micro},
     )
+    watch_spent(tx, organization_id, counters, spent_micro, now=now)
+
+
+def watch_spent(
+    tx: Connection,
+    organization_id: str,
+    counters: Sequence[CapState],
+    spent_micro: int,
+    *,
+    now: datetime,
+) -> None:
+    """Raise and end the alerts of counters that have just counted ``spent_micro`` more."""
+    for state in counters:
+        after = state.spent_micro + spent_micro
+        alerts.watch(tx, organization_id, state, spent_micro=after, now=now)
 
 
 def counters_of_hold(tx: Connection, organization: Organization, hold_id: str) -> list[CapState]:
@@ -425,7 +466,8 @@ def create(
 
     Raises InvalidRequest for a target or an action that does not exist, or a cap that exists.
     """
-    _check(tx, organization, request, now=now)
+    book = catalog.in_force(tx, at=now)
+    _check(tx, organization, request, book)
     cap_id = new_id("cap")
     values = {
         "organization_id": organization.organization_id,
@@ -434,7 +476,8 @@ def create(
         "target": request.target,
         "action": request.action,
         "window_kind": request.window,
-        "limit_micro": request.limit_micro,
+        "limit_micro": _limit(request.limit_micro, request.limit_minor, organization, book),
+        "limit_minor": request.limit_minor,
         "mode": request.mode,
         "thresholds": list(request.thresholds),
         "created_at": now,
@@ -447,48 +490,83 @@ def create(
             "There is already such a cap for the same scope, action and window. Change that one."
         ) from error
     cap = find(tx, organization.organization_id, cap_id)
-    return open_windows(tx, organization, [cap], at=now)[0]
+    state = open_windows(tx, organization, [cap], at=now)[0]
+    before = replace(state, spent_micro=0)
+    alerts.watch(tx, organization.organization_id, before, spent_micro=state.spent_micro, now=now)
+    return state
+
+
+def _limit(
+    limit_micro: int | None, limit_minor: int | None, organization: Organization, book: PriceBook
+) -> int:
+    """Return a limit in millionths of a credit, whichever way it was stated."""
+    if limit_minor is None:
+        if limit_micro is None:
+            raise AssertionError("a cap has a limit in credits or in money")
+        return limit_micro
+    value = book.credit_value(organization.tier)
+    if value is None:
+        raise InvalidRequest.at(
+            "/limit/amount", "cannot be counted: no plan prices a credit. Set the limit in credits"
+        )
+    return min(credits_within(limit_minor, value), LARGEST_LIMIT_MICRO)
 
 
 def _check(
-    tx: Connection, organization: Organization, request: CapRequest, *, now: datetime
+    tx: Connection, organization: Organization, request: CapRequest, book: PriceBook
 ) -> None:
     if request.scope == "organization":
         if request.target:
             raise InvalidRequest.at("/target", "belongs to a team, member or project cap only")
     elif request.target not in accounts.names(tx, organization.organization_id, request.scope):
         raise InvalidRequest.at("/target", f"is not a {request.scope} of this organization")
-    if request.action:
-        book = catalog.in_force(tx, at=now)
-        if request.action not in book.actions:
-            raise InvalidRequest.at("/action", f"is not one of {', '.join(book.actions)}")
+    if request.action and request.action not in book.actions:
+        raise InvalidRequest.at("/action", f"is not one of {', '.join(book.actions)}")
 
 
 def change(
-    tx: Connection,
-    organization: Organization,
-    cap_id: str,
-    *,
-    limit_micro: int | None = None,
-    mode: str | None = None,
-    now: datetime,
+    tx: Connection, organization: Organization, cap_id: str, change_: CapChange, *, now: datetime
 ) -> CapState:
     """Raise or lower a cap, or change what it does; what it counted stays. Raises NotFound."""
     cap = find(tx, organization.organization_id, cap_id)
+    new = replace(
+        cap, mode=change_.mode or cap.mode, thresholds=change_.thresholds or cap.thresholds
+    )
+    if change_.limit_micro is not None or change_.limit_minor is not None:
+        book = catalog.in_force(tx, at=now)
+        limit = _limit(change_.limit_micro, change_.limit_minor, organization, book)
+        new = replace(new, limit_micro=limit, limit_minor=change_.limit_minor)
+    before = open_windows(tx, organization, [cap], at=now)[0]
+    _store(tx, organization.organization_id, new)
+    alerts.watch(
+        tx,
+        organization.organization_id,
+        before,
+        spent_micro=before.spent_micro,
+        cap=new,
+        now=now,
+    )
+    return replace(before, cap=new)
+
+
+def _store(tx: Connection, organization_id: str, cap: Cap) -> None:
     tx.execute(
         update(caps)
-        .where(
-            caps.c.organization_id == organization.organization_id,
-            caps.c.cap_id == cap_id,
-            caps.c.removed_at.is_(None),
-        )
+        .where(caps.c.organization_id == organization_id, caps.c.cap_id == cap.cap_id)
         .values(
-            limit_micro=cap.limit_micro if limit_micro is None else limit_micro,
-            mode=mode or cap.mode,
+            limit_micro=cap.limit_micro,
+            limit_minor=cap.limit_minor,
+            mode=cap.mode,
+            thresholds=list(cap.thresholds),
         )
     )
-    changed = find(tx, organization.organization_id, cap_id)
-    return open_windows(tx, organization, [changed], at=now)[0]
+
+
+def revalue(tx: Connection, organization: Organization, *, now: datetime) -> None:
+    """Count limits that are stated in money by what a credit is worth on the tier of now."""
+    for cap in in_force(tx, organization.organization_id):
+        if cap.limit_minor is not None:
+            change(tx, organization, cap.cap_id, CapChange(limit_minor=cap.limit_minor), now=now)
 
 
 def remove(tx: Connection, organization_id: str, cap_id: str, *, now: datetime) -> Cap:

@@ -13,10 +13,10 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, bindparam, insert, select, update
 
-from portal import caps
+from portal import caps, overage
 from portal.core.caps import Spender
 from portal.core.errors import NotFound, Unavailable
-from portal.core.ledger import Take
+from portal.core.ledger import Take, beyond_grants
 from portal.tables import hold_pins, holds
 from portal.wallet import Wallet
 
@@ -56,6 +56,8 @@ class Hold:
     credits_micro: int
     price_micro: int
     price_book_version: int
+    overage_price_micro_minor: int
+    overage_since: datetime | None
     member: str
     team: str
     project: str
@@ -83,6 +85,8 @@ def _hold(row: RowMapping) -> Hold:
         credits_micro=row["credits_micro"],
         price_micro=row["price_micro"],
         price_book_version=row["price_book_version"],
+        overage_price_micro_minor=row["overage_price_micro_minor"],
+        overage_since=row["overage_since"],
         member=row["member_id"],
         team=row["team_id"],
         project=row["project_id"],
@@ -109,6 +113,8 @@ def place(
                 "credits_micro": hold.credits_micro,
                 "price_micro": hold.price_micro,
                 "price_book_version": hold.price_book_version,
+                "overage_price_micro_minor": hold.overage_price_micro_minor,
+                "overage_since": hold.overage_since,
                 "member_id": hold.member,
                 "team_id": hold.team,
                 "project_id": hold.project,
@@ -127,6 +133,7 @@ def place(
                     "position": positions_from + offset,
                     "account": line.account,
                     "amount_micro": line.amount_micro,
+                    "at": wallet.now,
                 }
                 for offset, line in enumerate(receipt)
             ],
@@ -134,18 +141,21 @@ def place(
     wallet.hold(receipt, hold.hold_id)
 
 
-def grow(
-    tx: Connection, organization_id: str, hold_id: str, *, quantity_micro: int, credits_micro: int
-) -> None:
+def grow(tx: Connection, organization_id: str, larger: Hold) -> None:
     """Set what an open hold now stands for."""
     tx.execute(
         update(holds)
         .where(
             holds.c.organization_id == organization_id,
-            holds.c.hold_id == hold_id,
+            holds.c.hold_id == larger.hold_id,
             holds.c.status == "authorized",
         )
-        .values(quantity_micro=quantity_micro, credits_micro=credits_micro)
+        .values(
+            quantity_micro=larger.quantity_micro,
+            credits_micro=larger.credits_micro,
+            overage_price_micro_minor=larger.overage_price_micro_minor,
+            overage_since=larger.overage_since,
+        )
     )
 
 
@@ -221,16 +231,38 @@ def expire_lapsed(tx: Connection, wallet: Wallet) -> int:
     lapsed = [_hold(row) for row in rows]
     for hold in lapsed:
         receipt = receipt_of(tx, wallet.organization_id, hold.hold_id)
-        wallet.give_back(receipt, hold.hold_id)
-        caps.settle(
-            tx,
-            wallet.organization_id,
-            hold.hold_id,
-            held_micro=hold.credits_micro,
-            spent_micro=0,
-        )
+        wallet.give_back(receipt, hold.hold_id, at=hold.expires_at)
+        leave_limits(tx, wallet.organization_id, hold, receipt, used=[])
         end(tx, wallet, hold.hold_id, status="expired", outcome={"charged_micro": 0})
     return len(lapsed)
+
+
+def leave_limits(
+    tx: Connection,
+    organization_id: str,
+    hold: Hold,
+    pinned: Sequence[Take],
+    *,
+    used: Sequence[Take],
+) -> None:
+    """Take an ending hold off the caps and the overage it counts in; add what of it was used."""
+    spent = sum(line.amount_micro for line in used)
+    caps.settle(
+        tx,
+        organization_id,
+        hold.hold_id,
+        held_micro=hold.credits_micro,
+        spent_micro=spent,
+    )
+    if hold.overage_since is not None:
+        overage.settle(
+            tx,
+            organization_id,
+            since=hold.overage_since,
+            price_micro_minor=hold.overage_price_micro_minor,
+            held_micro=beyond_grants(pinned),
+            spent_micro=beyond_grants(used),
+        )
 
 
 def organizations_with_lapsed(tx: Connection, *, now: datetime) -> list[str]:

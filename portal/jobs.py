@@ -11,14 +11,15 @@ from datetime import datetime, timedelta
 
 import structlog
 from apscheduler.schedulers.blocking import BlockingScheduler
-from sqlalchemy import Connection, select, update
+from sqlalchemy import select, update
 
-from portal import access, accounts, holds, tiers
+from portal import access, accounts, holds
 from portal.billing import reconcile
 from portal.billing.gateway import Gateway
 from portal.clock import Clock
 from portal.core.errors import ClearmeterError
 from portal.db import Database, insert_or_ignore
+from portal.desk import open_desk
 from portal.tables import accounts as accounts_table
 from portal.tables import grants, job_leases
 from portal.wallet import Wallet
@@ -36,12 +37,14 @@ class Workshop:
 
 
 def _for_each(
-    shop: Workshop, organization_ids: list[str], act: Callable[[Connection, Wallet], None]
+    shop: Workshop, organization_ids: list[str], act: Callable[[Wallet], object] | None = None
 ) -> int:
+    """Open each organization's books, which ends holds and begins periods, and act on them."""
     for organization_id in organization_ids:
         with shop.database.transaction() as tx:
-            wallet = Wallet(tx, organization_id, now=shop.clock())
-            act(tx, wallet)
+            wallet = open_desk(tx, organization_id, now=shop.clock()).wallet
+            if act is not None:
+                act(wallet)
             wallet.write()
     return len(organization_ids)
 
@@ -50,11 +53,7 @@ def end_lapsed_holds(shop: Workshop) -> int:
     """Book holds past their deadline as expired; returns for how many organizations."""
     with shop.database.reading() as tx:
         found = holds.organizations_with_lapsed(tx, now=shop.clock())
-
-    def act(tx: Connection, wallet: Wallet) -> None:
-        holds.expire_lapsed(tx, wallet)
-
-    return _for_each(shop, found, act)
+    return _for_each(shop, found)
 
 
 def expire_grants(shop: Workshop) -> int:
@@ -71,24 +70,14 @@ def expire_grants(shop: Workshop) -> int:
             .distinct()
         )
         found = [row.organization_id for row in rows]
-
-    def act(tx: Connection, wallet: Wallet) -> None:
-        holds.expire_lapsed(tx, wallet)
-        wallet.expire_grants()
-
-    return _for_each(shop, found, act)
+    return _for_each(shop, found, Wallet.expire_grants)
 
 
 def begin_periods(shop: Workshop) -> int:
     """Begin the periods that are due and grant their allowance; returns how many."""
     with shop.database.reading() as tx:
         found = accounts.organizations_due(tx, now=shop.clock())
-
-    def act(tx: Connection, wallet: Wallet) -> None:
-        organization = accounts.find_organization(tx, wallet.organization_id)
-        tiers.renew(tx, wallet, organization)
-
-    return _for_each(shop, found, act)
+    return _for_each(shop, found)
 
 
 def forget_sessions(shop: Workshop) -> int:

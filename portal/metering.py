@@ -15,8 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select
 
-from portal import accounts, caps, catalog, costs, events, holds, tiers
-from portal.accounts import Organization
+from portal import accounts, caps, catalog, costs, events
 from portal.catalog import PriceBooks
 from portal.core.caps import Cap, CapState, Spender, window_of
 from portal.core.costs import LAYERS
@@ -32,10 +31,10 @@ from portal.core.events import REACH_AHEAD, REACH_BACK, REACH_BACK_BACKFILL, Rat
 from portal.core.ledger import Take
 from portal.core.rating import rate
 from portal.db import Database
+from portal.desk import open_desk
 from portal.ids import new_id
 from portal.tables import events as events_table
 from portal.tables import rejected_events
-from portal.wallet import Wallet
 
 #: Rated credits of one event stay well inside 64 bits.
 LARGEST_EVENT_MICRO = 10**15
@@ -169,15 +168,13 @@ class _Ingestion:
     def __init__(
         self, tx: Connection, organization_id: str, *, now: datetime, backfill: bool
     ) -> None:
-        self.tx, self.now, self.backfill = tx, now, backfill
-        self.wallet = Wallet(tx, organization_id, now=now)
-        organization = accounts.find_organization(tx, organization_id)
-        self.organization: Organization = tiers.renew(tx, self.wallet, organization)
+        desk = open_desk(tx, organization_id, now=now)
+        self.tx, self.now, self.backfill = tx, desk.now, backfill
+        self.wallet, self.organization = desk.wallet, desk.organization
         self.books: PriceBooks = catalog.price_books_of(tx)
         self.caps: list[Cap] = caps.in_force(tx, organization_id)
         self._counters: dict[tuple[str, datetime], _Counter] = {}
         self._debits: dict[str, int] = {}
-        holds.expire_lapsed(tx, self.wallet)
         # The order does not change while the batch is charged: what is taken is in _debits.
         self._lots = self.wallet.lots
 
@@ -203,7 +200,9 @@ class _Ingestion:
         self.wallet.write()
         for counter in self._counters.values():
             organization_id = self.organization.organization_id
-            caps.add_spent(self.tx, organization_id, [counter.state], counter.added_micro)
+            caps.add_spent(
+                self.tx, organization_id, [counter.state], counter.added_micro, now=self.now
+            )
         events.record(self.tx, self.organization, rated, now=self.now)
         part.accepted = len(rated)
         part.uncollected = sum(1 for one in rated if one.uncollected_micro)

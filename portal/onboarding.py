@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from portal import accounts, audit, holds, idempotency, tiers, wallet
+from portal import accounts, audit, idempotency, reversals, tiers, wallet
 from portal.accounts import Member, Organization
 from portal.core.errors import InvalidRequest, NotFound
 from portal.core.units import format_micro
 from portal.db import Database
+from portal.desk import open_desk
 from portal.idempotency import Answer
 from portal.wallet import Paid, Wallet
 
@@ -50,8 +51,8 @@ def put_organization(
         )
         if new:
             wallet.create(tx, organization_id)
-        purse = Wallet(tx, organization_id, now=now)
-        organization = accounts.find_organization(tx, organization_id)
+        desk = open_desk(tx, organization_id, now=now)
+        organization = desk.organization
         if not new:
             _unchangeable(organization, request)
             accounts.update_organization(
@@ -63,9 +64,9 @@ def put_organization(
             )
         if request.tier is not None:
             tiers.subscribe(
-                tx, purse, organization, tier=request.tier, seats=request.seats, now=now
+                tx, desk.wallet, organization, tier=request.tier, seats=request.seats, now=desk.now
             )
-        purse.write()
+        desk.wallet.write()
         return accounts.find_organization(tx, organization_id), new
 
 
@@ -167,11 +168,37 @@ def grant_once(
         )
 
 
+def void_grant(
+    database: Database,
+    organization_id: str,
+    grant_id: str,
+    *,
+    reason: str,
+    actor: str,
+    now: datetime,
+) -> int:
+    """Take back what is left of a grant; returns what was taken now, in millionths.
+
+    What holds pin of it is taken as they give it back; what was spent stays spent. Raises NotFound.
+    """
+    with _purse(database, organization_id, now) as purse:
+        taken = reversals.void(purse, grant_id)
+        audit.note(
+            purse.tx,
+            organization_id,
+            actor=actor,
+            act="grant.voided",
+            target=grant_id,
+            detail={"credits": format_micro(taken), "reason": reason},
+            now=now,
+        )
+        return taken
+
+
 @contextmanager
 def _purse(database: Database, organization_id: str, now: datetime) -> Iterator[Wallet]:
     with database.transaction() as tx:
-        purse = Wallet(tx, organization_id, now=now)
-        holds.expire_lapsed(tx, purse)
+        purse = open_desk(tx, organization_id, now=now).wallet
         yield purse
         purse.write()
 

@@ -188,9 +188,18 @@ organizations = _table(
     _text("timezone"),
     _text("currency"),
     _text("charging", "on"),
+    _text("on_empty", "stop"),
+    Column("overage_limit_minor", Whole),
     _maybe("stripe_customer_id"),
     _instant("created_at"),
     _one_of("charging", "on", "shadow"),
+    _one_of("on_empty", "stop", "overage"),
+    CheckConstraint(
+        "overage_limit_minor IS NULL OR overage_limit_minor >= 0", name="overage_limit_not_negative"
+    ),
+    CheckConstraint(
+        "on_empty <> 'overage' OR overage_limit_minor IS NOT NULL", name="overage_is_limited"
+    ),
 )
 
 subscriptions = _table(
@@ -307,6 +316,7 @@ wallets = _table(
     "wallets",
     _key("organization_id"),
     _whole("transfers", 0),
+    _instant("moved_at", nullable=True),
     CheckConstraint("transfers >= 0", name="transfers_counted"),
     _of("organizations", "organization_id"),
 )
@@ -343,8 +353,17 @@ grants = _table(
     _maybe("paid_currency"),
     _text("reason", ""),
     _maybe("external_key"),
+    _whole("frozen_micro", 0),
+    _whole("claimed_micro", 0),
+    _whole("owed_micro", 0),
+    _instant("frozen_at", nullable=True),
+    _instant("voided_at", nullable=True),
     _instant("created_at"),
     CheckConstraint("granted_micro > 0", name="grants_something"),
+    CheckConstraint(
+        "frozen_micro >= 0 AND claimed_micro >= 0 AND owed_micro >= 0", name="not_negative"
+    ),
+    CheckConstraint("frozen_micro = 0 OR frozen_at IS NOT NULL", name="frozen_since"),
     CheckConstraint("expires_at IS NULL OR expires_at > effective_at", name="lives"),
     CheckConstraint("(paid_minor IS NULL) = (paid_currency IS NULL)", name="paid_in_a_currency"),
     CheckConstraint("paid_minor IS NULL OR paid_minor >= 0", name="paid_not_negative"),
@@ -395,6 +414,8 @@ holds = _table(
     _whole("credits_micro"),
     _whole("price_micro"),
     _whole("price_book_version"),
+    _whole("overage_price_micro_minor", 0),
+    _instant("overage_since", nullable=True),
     _text("member_id", ""),
     _text("team_id", ""),
     _text("project_id", ""),
@@ -424,6 +445,7 @@ hold_pins = _table(
     Column("position", Integer, primary_key=True, autoincrement=False),
     _text("account"),
     _whole("amount_micro"),
+    _instant("at"),
     CheckConstraint("amount_micro > 0", name="pins_something"),
     _of("holds", "organization_id", "hold_id"),
 )
@@ -591,11 +613,13 @@ caps = _table(
     _text("action", ""),
     _text("window_kind"),
     _whole("limit_micro"),
+    Column("limit_minor", Whole),
     _text("mode"),
     Column("thresholds", Document, nullable=False),
     _instant("created_at"),
     _instant("removed_at", nullable=True),
     CheckConstraint("limit_micro >= 0", name="limit_not_negative"),
+    CheckConstraint("limit_minor IS NULL OR limit_minor >= 0", name="amount_not_negative"),
     CheckConstraint("(scope = 'organization') = (target = '')", name="target_fits_scope"),
     _one_of("scope", "organization", "team", "member", "project"),
     _one_of("window_kind", "period", "day", "week"),
@@ -626,6 +650,32 @@ cap_windows = _table(
     CheckConstraint("spent_micro >= 0 AND held_micro >= 0", name="not_negative"),
     CheckConstraint("window_start < window_end", name="window_ordered"),
     _of("caps", "organization_id", "cap_id"),
+)
+
+cap_alerts = _table(
+    "cap_alerts",
+    _key("organization_id"),
+    _key("cap_id"),
+    Column("window_start", Instant, primary_key=True),
+    Column("threshold", Integer, primary_key=True, autoincrement=False),
+    Column("raised_at", Instant, primary_key=True),
+    _instant("ended_at", nullable=True),
+    CheckConstraint("threshold BETWEEN 1 AND 100", name="threshold_in_percent"),
+    _of("caps", "organization_id", "cap_id"),
+)
+
+overage_periods = _table(
+    "overage_periods",
+    _key("organization_id"),
+    Column("period_start", Instant, primary_key=True),
+    Column("price_micro_minor", Whole, primary_key=True, autoincrement=False),
+    _instant("period_end"),
+    _whole("spent_micro", 0),
+    _whole("held_micro", 0),
+    CheckConstraint("spent_micro >= 0 AND held_micro >= 0", name="not_negative"),
+    CheckConstraint("price_micro_minor > 0", name="has_a_price"),
+    CheckConstraint("period_start < period_end", name="period_ordered"),
+    _of("wallets", "organization_id"),
 )
 
 # --- money ---------------------------------------------------------------------------------------

@@ -10,11 +10,10 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from portal import accounts, catalog
+from portal import accounts, caps, catalog
 from portal.accounts import Organization
 from portal.core.catalog import Tier
 from portal.core.periods import Period, anchored_month_of, local_day, start_of_day
-from portal.db import Database
 from portal.wallet import Wallet
 
 
@@ -54,6 +53,7 @@ def subscribe(
     )
     if not same:
         spent = wallet.end_allowances(spent_since=period.start)
+        caps.revalue(tx, accounts.find_organization(tx, organization.organization_id), now=now)
         _grant(wallet, found, period, found.allowance_micro - spent, key=None)
 
 
@@ -62,29 +62,33 @@ def is_due(organization: Organization, *, now: datetime) -> bool:
     return organization.subscribed is not None and now >= organization.subscribed.end
 
 
-def begin_due(database: Database, organization_id: str, *, now: datetime) -> Organization:
-    """Begin the period that is due, for somebody who looks before any job or spending did."""
-    with database.transaction() as tx:
-        wallet = Wallet(tx, organization_id, now=now)
-        organization = renew(tx, wallet, accounts.find_organization(tx, organization_id))
-        wallet.write()
+def renew(tx: Connection, wallet: Wallet, organization: Organization) -> Organization:
+    """Begin every period that is due, one after the other; returns the organization as it is.
+
+    A period that passed without anybody looking is begun too, so that what rolls over is the same
+    whenever somebody looks.
+    """
+    while is_due(organization, now=wallet.now):
+        organization = _begin_next(tx, wallet, organization)
     return organization
 
 
-def renew(tx: Connection, wallet: Wallet, organization: Organization) -> Organization:
-    """Begin the current period where the last one has ended; returns the organization as it is.
-
-    Periods that passed without anybody looking grant nothing: their allowance would have expired.
-    """
-    if organization.tier is None or not is_due(organization, now=wallet.now):
-        return organization
-    period = anchored_month_of(wallet.now, organization.zone, anchor_day=organization.anchor_day)
+def _begin_next(tx: Connection, wallet: Wallet, organization: Organization) -> Organization:
+    ended = organization.subscribed
+    if ended is None or organization.tier is None:
+        raise AssertionError("only a subscription has periods that are due")
+    period = anchored_month_of(ended.end, organization.zone, anchor_day=organization.anchor_day)
     accounts.begin_period(tx, organization.organization_id, period)
-    tier = catalog.in_force(tx, at=period.start).tiers.get(organization.tier)
+    book = catalog.in_force(tx, at=period.start)
+    tier = book.tiers.get(organization.tier)
     if tier is not None:
+        if tier.rollover:
+            wallet.roll_over(ended=ended.end, until=period.end)
         key = f"allowance:{period.start.isoformat()}"
         _grant(wallet, tier, period, tier.allowance_micro, key=key)
-    return accounts.find_organization(tx, organization.organization_id)
+    begun = accounts.find_organization(tx, organization.organization_id)
+    caps.revalue(tx, begun, now=wallet.now)
+    return begun
 
 
 def _grant(

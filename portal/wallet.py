@@ -34,11 +34,22 @@ from portal.core.ledger import (
     Lot,
     Take,
     in_burn_down_order,
+    settling_order,
     take,
+    way_back,
 )
 from portal.db import insert_rows
 from portal.ids import new_id
-from portal.tables import accounts, entries, grants, hold_pins, holds, transfers, wallets
+from portal.tables import (
+    Whole,
+    accounts,
+    entries,
+    grants,
+    hold_pins,
+    holds,
+    transfers,
+    wallets,
+)
 
 _FIXED = tuple(account.value for account in Account)
 
@@ -77,12 +88,15 @@ def _lot(row: RowMapping) -> Lot:
         remaining_micro=row["balance_micro"],
         granted_micro=row["granted_micro"],
         paid=row["paid_minor"] is not None,
+        frozen=row["frozen_at"] is not None,
+        voided=row["voided_at"] is not None,
+        claimed_micro=row["claimed_micro"],
     )
 
 
 # The statements of the hot path are built once: building one costs more than running it.
 _LOCK = (
-    select(wallets.c.transfers)
+    select(wallets.c.transfers, wallets.c.moved_at)
     .where(wallets.c.organization_id == bindparam("org"))
     .with_for_update()
 )
@@ -100,7 +114,11 @@ _EVERY_STANDING = (
     .where(accounts.c.organization_id == bindparam("org"))
 )
 _STANDING = _EVERY_STANDING.where(
-    or_(accounts.c.account.in_(_FIXED), accounts.c.balance_micro != 0)
+    or_(
+        accounts.c.account.in_(_FIXED),
+        accounts.c.balance_micro != 0,
+        grants.c.claimed_micro != 0,
+    )
 )
 _ONE_STANDING = _EVERY_STANDING.where(accounts.c.account == bindparam("account_"))
 _SOME_STANDING = _EVERY_STANDING.where(
@@ -121,7 +139,7 @@ _WRITE_WALLET = (
         wallets.c.organization_id == bindparam("org"),
         wallets.c.transfers == bindparam("seen_"),
     )
-    .values(transfers=bindparam("transfers_"))
+    .values(transfers=bindparam("transfers_"), moved_at=bindparam("moved_at_"))
 )
 _ALLOWANCES = (
     select(
@@ -143,6 +161,31 @@ _ALLOWANCES = (
         grants.c.effective_at == bindparam("since_"),
     )
     .group_by(grants.c.grant_id, grants.c.granted_micro)
+)
+_NOTE_ON_GRANT = (
+    update(grants)
+    .where(grants.c.organization_id == bindparam("org"), grants.c.grant_id == bindparam("account_"))
+    .values(
+        frozen_micro=grants.c.frozen_micro + bindparam("frozen_", type_=Whole),
+        claimed_micro=grants.c.claimed_micro + bindparam("claimed_", type_=Whole),
+        owed_micro=grants.c.owed_micro + bindparam("owed_", type_=Whole),
+    )
+)
+_PINNED = (
+    select(func.coalesce(func.sum(hold_pins.c.amount_micro), 0))
+    .join(
+        holds,
+        and_(
+            holds.c.organization_id == hold_pins.c.organization_id,
+            holds.c.hold_id == hold_pins.c.hold_id,
+        ),
+    )
+    .where(
+        holds.c.organization_id == bindparam("org"),
+        holds.c.status == "authorized",
+        holds.c.hold_id != bindparam("but_"),
+        hold_pins.c.account == bindparam("account_"),
+    )
 )
 _LAPSED_PINS = (
     select(hold_pins.c.account, func.sum(hold_pins.c.amount_micro).label("amount_micro"))
@@ -173,10 +216,13 @@ class Wallet:
         self._lots: dict[str, Lot] = {}
         self._moves: list[dict[str, Any]] = []
         self._entries: list[dict[str, Any]] = []
-        locked = tx.execute(_LOCK, {"org": organization_id}).scalar()
+        locked = tx.execute(_LOCK, {"org": organization_id}).first()
         if locked is None:
             raise NotFound("organization", organization_id)
-        self._stored_transfers = self._transfers = locked
+        if locked.moved_at is not None and locked.moved_at > now:
+            # A clock that was set back must not write history before what is written already.
+            self.now = locked.moved_at
+        self._stored_transfers = self._transfers = locked.transfers
         self._load(_STANDING)
 
     def _load(self, statement: Select[Any], **names: str) -> None:
@@ -266,24 +312,92 @@ class Wallet:
         for line in receipt:
             self.move("hold", line.account, Account.HELD, line.amount_micro, hold_id)
 
-    def capture_held(self, receipt: Iterable[Take], hold_id: str) -> None:
+    def capture_held(self, receipt: Sequence[Take], hold_id: str) -> None:
         """Spend credits that were set aside."""
         amount = sum(line.amount_micro for line in receipt)
         if amount:
             self.move("capture", Account.HELD, Account.CAPTURED, amount, hold_id)
 
-    def give_back(self, receipt: Iterable[Take], hold_id: str) -> int:
-        """Return held credits to the very grants they came from; what expired meanwhile is gone.
+    def give_back(
+        self, receipt: Iterable[Take], hold_id: str, *, at: datetime | None = None
+    ) -> None:
+        """Return held credits to the very grants they came from, as of the instant the hold ended.
 
-        Returns how much went back to be spent again, in millionths.
+        What expired by then is gone, and what a refund, a dispute or a void has claimed of them is
+        not the customer's to spend.
         """
-        returned = 0
         for line in receipt:
-            alive = self.lot(line.account).spendable(self.now)
-            target = line.account if alive else Account.EXPIRED
-            self.move("release", Account.HELD, target, line.amount_micro, hold_id)
-            returned += line.amount_micro if alive else 0
-        return returned
+            self.move("release", Account.HELD, line.account, line.amount_micro, hold_id)
+            if line.account == Account.OVERAGE:
+                continue
+            back = way_back(self.lot(line.account), line.amount_micro, at=at or self.now)
+            self.onward("revoke", line.account, Account.REVOKED, back.claimed_micro)
+            self.onward("revoke", line.account, Account.REVOKED, back.revoked_micro)
+            self.onward("freeze", line.account, Account.FROZEN, back.frozen_micro)
+            self.onward("expire", line.account, Account.EXPIRED, back.expired_micro)
+            self.note(line.account, frozen=back.frozen_micro, claimed=-back.claimed_micro)
+        self.settle_debt()
+
+    def onward(self, kind: str, grant_id: str, target: str, amount_micro: int) -> None:
+        """Move credits off a grant, where there are any to move."""
+        if amount_micro:
+            self.move(kind, grant_id, target, amount_micro, grant_id)
+
+    def note(self, grant_id: str, *, frozen: int = 0, claimed: int = 0, owed: int = 0) -> None:
+        """Add to what a grant remembers: frozen, claimed of its pins, owed for what it paid."""
+        if not (frozen or claimed or owed):
+            return
+        self.tx.execute(
+            _NOTE_ON_GRANT,
+            {
+                "org": self.organization_id,
+                "account_": grant_id,
+                "frozen_": frozen,
+                "claimed_": claimed,
+                "owed_": owed,
+            },
+        )
+        lot = self._lots[grant_id]
+        self._lots[grant_id] = replace(lot, claimed_micro=lot.claimed_micro + claimed)
+
+    def mark(self, grant_id: str, *, frozen: bool = False, voided: bool = False) -> None:
+        """Remember that a grant is frozen or voided from now on."""
+        self._lots[grant_id] = replace(self.lot(grant_id), frozen=frozen, voided=voided)
+
+    def settle_debt(self) -> None:
+        """Pay what is owed out of what there is: available and debt are never both above zero."""
+        owed = self.debt_micro
+        if not owed:
+            return
+        standing = [self.lot(account) for account in list(self._lots)]
+        receipt, _ = take(settling_order(standing, now=self.now), owed)
+        for line in receipt:
+            self.move("settle", line.account, Account.DEBT, line.amount_micro, line.account)
+
+    def owe(self, grant_id: str, amount_micro: int) -> None:
+        """Turn into debt what was taken back of a grant after it was spent."""
+        if amount_micro:
+            self.move("owe", Account.DEBT, Account.REVOKED, amount_micro, grant_id)
+            self.note(grant_id, owed=amount_micro)
+
+    def owe_claims(self, receipt: Iterable[Take], hold_id: str) -> None:
+        """Turn into debt what a refund claimed of credits that a capture has spent after all."""
+        for account in dict.fromkeys(line.account for line in receipt):
+            lot = self._lots.get(account)
+            if lot is None or not lot.claimed_micro:
+                continue
+            pinned = self.pinned(account, but=hold_id)
+            owed = lot.claimed_micro - min(lot.claimed_micro, pinned)
+            self.owe(account, owed)
+            self.note(account, claimed=-owed)
+        self.settle_debt()
+
+    def pinned(self, grant_id: str, *, but: str = "") -> int:
+        """Return what open holds pin of a grant, leaving out the hold ``but``, in millionths."""
+        found = self.tx.execute(
+            _PINNED, {"org": self.organization_id, "account_": grant_id, "but_": but}
+        ).scalar_one()
+        return int(found)
 
     def debit(self, receipt: Iterable[Take], reference: str) -> None:
         """Spend credits at once: work that happened without a hold."""
@@ -322,6 +436,30 @@ class Wallet:
                 self.move("revoke", account, Account.REVOKED, left, account)
         return spent
 
+    def roll_over(self, *, ended: datetime, until: datetime) -> int:
+        """Carry what is left of the allowances that end at ``ended`` into the next period.
+
+        Returns the millionths carried; the new grant lives until ``until``.
+        """
+        left = [
+            lot
+            for lot in map(self.lot, list(self._lots))
+            if lot.source == "allowance" and lot.expires_at == ended and lot.remaining_micro
+        ]
+        total = sum(lot.remaining_micro for lot in left)
+        if total:
+            grant_id = self._add_grant(
+                source="rollover",
+                credits_micro=total,
+                effective_at=ended,
+                expires_at=until,
+                reason="Left over from the period before",
+            )
+            for lot in left:
+                self.move("rollover", lot.account, grant_id, lot.remaining_micro, grant_id)
+            self.settle_debt()
+        return total
+
     def grant(
         self,
         *,
@@ -348,8 +486,34 @@ class Wallet:
             ).scalar()
             if known is not None:
                 return str(known)
-        begins = effective_at or self.now
-        if expires_at is not None and expires_at <= begins:
+        grant_id = self._add_grant(
+            source=source,
+            credits_micro=credits_micro,
+            effective_at=effective_at or self.now,
+            expires_at=expires_at,
+            priority=priority,
+            paid=paid,
+            reason=reason,
+            external_key=external_key,
+        )
+        self.move("grant", Account.ISSUED, grant_id, credits_micro, grant_id)
+        self.settle_debt()
+        return grant_id
+
+    def _add_grant(
+        self,
+        *,
+        source: str,
+        credits_micro: int,
+        effective_at: datetime,
+        expires_at: datetime | None,
+        priority: int | None = None,
+        paid: Paid | None = None,
+        reason: str = "",
+        external_key: str | None = None,
+    ) -> str:
+        """Make a grant and its account, with nothing on it yet."""
+        if expires_at is not None and expires_at <= effective_at:
             raise InvalidRequest.at("/expires_at", "must be later than effective_at")
         grant_id = new_id("gr")
         row = {
@@ -358,7 +522,7 @@ class Wallet:
             "source": source,
             "priority": DEFAULT_PRIORITY[source] if priority is None else priority,
             "granted_micro": credits_micro,
-            "effective_at": begins,
+            "effective_at": effective_at,
             "expires_at": expires_at,
             "paid_minor": paid.amount_minor if paid else None,
             "paid_currency": paid.currency if paid else None,
@@ -371,10 +535,6 @@ class Wallet:
             insert(accounts).values(organization_id=self.organization_id, account=grant_id)
         )
         self._load(_ONE_STANDING, account_=grant_id)
-        self.move("grant", Account.ISSUED, grant_id, credits_micro, grant_id)
-        settled = min(self.debt_micro, credits_micro)
-        if settled:
-            self.move("settle", grant_id, Account.DEBT, settled, grant_id)
         return grant_id
 
     def write(self) -> None:
@@ -402,6 +562,7 @@ class Wallet:
                 "org": self.organization_id,
                 "seen_": self._stored_transfers,
                 "transfers_": self._transfers,
+                "moved_at_": self.now,
             },
         ).rowcount
         self._guard(counted == 1)
@@ -443,20 +604,26 @@ def balance(tx: Connection, organization_id: str, *, now: datetime) -> Balance:
         else:
             lots[row["account"]] = _lot(row)
     lapsed = lapsed_pins(tx, organization_id, now=now)
-    spent_lots = [account for account in lapsed if account not in lots]
+    spent_lots = [one for one in lapsed if one not in lots and one != Account.OVERAGE]
     if spent_lots:
         again = tx.execute(_SOME_STANDING, {"org": organization_id, "accounts_": spent_lots})
         lots.update({row["account"]: _lot(row) for row in again.mappings()})
+    frozen = fixed[Account.FROZEN]
     for account, amount in lapsed.items():
-        lot = lots[account]
-        lots[account] = replace(lot, remaining_micro=lot.remaining_micro + amount)
+        if account != Account.OVERAGE:
+            back = way_back(lots[account], amount, at=now)
+            frozen += back.frozen_micro
+            lots[account] = lots[account].plus(back.kept_micro)
+    settled, owed = take(settling_order(lots.values(), now=now), -fixed[Account.DEBT])
+    for line in settled:
+        lots[line.account] = lots[line.account].plus(-line.amount_micro)
     spendable = in_burn_down_order(lots.values(), now=now)
     return Balance(
         as_of=now,
         available_micro=sum(lot.remaining_micro for lot in spendable),
         held_micro=fixed[Account.HELD] - sum(lapsed.values()),
-        debt_micro=-fixed[Account.DEBT],
-        frozen_micro=fixed[Account.FROZEN],
+        debt_micro=owed,
+        frozen_micro=frozen,
         uncollected_micro=fixed[Account.UNCOLLECTED],
         lots=spendable,
     )

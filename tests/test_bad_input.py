@@ -135,7 +135,7 @@ def test_what_is_missing_and_what_is_too_much_is_named(api: Api, acme: Customer)
     assert pointers(problem(acme.authorize(member="x" * 129))) == ["/member"]
     assert pointers(problem(acme.authorize(member=""))) == ["/member"]
     found = problem(api.post(f"{acme.path}/caps", {"scope": "organization", "limit": {}}))
-    assert pointers(found) == ["/limit/credits"]
+    assert pointers(found) == ["/limit"]
     found = problem(api.post(f"{acme.path}/caps", {"scope": "planet", "limit": {"credits": 1}}))
     assert pointers(found) == ["/scope"]
     found = problem(acme.send(acme.event() | {"time": 5}))

@@ -29,11 +29,11 @@ def test_an_hour_of_model_calls_adds_up_however_it_arrives(
     data: Path, acme: Customer, database: Database, clock: Clock
 ) -> None:
     calls = list(_calls(data))
-    clock.set(calls[-1][0] + timedelta(minutes=1))
-    acme.grant(60)
+    # The hour is told as if it had just ended: a ledger does not go back in time.
+    later = clock() - calls[-1][0]
     events = [
         acme.event(
-            "image", quantity="0.05", time=at, model="gpt-4o", provider="openai",
+            "image", quantity="0.05", time=at + later, model="gpt-4o", provider="openai",
             usage={"input_tokens": read, "output_tokens": written},
         )
         for at, read, written in calls
@@ -47,12 +47,12 @@ def test_an_hour_of_model_calls_adds_up_however_it_arrives(
         duplicates += answer["duplicates"]
         assert answer["rejected"] == []
     assert (accepted, duplicates) == (CALLS, 400)
-    first, last = calls[0][0].date(), calls[-1][0].date() + timedelta(days=1)
+    first, last = (calls[0][0] + later).date(), clock().date() + timedelta(days=1)
     totals = acme.usage(f"start={first}&end={last}&include=cost")["totals"]
     assert totals["events"] == CALLS
     assert totals["input_tokens"] == sum(read for _, read, _ in calls)
     assert totals["output_tokens"] == sum(written for _, _, written in calls)
-    # The grant of the day covers a part, and not a millionth is lost of the rest.
-    assert (totals["credits"], totals["uncollected"]) == ("60", "140")
+    # The hundred credits cover a part, and not a millionth is lost of the rest.
+    assert (totals["credits"], totals["uncollected"]) == ("100", "100")
     found = digest.balances(database)
-    assert (found["acme", "captured"], found["acme", "uncollected"]) == (60 * 10**6, 140 * 10**6)
+    assert (found["acme", "captured"], found["acme", "uncollected"]) == (100 * 10**6, 100 * 10**6)

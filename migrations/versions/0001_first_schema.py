@@ -24,7 +24,7 @@ def upgrade() -> None:
         "audit_log",
         sa.Column("organization_id", sa.Text(), nullable=False),
         sa.Column("audit_id", sa.Text(), nullable=False),
-        sa.Column("at", portal.tables.Instant(), nullable=False),
+        sa.Column("at", portal.tables.Instant(timezone=True), nullable=False),
         sa.Column("actor", sa.Text(), nullable=False),
         sa.Column("act", sa.Text(), nullable=False),
         sa.Column("target", sa.Text(), server_default="", nullable=False),
@@ -41,7 +41,7 @@ def upgrade() -> None:
     op.create_table(
         "job_leases",
         sa.Column("job", sa.Text(), nullable=False),
-        sa.Column("leased_until", portal.tables.Instant(), nullable=False),
+        sa.Column("leased_until", portal.tables.Instant(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("job", name=op.f("pk_job_leases")),
         sqlite_strict=True,
     )
@@ -49,7 +49,7 @@ def upgrade() -> None:
         "operators",
         sa.Column("email", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("created_at", portal.tables.Instant(), nullable=False),
+        sa.Column("created_at", portal.tables.Instant(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("email", name=op.f("pk_operators")),
         sqlite_strict=True,
     )
@@ -61,10 +61,27 @@ def upgrade() -> None:
         sa.Column("timezone", sa.Text(), nullable=False),
         sa.Column("currency", sa.Text(), nullable=False),
         sa.Column("charging", sa.Text(), server_default="on", nullable=False),
+        sa.Column("on_empty", sa.Text(), server_default="stop", nullable=False),
+        sa.Column(
+            "overage_limit_minor",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            nullable=True,
+        ),
         sa.Column("stripe_customer_id", sa.Text(), nullable=True),
-        sa.Column("created_at", portal.tables.Instant(), nullable=False),
+        sa.Column("created_at", portal.tables.Instant(timezone=True), nullable=False),
         sa.CheckConstraint(
             "charging IN ('on', 'shadow')", name=op.f("ck_organizations_charging_known")
+        ),
+        sa.CheckConstraint(
+            "on_empty <> 'overage' OR overage_limit_minor IS NOT NULL",
+            name=op.f("ck_organizations_overage_is_limited"),
+        ),
+        sa.CheckConstraint(
+            "on_empty IN ('stop', 'overage')", name=op.f("ck_organizations_on_empty_known")
+        ),
+        sa.CheckConstraint(
+            "overage_limit_minor IS NULL OR overage_limit_minor >= 0",
+            name=op.f("ck_organizations_overage_limit_not_negative"),
         ),
         sa.PrimaryKeyConstraint("organization_id", name=op.f("pk_organizations")),
         sqlite_strict=True,
@@ -77,12 +94,11 @@ def upgrade() -> None:
         sa.Column("operator_email", sa.Text(), nullable=True),
         sa.Column("page", sa.Text(), nullable=False),
         sa.Column("return_url", sa.Text(), server_default="", nullable=False),
-        sa.Column("created_at", portal.tables.Instant(), nullable=False),
-        sa.Column("expires_at", portal.tables.Instant(), nullable=False),
-        sa.Column("used_at", portal.tables.Instant(), nullable=True),
+        sa.Column("created_at", portal.tables.Instant(timezone=True), nullable=False),
+        sa.Column("expires_at", portal.tables.Instant(timezone=True), nullable=False),
+        sa.Column("used_at", portal.tables.Instant(timezone=True), nullable=True),
         sa.CheckConstraint(
-            "(organization_id IS NOT NULL AND member_id IS NOT NULL AND operator_email IS NULL)"
-            " OR (organization_id IS NULL AND member_id IS NULL AND operator_email IS NOT NULL)",
+            "(organization_id IS NOT NULL AND member_id IS NOT NULL AND operator_email IS NULL) OR (organization_id IS NULL AND member_id IS NULL AND operator_email IS NOT NULL)",
             name=op.f("ck_portal_links_for_one_person"),
         ),
         sa.PrimaryKeyConstraint("token_hash", name=op.f("pk_portal_links")),
@@ -91,8 +107,8 @@ def upgrade() -> None:
     op.create_table(
         "price_books",
         sa.Column("version", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("effective_at", portal.tables.Instant(), nullable=False),
-        sa.Column("loaded_at", portal.tables.Instant(), nullable=False),
+        sa.Column("effective_at", portal.tables.Instant(timezone=True), nullable=False),
+        sa.Column("loaded_at", portal.tables.Instant(timezone=True), nullable=False),
         sa.Column("document", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("version", name=op.f("pk_price_books")),
         sa.UniqueConstraint("effective_at", name=op.f("uq_price_books_effective_at")),
@@ -107,7 +123,7 @@ def upgrade() -> None:
         sa.Column("code", sa.Text(), nullable=False),
         sa.Column("detail", sa.Text(), nullable=False),
         sa.Column("content", portal.tables.Document(), nullable=True),
-        sa.Column("received_at", portal.tables.Instant(), nullable=False),
+        sa.Column("received_at", portal.tables.Instant(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("organization_id", "rejection_id", name=op.f("pk_rejected_events")),
         sqlite_strict=True,
     )
@@ -124,9 +140,9 @@ def upgrade() -> None:
         sa.Column("member_id", sa.Text(), nullable=True),
         sa.Column("operator_email", sa.Text(), nullable=True),
         sa.Column("data", portal.tables.Document(), nullable=False),
-        sa.Column("created_at", portal.tables.Instant(), nullable=False),
-        sa.Column("seen_at", portal.tables.Instant(), nullable=False),
-        sa.Column("expires_at", portal.tables.Instant(), nullable=False),
+        sa.Column("created_at", portal.tables.Instant(timezone=True), nullable=False),
+        sa.Column("seen_at", portal.tables.Instant(timezone=True), nullable=False),
+        sa.Column("expires_at", portal.tables.Instant(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("session_hash", name=op.f("pk_sessions")),
         sqlite_strict=True,
     )
@@ -144,8 +160,8 @@ def upgrade() -> None:
         sa.Column("livemode", portal.tables.Flag(), nullable=False),
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("detail", sa.Text(), server_default="", nullable=False),
-        sa.Column("received_at", portal.tables.Instant(), nullable=False),
-        sa.Column("done_at", portal.tables.Instant(), nullable=True),
+        sa.Column("received_at", portal.tables.Instant(timezone=True), nullable=False),
+        sa.Column("done_at", portal.tables.Instant(timezone=True), nullable=True),
         sa.CheckConstraint(
             "status IN ('pending', 'done', 'ignored', 'quarantined')",
             name=op.f("ck_stripe_inbox_status_known"),
@@ -166,8 +182,8 @@ def upgrade() -> None:
         sa.Column("organization_id", sa.Text(), nullable=True),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("scopes", sa.Text(), nullable=False),
-        sa.Column("created_at", portal.tables.Instant(), nullable=False),
-        sa.Column("revoked_at", portal.tables.Instant(), nullable=True),
+        sa.Column("created_at", portal.tables.Instant(timezone=True), nullable=False),
+        sa.Column("revoked_at", portal.tables.Instant(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(
             ["organization_id"],
             ["organizations.organization_id"],
@@ -187,10 +203,13 @@ def upgrade() -> None:
         sa.Column(
             "limit_micro", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
         ),
+        sa.Column(
+            "limit_minor", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True
+        ),
         sa.Column("mode", sa.Text(), nullable=False),
         sa.Column("thresholds", portal.tables.Document(), nullable=False),
-        sa.Column("created_at", portal.tables.Instant(), nullable=False),
-        sa.Column("removed_at", portal.tables.Instant(), nullable=True),
+        sa.Column("created_at", portal.tables.Instant(timezone=True), nullable=False),
+        sa.Column("removed_at", portal.tables.Instant(timezone=True), nullable=True),
         sa.CheckConstraint(
             "(scope = 'organization') = (target = '')", name=op.f("ck_caps_target_fits_scope")
         ),
@@ -203,6 +222,9 @@ def upgrade() -> None:
             "window_kind IN ('period', 'day', 'week')", name=op.f("ck_caps_window_kind_known")
         ),
         sa.CheckConstraint("limit_micro >= 0", name=op.f("ck_caps_limit_not_negative")),
+        sa.CheckConstraint(
+            "limit_minor IS NULL OR limit_minor >= 0", name=op.f("ck_caps_amount_not_negative")
+        ),
         sa.ForeignKeyConstraint(
             ["organization_id"],
             ["organizations.organization_id"],
@@ -242,8 +264,8 @@ def upgrade() -> None:
         sa.Column("stripe_session_id", sa.Text(), nullable=True),
         sa.Column("stripe_payment_intent_id", sa.Text(), nullable=True),
         sa.Column("started_by", sa.Text(), nullable=False),
-        sa.Column("created_at", portal.tables.Instant(), nullable=False),
-        sa.Column("settled_at", portal.tables.Instant(), nullable=True),
+        sa.Column("created_at", portal.tables.Instant(timezone=True), nullable=False),
+        sa.Column("settled_at", portal.tables.Instant(timezone=True), nullable=True),
         sa.Column("grant_id", sa.Text(), nullable=True),
         sa.CheckConstraint(
             "(status = 'fulfilled') = (grant_id IS NOT NULL)",
@@ -277,7 +299,7 @@ def upgrade() -> None:
         sa.Column("fingerprint", sa.Text(), nullable=False),
         sa.Column("status", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
-        sa.Column("created_at", portal.tables.Instant(), nullable=False),
+        sa.Column("created_at", portal.tables.Instant(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["organization_id"],
             ["organizations.organization_id"],
@@ -300,8 +322,8 @@ def upgrade() -> None:
         sa.Column("role", sa.Text(), nullable=False),
         sa.Column("team_id", sa.Text(), server_default="", nullable=False),
         sa.Column("password_hash", sa.Text(), nullable=True),
-        sa.Column("created_at", portal.tables.Instant(), nullable=False),
-        sa.Column("removed_at", portal.tables.Instant(), nullable=True),
+        sa.Column("created_at", portal.tables.Instant(timezone=True), nullable=False),
+        sa.Column("removed_at", portal.tables.Instant(timezone=True), nullable=True),
         sa.CheckConstraint(
             "role IN ('owner', 'admin', 'billing', 'member', 'viewer')",
             name=op.f("ck_members_role_known"),
@@ -336,9 +358,9 @@ def upgrade() -> None:
         sa.Column(
             "anchor_day", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
         ),
-        sa.Column("period_start", portal.tables.Instant(), nullable=False),
-        sa.Column("period_end", portal.tables.Instant(), nullable=False),
-        sa.Column("created_at", portal.tables.Instant(), nullable=False),
+        sa.Column("period_start", portal.tables.Instant(timezone=True), nullable=False),
+        sa.Column("period_end", portal.tables.Instant(timezone=True), nullable=False),
+        sa.Column("created_at", portal.tables.Instant(timezone=True), nullable=False),
         sa.CheckConstraint(
             "anchor_day BETWEEN 1 AND 31", name=op.f("ck_subscriptions_anchor_in_month")
         ),
@@ -378,6 +400,7 @@ def upgrade() -> None:
             server_default=sa.text("0"),
             nullable=False,
         ),
+        sa.Column("moved_at", portal.tables.Instant(timezone=True), nullable=True),
         sa.CheckConstraint("transfers >= 0", name=op.f("ck_wallets_transfers_counted")),
         sa.ForeignKeyConstraint(
             ["organization_id"],
@@ -423,11 +446,37 @@ def upgrade() -> None:
         sqlite_where=sa.text("balance_micro <> 0"),
     )
     op.create_table(
+        "cap_alerts",
+        sa.Column("organization_id", sa.Text(), nullable=False),
+        sa.Column("cap_id", sa.Text(), nullable=False),
+        sa.Column("window_start", portal.tables.Instant(timezone=True), nullable=False),
+        sa.Column("threshold", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("raised_at", portal.tables.Instant(timezone=True), nullable=False),
+        sa.Column("ended_at", portal.tables.Instant(timezone=True), nullable=True),
+        sa.CheckConstraint(
+            "threshold BETWEEN 1 AND 100", name=op.f("ck_cap_alerts_threshold_in_percent")
+        ),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "cap_id"],
+            ["caps.organization_id", "caps.cap_id"],
+            name=op.f("fk_cap_alerts_caps"),
+        ),
+        sa.PrimaryKeyConstraint(
+            "organization_id",
+            "cap_id",
+            "window_start",
+            "threshold",
+            "raised_at",
+            name=op.f("pk_cap_alerts"),
+        ),
+        sqlite_strict=True,
+    )
+    op.create_table(
         "cap_windows",
         sa.Column("organization_id", sa.Text(), nullable=False),
         sa.Column("cap_id", sa.Text(), nullable=False),
-        sa.Column("window_start", portal.tables.Instant(), nullable=False),
-        sa.Column("window_end", portal.tables.Instant(), nullable=False),
+        sa.Column("window_start", portal.tables.Instant(timezone=True), nullable=False),
+        sa.Column("window_end", portal.tables.Instant(timezone=True), nullable=False),
         sa.Column(
             "spent_micro", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
         ),
@@ -491,8 +540,8 @@ def upgrade() -> None:
         sa.Column("event_id", sa.Text(), nullable=False),
         sa.Column("fingerprint", sa.Text(), nullable=False),
         sa.Column("type", sa.Text(), nullable=False),
-        sa.Column("occurred_at", portal.tables.Instant(), nullable=False),
-        sa.Column("received_at", portal.tables.Instant(), nullable=False),
+        sa.Column("occurred_at", portal.tables.Instant(timezone=True), nullable=False),
+        sa.Column("received_at", portal.tables.Instant(timezone=True), nullable=False),
         sa.Column("day", portal.tables.Day(), nullable=False),
         sa.Column("action", sa.Text(), server_default="", nullable=False),
         sa.Column("member_id", sa.Text(), server_default="", nullable=False),
@@ -559,15 +608,35 @@ def upgrade() -> None:
         sa.Column(
             "granted_micro", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
         ),
-        sa.Column("effective_at", portal.tables.Instant(), nullable=False),
-        sa.Column("expires_at", portal.tables.Instant(), nullable=True),
+        sa.Column("effective_at", portal.tables.Instant(timezone=True), nullable=False),
+        sa.Column("expires_at", portal.tables.Instant(timezone=True), nullable=True),
         sa.Column(
             "paid_minor", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True
         ),
         sa.Column("paid_currency", sa.Text(), nullable=True),
         sa.Column("reason", sa.Text(), server_default="", nullable=False),
         sa.Column("external_key", sa.Text(), nullable=True),
-        sa.Column("created_at", portal.tables.Instant(), nullable=False),
+        sa.Column(
+            "frozen_micro",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            server_default=sa.text("0"),
+            nullable=False,
+        ),
+        sa.Column(
+            "claimed_micro",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            server_default=sa.text("0"),
+            nullable=False,
+        ),
+        sa.Column(
+            "owed_micro",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            server_default=sa.text("0"),
+            nullable=False,
+        ),
+        sa.Column("frozen_at", portal.tables.Instant(timezone=True), nullable=True),
+        sa.Column("voided_at", portal.tables.Instant(timezone=True), nullable=True),
+        sa.Column("created_at", portal.tables.Instant(timezone=True), nullable=False),
         sa.CheckConstraint(
             "source IN ('allowance', 'rollover', 'promotion', 'pack', 'adjustment', 'restoration')",
             name=op.f("ck_grants_source_known"),
@@ -578,6 +647,13 @@ def upgrade() -> None:
         ),
         sa.CheckConstraint(
             "expires_at IS NULL OR expires_at > effective_at", name=op.f("ck_grants_lives")
+        ),
+        sa.CheckConstraint(
+            "frozen_micro = 0 OR frozen_at IS NOT NULL", name=op.f("ck_grants_frozen_since")
+        ),
+        sa.CheckConstraint(
+            "frozen_micro >= 0 AND claimed_micro >= 0 AND owed_micro >= 0",
+            name=op.f("ck_grants_not_negative"),
         ),
         sa.CheckConstraint("granted_micro > 0", name=op.f("ck_grants_grants_something")),
         sa.CheckConstraint(
@@ -612,13 +688,20 @@ def upgrade() -> None:
             sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
             nullable=False,
         ),
+        sa.Column(
+            "overage_price_micro_minor",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            server_default=sa.text("0"),
+            nullable=False,
+        ),
+        sa.Column("overage_since", portal.tables.Instant(timezone=True), nullable=True),
         sa.Column("member_id", sa.Text(), server_default="", nullable=False),
         sa.Column("team_id", sa.Text(), server_default="", nullable=False),
         sa.Column("project_id", sa.Text(), server_default="", nullable=False),
         sa.Column("run_id", sa.Text(), server_default="", nullable=False),
-        sa.Column("authorized_at", portal.tables.Instant(), nullable=False),
-        sa.Column("expires_at", portal.tables.Instant(), nullable=False),
-        sa.Column("ended_at", portal.tables.Instant(), nullable=True),
+        sa.Column("authorized_at", portal.tables.Instant(timezone=True), nullable=False),
+        sa.Column("expires_at", portal.tables.Instant(timezone=True), nullable=False),
+        sa.Column("ended_at", portal.tables.Instant(timezone=True), nullable=True),
         sa.Column("outcome", portal.tables.Document(), nullable=True),
         sa.CheckConstraint(
             "(status = 'authorized') = (ended_at IS NULL)", name=op.f("ck_holds_ends_once")
@@ -646,6 +729,46 @@ def upgrade() -> None:
         sqlite_where=sa.text("status = 'authorized'"),
     )
     op.create_table(
+        "overage_periods",
+        sa.Column("organization_id", sa.Text(), nullable=False),
+        sa.Column("period_start", portal.tables.Instant(timezone=True), nullable=False),
+        sa.Column(
+            "price_micro_minor",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=False,
+            nullable=False,
+        ),
+        sa.Column("period_end", portal.tables.Instant(timezone=True), nullable=False),
+        sa.Column(
+            "spent_micro",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            server_default=sa.text("0"),
+            nullable=False,
+        ),
+        sa.Column(
+            "held_micro",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            server_default=sa.text("0"),
+            nullable=False,
+        ),
+        sa.CheckConstraint(
+            "period_start < period_end", name=op.f("ck_overage_periods_period_ordered")
+        ),
+        sa.CheckConstraint("price_micro_minor > 0", name=op.f("ck_overage_periods_has_a_price")),
+        sa.CheckConstraint(
+            "spent_micro >= 0 AND held_micro >= 0", name=op.f("ck_overage_periods_not_negative")
+        ),
+        sa.ForeignKeyConstraint(
+            ["organization_id"],
+            ["wallets.organization_id"],
+            name=op.f("fk_overage_periods_wallets"),
+        ),
+        sa.PrimaryKeyConstraint(
+            "organization_id", "period_start", "price_micro_minor", name=op.f("pk_overage_periods")
+        ),
+        sqlite_strict=True,
+    )
+    op.create_table(
         "transfers",
         sa.Column("organization_id", sa.Text(), nullable=False),
         sa.Column(
@@ -660,7 +783,7 @@ def upgrade() -> None:
         sa.Column(
             "amount_micro", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
         ),
-        sa.Column("at", portal.tables.Instant(), nullable=False),
+        sa.Column("at", portal.tables.Instant(timezone=True), nullable=False),
         sa.Column("reference", sa.Text(), server_default="", nullable=False),
         sa.CheckConstraint("amount_micro > 0", name=op.f("ck_transfers_moves_something")),
         sa.CheckConstraint(
@@ -730,7 +853,7 @@ def upgrade() -> None:
         sa.Column(
             "after_micro", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
         ),
-        sa.Column("at", portal.tables.Instant(), nullable=False),
+        sa.Column("at", portal.tables.Instant(timezone=True), nullable=False),
         sa.CheckConstraint(
             "after_micro = before_micro + amount_micro", name=op.f("ck_entries_adds_up")
         ),
@@ -799,8 +922,7 @@ def upgrade() -> None:
             name=op.f("ck_event_costs_unknown_is_not_zero"),
         ),
         sa.CheckConstraint(
-            "layer IN ('inference', 'retrieval', 'processing', 'storage', 'orchestration',"
-            " 'external')",
+            "layer IN ('inference', 'retrieval', 'processing', 'storage', 'orchestration', 'external')",
             name=op.f("ck_event_costs_layer_known"),
         ),
         sa.CheckConstraint(
@@ -848,7 +970,7 @@ def upgrade() -> None:
         sa.Column("organization_id", sa.Text(), nullable=False),
         sa.Column("hold_id", sa.Text(), nullable=False),
         sa.Column("cap_id", sa.Text(), nullable=False),
-        sa.Column("window_start", portal.tables.Instant(), nullable=False),
+        sa.Column("window_start", portal.tables.Instant(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["organization_id", "hold_id"],
             ["holds.organization_id", "holds.hold_id"],
@@ -866,6 +988,7 @@ def upgrade() -> None:
         sa.Column(
             "amount_micro", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
         ),
+        sa.Column("at", portal.tables.Instant(timezone=True), nullable=False),
         sa.CheckConstraint("amount_micro > 0", name=op.f("ck_hold_pins_pins_something")),
         sa.ForeignKeyConstraint(
             ["organization_id", "hold_id"],
@@ -911,6 +1034,7 @@ def downgrade() -> None:
     op.drop_table("entries")
     op.drop_table("usage_daily")
     op.drop_table("transfers")
+    op.drop_table("overage_periods")
     op.drop_index(
         "ix_holds_open",
         table_name="holds",
@@ -930,6 +1054,7 @@ def downgrade() -> None:
     op.drop_table("events")
     op.drop_table("cost_daily")
     op.drop_table("cap_windows")
+    op.drop_table("cap_alerts")
     op.drop_index(
         "ix_accounts_standing",
         table_name="accounts",

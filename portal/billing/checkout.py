@@ -19,6 +19,7 @@ from portal.billing.gateway import CheckoutSession, Gateway
 from portal.core.errors import ClearmeterError, InvalidRequest, NotFound
 from portal.core.units import format_micro
 from portal.db import Database
+from portal.desk import open_desk
 from portal.ids import new_id
 from portal.tables import checkouts
 from portal.wallet import Paid, Wallet
@@ -168,7 +169,7 @@ def fulfil(
         raise Quarantined(f"Session {session.session_id} carries no checkout of ours.")
     with database.transaction() as tx:
         try:
-            wallet = Wallet(tx, session.organization_id, now=now)
+            wallet = open_desk(tx, session.organization_id, now=now).wallet
         except NotFound as error:
             raise Quarantined(
                 f"Session {session.session_id} names no organization here."

@@ -28,7 +28,11 @@ class Spender:
 
 @dataclass(frozen=True)
 class Cap:
-    """A limit in credits for a scope and a window."""
+    """A limit for a scope and a window.
+
+    ``limit_micro`` is what counts, in millionths of a credit; ``limit_minor`` is the amount of
+    money it was stated as, where it was.
+    """
 
     cap_id: str
     scope: str
@@ -37,6 +41,8 @@ class Cap:
     window: str
     limit_micro: int
     mode: str
+    limit_minor: int | None = None
+    thresholds: tuple[int, ...] = THRESHOLDS
 
     @property
     def hard(self) -> bool:
@@ -68,6 +74,13 @@ class CapState:
     def remaining_micro(self) -> int:
         """What is left of the limit; zero when a cap was lowered below what it had counted."""
         return max(0, self.cap.limit_micro - self.used_micro)
+
+
+def reached(cap: Cap, spent_micro: int) -> set[int]:
+    """Return the thresholds, in percent, that what is spent has reached. A limit of 0 has none."""
+    if not cap.limit_micro:
+        return set()
+    return {one for one in cap.thresholds if spent_micro * 100 >= one * cap.limit_micro}
 
 
 def window_of(window: str, instant: datetime, zone: ZoneInfo, billing_period: Period) -> Period:

@@ -77,6 +77,23 @@ class PriceBook:
     version: int = 0
     document: str = field(default="", repr=False)
 
+    def overage_price(self, tier: str | None) -> int | None:
+        """Return the price of a credit beyond all grants on a tier, in millionths of a minor unit.
+
+        None where the tier sells none.
+        """
+        found = self.tiers.get(tier or "")
+        return found.overage_price_micro_minor or None if found else None
+
+    def credit_value(self, tier: str | None) -> int | None:
+        """Return what a credit counts for in a limit stated in money, as ``overage_price`` does.
+
+        The tier's own price of a further credit; where it has none the dearest of the book, so that
+        a limit is never looser than it reads. None where the book prices no credit at all.
+        """
+        prices = [self.overage_price(key) or 0 for key in self.tiers]
+        return self.overage_price(tier) or max(prices, default=0) or None
+
 
 def minor_places(currency: str) -> int:
     """Return how many decimal places a currency's minor unit has (ISO 4217)."""

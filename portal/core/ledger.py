@@ -6,7 +6,7 @@ Invariant: nothing here creates or destroys a credit; every amount taken from a 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -53,15 +53,26 @@ class Lot:
     remaining_micro: int
     granted_micro: int = 0
     paid: bool = False
+    frozen: bool = False
+    voided: bool = False
+    claimed_micro: int = 0
 
     @property
     def account(self) -> str:
         """The account this lot's credits stand on: it bears the grant's own id."""
         return self.grant_id
 
+    def plus(self, amount_micro: int) -> Lot:
+        """Return the lot with more left of it, or less."""
+        return replace(self, remaining_micro=self.remaining_micro + amount_micro)
+
+    def expired(self, now: datetime) -> bool:
+        """Tell whether the lot's last instant has passed at ``now``."""
+        return self.expires_at is not None and self.expires_at <= now
+
     def spendable(self, now: datetime) -> bool:
-        """Tell whether the lot is effective and not yet expired at ``now``."""
-        return self.effective_at <= now and (self.expires_at is None or now < self.expires_at)
+        """Tell whether the lot is effective, not yet expired and not frozen at ``now``."""
+        return self.effective_at <= now and not self.expired(now) and not self.frozen
 
 
 @dataclass(frozen=True)
@@ -70,6 +81,11 @@ class Take:
 
     account: str
     amount_micro: int
+
+
+def beyond_grants(receipt: Iterable[Take]) -> int:
+    """Return what a receipt took beyond all grants, in millionths."""
+    return sum(line.amount_micro for line in receipt if line.account == Account.OVERAGE)
 
 
 def burn_down_key(lot: Lot) -> tuple[int, datetime, bool, datetime, str]:
@@ -86,6 +102,42 @@ def in_burn_down_order(lots: Iterable[Lot], *, now: datetime) -> list[Lot]:
 def available(lots: Iterable[Lot], *, now: datetime) -> int:
     """Return the credits, in millionths, that may be spent at ``now``."""
     return sum(lot.remaining_micro for lot in lots if lot.spendable(now))
+
+
+@dataclass(frozen=True)
+class WayBack:
+    """What becomes of credits that come back to a lot: the parts add up to what came."""
+
+    kept_micro: int = 0
+    revoked_micro: int = 0
+    frozen_micro: int = 0
+    expired_micro: int = 0
+    claimed_micro: int = 0
+
+
+def way_back(lot: Lot, amount_micro: int, *, at: datetime) -> WayBack:
+    """Return what becomes of credits that come back to a lot at ``at``.
+
+    What a refund has claimed of them is taken first; the rest of a voided lot is revoked, of a
+    frozen one frozen, of an expired one expired.
+    """
+    claimed = min(lot.claimed_micro, amount_micro)
+    rest = amount_micro - claimed
+    if lot.voided:
+        return WayBack(revoked_micro=rest, claimed_micro=claimed)
+    if lot.frozen:
+        return WayBack(frozen_micro=rest, claimed_micro=claimed)
+    if lot.expired(at):
+        return WayBack(expired_micro=rest, claimed_micro=claimed)
+    return WayBack(kept_micro=rest, claimed_micro=claimed)
+
+
+def settling_order(lots: Iterable[Lot], *, now: datetime) -> list[Lot]:
+    """Return the lots that pay a debt: what may be spent in its order, then what is to come."""
+    alive = (
+        lot for lot in lots if lot.remaining_micro > 0 and not lot.expired(now) and not lot.frozen
+    )
+    return sorted(alive, key=lambda lot: (lot.effective_at > now, burn_down_key(lot)))
 
 
 def take(ordered: Iterable[Lot], amount_micro: int) -> tuple[list[Take], int]:

@@ -101,3 +101,16 @@ def apportion(whole: int, weights: Sequence[int]) -> list[int]:
     for place in by_remainder[: whole - sum(parts)]:
         parts[place] += 1
     return parts
+
+
+def money_for(credits_micro: int, price_micro_minor: int) -> int:
+    """Return what credits cost in minor units, rounded once, half to even.
+
+    ``price_micro_minor`` is the price of one credit in millionths of the minor unit.
+    """
+    return divide_half_even(credits_micro * price_micro_minor, MICRO * MICRO)
+
+
+def credits_within(amount_minor: int, price_micro_minor: int) -> int:
+    """Return the most credits, in millionths, whose exact price does not pass an amount."""
+    return amount_minor * MICRO * MICRO // price_micro_minor

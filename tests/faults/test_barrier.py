@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 import pytest
 
 from portal import audit, catalog, limits, onboarding, wallet
-from portal.caps import CapRequest
+from portal.caps import CapChange, CapRequest
 from portal.core.units import MICRO
 from portal.db import Database
 from portal.onboarding import GrantRequest, OrganizationRequest
@@ -126,17 +126,16 @@ def test_nobody_is_refused_while_there_is_enough_for_all(scene: Scene) -> None:
 
 def test_the_last_room_under_a_members_cap_goes_to_exactly_one_of_many(scene: Scene) -> None:
     request = CapRequest("member", "cleo", "", "period", 0, "hard")
-    cap = limits.set_cap(scene.database, "acme", request, actor="tests", now=_now()).cap
+    cap = limits.set_cap(scene.database, "acme", request, actor="tests", now=_now()).state.cap
     scene.grant(scene.rounds + CLIENTS)
     for turn in range(1, scene.rounds + 1):
         limit = turn * PRICE_MICRO
         limits.change_cap(
-            scene.database, "acme", cap.cap_id, limit_micro=limit, mode=None, actor="tests",
-            now=_now(),
+            scene.database, "acme", cap.cap_id, CapChange(limit), actor="tests", now=_now()
         )  # fmt: skip
         assert scene.authorize(member="cleo") == ONE
-    (state,) = limits.list_caps(scene.database, "acme", now=_now())
-    assert (state.spent_micro, state.held_micro) == (0, scene.rounds * PRICE_MICRO)
+    (watched,) = limits.list_caps(scene.database, "acme", now=_now())
+    assert (watched.state.spent_micro, watched.state.held_micro) == (0, scene.rounds * PRICE_MICRO)
     available, _ = scene.standing()
     assert available == CLIENTS * PRICE_MICRO
     # What the cap left over goes to whoever it does not bind.

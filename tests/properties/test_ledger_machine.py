@@ -24,7 +24,7 @@ from sqlalchemy import event as sqlalchemy_event
 from portal import audit, authorization, catalog, jobs, limits, metering, onboarding, wallet
 from portal.authorization import AuthorizeRequest, CaptureRequest
 from portal.billing.gateway import Gateway
-from portal.caps import CapRequest
+from portal.caps import CapChange, CapRequest
 from portal.core.errors import AuthorizationSettled
 from portal.core.events import UsageEvent
 from portal.core.units import format_micro
@@ -225,7 +225,7 @@ class LedgerMachine(RuleBasedStateMachine):
         mode = "hard" if hard else "soft"
         request = CapRequest(*scope, action, window, limit, mode)
         state = limits.set_cap(self.database, "acme", request, actor="tests", now=self.clock())
-        cap.id = state.cap.cap_id
+        cap.id = state.state.cap.cap_id
         self.model.set_cap(cap)
 
     @precondition(lambda self: self.model.caps)
@@ -233,7 +233,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def change_cap(self, data: st.DataObject, limit: int) -> None:
         cap = data.draw(st.sampled_from(list(self.model.caps.values())), label="cap")
         limits.change_cap(
-            self.database, "acme", cap.id, limit_micro=limit, actor="tests", now=self.clock()
+            self.database, "acme", cap.id, CapChange(limit), actor="tests", now=self.clock()
         )
         cap.limit = limit
 
@@ -271,7 +271,7 @@ class LedgerMachine(RuleBasedStateMachine):
         captured = digest.balances(self.database)["acme", "captured"]
         assert captured == self.model.charged
         assert captured + found.uncollected_micro == self.model.rated
-        states = limits.list_caps(self.database, "acme", now=self.clock())
+        states = [one.state for one in limits.list_caps(self.database, "acme", now=self.clock())]
         assert {one.cap.cap_id: (one.spent_micro, one.held_micro) for one in states} == {
             cap.id: self.model.counted(cap, self.clock()) for cap in self.model.caps.values()
         }

@@ -6,7 +6,7 @@ from typing import cast
 
 from flask import g, request
 
-from portal import accounts, keys, tiers
+from portal import accounts, desk, keys, tiers
 from portal.accounts import Organization
 from portal.core.errors import NotAllowed, NotFound, Unauthenticated
 from portal.keys import Caller
@@ -50,7 +50,7 @@ def current(organization_id: str) -> Organization:
     with parts.database.reading() as tx:
         found = accounts.find_organization(tx, own(organization_id))
     if tiers.is_due(found, now=now):
-        found = tiers.begin_due(parts.database, organization_id, now=now)
+        found = desk.begin_due(parts.database, organization_id, now=now)
     return found
 
 

@@ -9,10 +9,11 @@ from typing import Any
 from flask import Response, request
 
 from portal.accounts import Member, Organization
-from portal.core.caps import CapState
+from portal.core.catalog import minor_places
 from portal.core.errors import InvalidRequest
-from portal.core.units import format_micro
+from portal.core.units import format_micro, format_scaled
 from portal.idempotency import Answer
+from portal.limits import WatchedCap
 
 LONGEST_KEY = 128
 
@@ -72,19 +73,37 @@ def member(found: Member) -> dict[str, Any]:
     }
 
 
-def cap(state: CapState) -> dict[str, Any]:
-    """Return a cap with what it has counted."""
-    found = state.cap
+def cap(watched: WatchedCap, organization: Organization) -> dict[str, Any]:
+    """Return a cap with what it has counted and which of its thresholds stand reached."""
+    state, found = watched.state, watched.state.cap
+    limit = {"credits": format_micro(found.limit_micro)}
+    if found.limit_minor is not None:
+        limit["amount"] = money(found.limit_minor, organization.currency)
+        limit["currency"] = organization.currency
     return {
         "id": found.cap_id,
         "scope": found.scope,
         "target": found.target or None,
         "action": found.action or None,
         "window": found.window,
-        "limit": {"credits": format_micro(found.limit_micro)},
+        "limit": limit,
         "mode": found.mode,
+        "thresholds": list(found.thresholds),
         "spent": format_micro(state.spent_micro),
         "held": format_micro(state.held_micro),
         "remaining": format_micro(state.remaining_micro),
         "resets_at": when(state.window.end),
+        "alerts": [
+            {
+                "threshold": alert.threshold,
+                "raised_at": when(alert.raised_at),
+                "ended_at": when(alert.ended_at),
+            }
+            for alert in watched.alerts
+        ],
     }
+
+
+def money(amount_minor: int, currency: str) -> str:
+    """Return an amount in minor units as a decimal string of the currency's unit."""
+    return format_scaled(amount_minor, places=minor_places(currency))

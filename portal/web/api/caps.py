@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from flask import Response
 
-from portal import accounts, limits
-from portal.caps import CapRequest
+from portal import limits
+from portal.caps import CapChange, CapRequest
 from portal.core.caps import THRESHOLDS
 from portal.core.errors import InvalidRequest
 from portal.web.api import answers, blueprint
-from portal.web.api.access import caller, need, own
+from portal.web.api.access import caller, current, need, own
 from portal.web.api.body import read
-from portal.web.api.shapes import CapBody, CapChangeBody, micro
+from portal.web.api.shapes import CapBody, CapChangeBody, limit
 from portal.web.services import services
 
 
@@ -19,11 +19,11 @@ from portal.web.services import services
 def get_caps(organization_id: str) -> tuple[Response, int]:
     """Answer every cap with what it has counted."""
     need("read")
-    parts = services()
-    with parts.database.reading() as tx:
-        accounts.find_organization(tx, own(organization_id))
-    states = limits.list_caps(parts.database, organization_id, now=parts.clock())
-    return answers.answer({"data": [answers.cap(state) for state in states], "next_cursor": None})
+    parts, organization = services(), current(organization_id)
+    watched = limits.list_caps(parts.database, organization_id, now=parts.clock())
+    return answers.answer(
+        {"data": [answers.cap(one, organization) for one in watched], "next_cursor": None}
+    )
 
 
 @blueprint.post("/organizations/<organization_id>/caps")
@@ -31,23 +31,25 @@ def post_cap(organization_id: str) -> tuple[Response, int]:
     """Make a cap."""
     need("manage")
     body = read(CapBody)
-    parts = services()
-    state = limits.set_cap(
+    parts, organization = services(), current(organization_id)
+    limit_micro, limit_minor = limit(body.limit, organization.currency)
+    watched = limits.set_cap(
         parts.database,
-        own(organization_id),
+        organization_id,
         CapRequest(
             scope=body.scope,
             target=body.target or "",
             action=body.action or "",
             window=body.window,
-            limit_micro=micro(body.limit.credits, "/limit/credits"),
+            limit_micro=limit_micro,
             mode=body.mode,
-            thresholds=tuple(body.thresholds or THRESHOLDS),
+            limit_minor=limit_minor,
+            thresholds=THRESHOLDS if body.thresholds is None else tuple(body.thresholds),
         ),
         actor=caller().name,
         now=parts.clock(),
     )
-    return answers.answer(answers.cap(state), 201)
+    return answers.answer(answers.cap(watched, organization), 201)
 
 
 @blueprint.patch("/organizations/<organization_id>/caps/<cap_id>")
@@ -55,19 +57,26 @@ def patch_cap(organization_id: str, cap_id: str) -> tuple[Response, int]:
     """Raise, lower, harden or soften a cap."""
     need("manage")
     body = read(CapChangeBody)
-    if body.limit is None and body.mode is None:
-        raise InvalidRequest.at("", "must change limit or mode")
-    parts = services()
-    state = limits.change_cap(
+    if body.limit is None and body.mode is None and body.thresholds is None:
+        raise InvalidRequest.at("", "must change limit, mode or thresholds")
+    parts, organization = services(), current(organization_id)
+    limit_micro, limit_minor = (
+        limit(body.limit, organization.currency) if body.limit else (None, None)
+    )
+    watched = limits.change_cap(
         parts.database,
-        own(organization_id),
+        organization_id,
         cap_id,
-        limit_micro=micro(body.limit.credits, "/limit/credits") if body.limit else None,
-        mode=body.mode,
+        CapChange(
+            limit_micro=limit_micro,
+            limit_minor=limit_minor,
+            mode=body.mode,
+            thresholds=None if body.thresholds is None else tuple(body.thresholds),
+        ),
         actor=caller().name,
         now=parts.clock(),
     )
-    return answers.answer(answers.cap(state))
+    return answers.answer(answers.cap(watched, organization))
 
 
 @blueprint.delete("/organizations/<organization_id>/caps/<cap_id>")

@@ -9,14 +9,15 @@ from urllib.parse import urlsplit
 from babel.numbers import is_currency
 from flask import Response, request
 
-from portal import access, accounts, audit, onboarding
+from portal import access, accounts, audit, limits, onboarding
 from portal.core.catalog import minor_places
 from portal.core.errors import InvalidRequest
-from portal.core.units import NotExact, parse_scaled
+from portal.core.units import NotExact, format_micro, parse_scaled
+from portal.limits import SpendingRequest
 from portal.onboarding import GrantRequest, OrganizationRequest
 from portal.wallet import Paid
 from portal.web.api import answers, blueprint
-from portal.web.api.access import caller, need, need_service, own
+from portal.web.api.access import caller, current, need, need_service, own
 from portal.web.api.body import convert, read
 from portal.web.api.shapes import (
     GrantBody,
@@ -25,8 +26,11 @@ from portal.web.api.shapes import (
     NameBody,
     OrganizationBody,
     PortalSessionBody,
+    SpendingBody,
+    VoidBody,
     instant,
     micro,
+    money,
 )
 from portal.web.services import services
 
@@ -204,6 +208,51 @@ def _paid(body: GrantBody) -> Paid | None:
     if amount < 0:
         raise InvalidRequest.at("/paid/amount", "is negative")
     return Paid(amount, body.paid.currency)
+
+
+@blueprint.post("/organizations/<organization_id>/grants/<grant_id>/void")
+def void_grant(organization_id: str, grant_id: str) -> tuple[Response, int]:
+    """Take back what is left of a grant."""
+    need("manage")
+    need_service()
+    body = read(VoidBody)
+    parts = services()
+    taken = onboarding.void_grant(
+        parts.database,
+        own(organization_id),
+        grant_id,
+        reason=body.reason,
+        actor=caller().name,
+        now=parts.clock(),
+    )
+    return answers.answer({"id": grant_id, "voided": True, "taken_back": format_micro(taken)})
+
+
+@blueprint.patch("/organizations/<organization_id>/spending")
+def patch_spending(organization_id: str) -> tuple[Response, int]:
+    """Set what happens when credits run out."""
+    need("manage")
+    body = read(SpendingBody)
+    parts, organization = services(), current(organization_id)
+    limit = body.overage_limit
+    found = limits.set_spending(
+        parts.database,
+        organization_id,
+        SpendingRequest(
+            body.on_empty,
+            None if limit is None else money(limit, "/overage_limit", organization.currency),
+        ),
+        actor=caller().name,
+        now=parts.clock(),
+    )
+    kept = found.overage_limit_minor
+    return answers.answer(
+        {
+            "on_empty": found.on_empty,
+            "overage_limit": None if kept is None else answers.money(kept, found.currency),
+            "currency": found.currency,
+        }
+    )
 
 
 @blueprint.post("/portal_sessions")

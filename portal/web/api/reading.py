@@ -13,13 +13,15 @@ from typing import Any
 
 from flask import Response, request
 
-from portal import accounts, catalog, forecasting, usage, wallet
+from portal import accounts, catalog, forecasting, overage, usage, wallet
 from portal.accounts import Organization
-from portal.core.catalog import minor_places
+from portal.core.catalog import Tier, minor_places
 from portal.core.errors import InvalidRequest, NotAllowed
 from portal.core.forecast import Projection
+from portal.core.overage import worst_case_minor
 from portal.core.periods import local_day
 from portal.core.units import format_micro, format_nano_usd, format_scaled
+from portal.overage import Standing
 from portal.usage import CostTotals, EventRow, UsageReport
 from portal.web.api import answers, blueprint
 from portal.web.api.access import caller, current, need, own
@@ -40,9 +42,9 @@ def get_balance(organization_id: str) -> tuple[Response, int]:
     organization = current(organization_id)
     with parts.database.reading() as tx:
         found = wallet.balance(tx, organization_id, now=now)
-        tier = catalog.in_force(tx, at=now).tiers.get(organization.tier or "")
-    period = organization.period_at(now)
-    price = tier.price_minor if tier else 0
+        book = catalog.in_force(tx, at=now)
+        beyond = overage.standing(tx, organization, book, at=now)
+    period, tier = organization.period_at(now), book.tiers.get(organization.tier or "")
     return answers.answer(
         {
             "as_of": answers.when(now),
@@ -64,16 +66,36 @@ def get_balance(organization_id: str) -> tuple[Response, int]:
                 }
                 for position, lot in enumerate(found.lots)
             ],
-            "overage": {"enabled": False, "credits": "0", "amount": "0", "limit": None},
-            "on_empty": "stop",
-            "worst_case": None
-            if price is None
-            else {
-                "amount": format_scaled(price, places=minor_places(organization.currency)),
-                "currency": organization.currency,
-            },
+            "overage": _overage(beyond, organization),
+            "on_empty": organization.on_empty,
+            "worst_case": _worst_case(beyond, tier, organization),
         }
     )
+
+
+def _overage(beyond: Standing, organization: Organization) -> dict[str, Any]:
+    limit, currency = beyond.limit_minor, organization.currency
+    return {
+        "enabled": beyond.price_micro_minor is not None,
+        "credits": format_micro(beyond.credits_micro),
+        "amount": answers.money(beyond.amount_minor, currency),
+        "limit": None if limit is None else answers.money(limit, currency),
+    }
+
+
+def _worst_case(
+    beyond: Standing, tier: Tier | None, organization: Organization
+) -> dict[str, str] | None:
+    """Return the most this period can cost; None where the tier's price is not in the book."""
+    if tier is not None and tier.price_minor is None:
+        return None
+    amount = worst_case_minor(
+        tier_minor=(tier.price_minor or 0) * (organization.seats or 1) if tier else 0,
+        used_minor=beyond.amount_minor,
+        limit_minor=beyond.limit_minor if beyond.price_micro_minor else None,
+    )
+    currency = organization.currency
+    return {"amount": answers.money(amount, currency), "currency": currency}
 
 
 def _day(name: str, default: date) -> date:

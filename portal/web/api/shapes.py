@@ -10,10 +10,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from portal.core.catalog import minor_places
 from portal.core.costs import LAYERS, ModelUsage
 from portal.core.errors import FieldError, InvalidEvent, InvalidRequest
 from portal.core.events import OWN_SOURCES, StatedCost, UsageEvent
-from portal.core.units import NotExact, parse_micro, parse_nano_usd
+from portal.core.units import NotExact, parse_micro, parse_nano_usd, parse_scaled
 
 Id = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)")]
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
@@ -39,6 +40,9 @@ def take_number(kind: type, sent: Any) -> Number:
         raise ValueError("expected a number, or a string that holds one")
     return Number(sent)
 
+
+#: The largest amount of money a limit can be.
+LARGEST_AMOUNT = 1_000_000_000
 
 _EARLIEST = datetime(1971, 1, 1, tzinfo=UTC)
 _LATEST = datetime(2200, 1, 1, tzinfo=UTC)
@@ -155,9 +159,11 @@ class ReleaseBody(Strict):
 
 
 class LimitBody(Strict):
-    """A cap's limit."""
+    """A cap's limit: credits, or an amount of money."""
 
-    credits: Number
+    credits: Number | None = None
+    amount: Number | None = None
+    currency: Annotated[str, Meta(pattern=r"^[a-z]{3}$(?!\n)")] | None = None
 
 
 class CapBody(Strict):
@@ -179,6 +185,22 @@ class CapChangeBody(Strict):
 
     limit: LimitBody | None = None
     mode: Literal["hard", "soft"] | None = None
+    thresholds: Annotated[list[Annotated[int, Meta(ge=1, le=100)]], Meta(max_length=10)] | None = (
+        None
+    )
+
+
+class VoidBody(Strict):
+    """POST …/grants/{grant}/void"""
+
+    reason: Text = ""
+
+
+class SpendingBody(Strict):
+    """PATCH …/spending"""
+
+    on_empty: Literal["stop", "overage"]
+    overage_limit: Number | None = None
 
 
 class PortalMemberBody(Strict):
@@ -238,6 +260,31 @@ def micro(value: Number, pointer: str, *, positive: bool = False) -> int:
     if amount < 0 or (positive and amount == 0):
         raise InvalidRequest.at(pointer, "must be above zero" if positive else "is negative")
     return amount
+
+
+def money(value: Number, pointer: str, currency: str) -> int:
+    """Return an amount in minor units of a currency. Raises InvalidRequest that names the field."""
+    try:
+        amount = parse_scaled(value.sent, places=minor_places(currency), largest=LARGEST_AMOUNT)
+    except NotExact as error:
+        raise InvalidRequest.at(pointer, str(error)) from error
+    if amount < 0:
+        raise InvalidRequest.at(pointer, "is negative")
+    return amount
+
+
+def limit(body: LimitBody, currency: str) -> tuple[int | None, int | None]:
+    """Return a cap's limit: millionths of a credit, or minor units of the organization's currency.
+
+    Raises InvalidRequest where both are given, or neither, or another currency.
+    """
+    if body.credits is not None and body.amount is None and body.currency is None:
+        return micro(body.credits, "/limit/credits"), None
+    if body.credits is not None or body.amount is None:
+        raise InvalidRequest.at("/limit", "must have credits, or amount and currency")
+    if body.currency not in {None, currency}:
+        raise InvalidRequest.at("/limit/currency", f"must be the organization's, {currency!r}")
+    return None, money(body.amount, "/limit/amount", currency)
 
 
 def instant(value: str, pointer: str) -> datetime:

@@ -8,7 +8,7 @@ from typing import cast
 from flask import Blueprint, Response, redirect, request, session, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
-from portal import tiers
+from portal import desk, tiers
 from portal.access import Visitor
 from portal.accounts import Member, Organization
 from portal.core.errors import NotAllowed
@@ -45,7 +45,7 @@ def _begin_due_period(organization: Organization) -> None:
     parts = services()
     now = parts.clock()
     if tiers.is_due(organization, now=now):
-        found = tiers.begin_due(parts.database, organization.organization_id, now=now)
+        found = desk.begin_due(parts.database, organization.organization_id, now=now)
         session_of_reader = current_session()
         session_of_reader.visitor = replace(session_of_reader.visitor, organization=found)
 

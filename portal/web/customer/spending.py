@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response
 from portal import limits, wallet
 from portal import spending as read
 from portal.accounts import Member, Organization
-from portal.caps import CapRequest
+from portal.caps import CapChange, CapRequest
 from portal.core.caps import MODES, SCOPES, WINDOWS
 from portal.core.errors import InvalidRequest, NotAllowed, NotFound
 from portal.core.units import NotExact, parse_micro
@@ -90,8 +90,10 @@ def change_cap(cap_id: str) -> Response | tuple[str, int]:
             services().database,
             organization.organization_id,
             cap_id,
-            limit_micro=_limit(request.form.get("limit", "")),
-            mode=_one_of("mode", request.form, MODES),
+            CapChange(
+                limit_micro=_limit(request.form.get("limit", "")),
+                mode=_one_of("mode", request.form, MODES),
+            ),
             actor=member.member_id,
             now=services().clock(),
         )

@@ -1,0 +1,125 @@
+"""Credits taken back: a grant voided, frozen by a dispute, revoked by a refund or a lost dispute.
+
+Everything here works on an open wallet. Invariant: what is taken comes first from what is left of
+that very grant, then from what holds give back, and only what was spent becomes debt.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import RowMapping, func, select, update
+
+from portal.core.errors import NotFound
+from portal.core.ledger import Account
+from portal.tables import event_debits, grants
+from portal.wallet import Wallet
+
+
+def void(wallet: Wallet, grant_id: str) -> int:
+    """Take back what is left of a grant, and later what holds give back; the spent stays spent.
+
+    Returns what was taken now, in millionths. Raises NotFound.
+    """
+    row = _grant(wallet, grant_id)
+    taken = _take_back(wallet, row, None)
+    wallet.mark(grant_id, voided=True)
+    if row["voided_at"] is None:
+        _set(wallet, grant_id, voided_at=wallet.now, frozen_at=None)
+    return taken
+
+
+def freeze(wallet: Wallet, grant_id: str) -> None:
+    """Set aside what is left of a grant while its payment is disputed. Raises NotFound."""
+    row = _grant(wallet, grant_id)
+    if row["frozen_at"] is not None or row["voided_at"] is not None:
+        return
+    lot = wallet.lot(grant_id)
+    wallet.mark(grant_id, frozen=True)
+    _set(wallet, grant_id, frozen_at=wallet.now)
+    if lot.expired(wallet.now):
+        wallet.onward("expire", grant_id, Account.EXPIRED, lot.remaining_micro)
+    else:
+        wallet.onward("freeze", grant_id, Account.FROZEN, lot.remaining_micro)
+        wallet.note(grant_id, frozen=lot.remaining_micro)
+
+
+def unfreeze(wallet: Wallet, grant_id: str) -> None:
+    """Give back what a dispute froze; what has expired meanwhile is gone. Raises NotFound."""
+    row = _grant(wallet, grant_id)
+    if row["frozen_at"] is None:
+        return
+    frozen = row["frozen_micro"]
+    wallet.note(grant_id, frozen=-frozen)
+    wallet.mark(grant_id)
+    _set(wallet, grant_id, frozen_at=None)
+    if frozen:
+        wallet.move("unfreeze", Account.FROZEN, grant_id, frozen, grant_id)
+        lot = wallet.lot(grant_id)
+        if lot.expired(wallet.now):
+            wallet.onward("expire", grant_id, Account.EXPIRED, lot.remaining_micro)
+    wallet.settle_debt()
+
+
+def revoke(wallet: Wallet, grant_id: str, credits_micro: int) -> None:
+    """Take credits of a grant back because its payment was: a refund, a lost dispute.
+
+    First what is left of that very grant, then what holds give back of it, then as debt what was
+    spent. What expired unspent cannot be taken any more. Raises NotFound.
+    """
+    row = _grant(wallet, grant_id)
+    missing = credits_micro - _take_back(wallet, row, credits_micro)
+    claimable = wallet.pinned(grant_id) - wallet.lot(grant_id).claimed_micro
+    claimed = min(missing, claimable)
+    wallet.note(grant_id, claimed=claimed)
+    spent = _spent(wallet, grant_id) - row["owed_micro"]
+    wallet.owe(grant_id, max(0, min(missing - claimed, spent)))
+    wallet.settle_debt()
+
+
+def _grant(wallet: Wallet, grant_id: str) -> RowMapping:
+    found = wallet.tx.execute(
+        select(grants).where(
+            grants.c.organization_id == wallet.organization_id, grants.c.grant_id == grant_id
+        )
+    )
+    row = found.mappings().first()
+    if row is None:
+        raise NotFound("grant", grant_id)
+    return row
+
+
+def _set(wallet: Wallet, grant_id: str, **instants: datetime | None) -> None:
+    wallet.tx.execute(
+        update(grants)
+        .where(grants.c.organization_id == wallet.organization_id, grants.c.grant_id == grant_id)
+        .values(**instants)
+    )
+
+
+def _take_back(wallet: Wallet, row: RowMapping, most_micro: int | None) -> int:
+    """Revoke what a dispute froze, then what is left, up to ``most_micro``."""
+    grant_id, frozen = row["grant_id"], row["frozen_micro"]
+    lot = wallet.lot(grant_id)
+    if lot.expired(wallet.now):
+        wallet.onward("expire", grant_id, Account.EXPIRED, lot.remaining_micro)
+    left = wallet.balance(grant_id)
+    wanted = frozen + left if most_micro is None else most_micro
+    of_frozen = min(frozen, wanted)
+    if of_frozen:
+        wallet.move("revoke", Account.FROZEN, Account.REVOKED, of_frozen, grant_id)
+        wallet.note(grant_id, frozen=-of_frozen)
+    of_left = min(left, wanted - of_frozen)
+    wallet.onward("revoke", grant_id, Account.REVOKED, of_left)
+    taken: int = of_frozen + of_left
+    return taken
+
+
+def _spent(wallet: Wallet, grant_id: str) -> int:
+    found = wallet.tx.execute(
+        select(func.coalesce(func.sum(event_debits.c.amount_micro), 0)).where(
+            event_debits.c.organization_id == wallet.organization_id,
+            event_debits.c.account == grant_id,
+        )
+    ).scalar_one()
+    return int(found)
