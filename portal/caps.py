@@ -320,11 +320,14 @@ def open_windows(
     known = _stored(tx, organization.organization_id, windows)
     for cap, window in windows:
         if cap.cap_id not in known:
-            known[cap.cap_id] = _make_window(tx, organization.organization_id, cap, window)
+            made = _make_window(tx, organization.organization_id, cap, window, at=at)
+            known[cap.cap_id] = made
     return [known[cap.cap_id] for cap in wanted]
 
 
-def _make_window(tx: Connection, organization_id: str, cap: Cap, window: Period) -> CapState:
+def _make_window(
+    tx: Connection, organization_id: str, cap: Cap, window: Period, *, at: datetime
+) -> CapState:
     spent, open_holds = _counted(tx, organization_id, cap, window)
     held = sum(row["credits_micro"] for row in open_holds)
     tx.execute(
@@ -337,9 +340,12 @@ def _make_window(tx: Connection, organization_id: str, cap: Cap, window: Period)
             held_micro=held,
         )
     )
+    made = CapState(cap, window, spent, held)
     for row in open_holds:
-        link(tx, organization_id, row["hold_id"], [CapState(cap, window, spent, held)])
-    return CapState(cap, window, spent, held)
+        link(tx, organization_id, row["hold_id"], [made])
+    # What was used before anybody looked may have reached a threshold already.
+    alerts.watch(tx, organization_id, replace(made, spent_micro=0), spent_micro=spent, now=at)
+    return made
 
 
 def reserve(tx: Connection, organization_id: str, counters: Sequence[CapState], micro: int) -> None:
@@ -490,10 +496,7 @@ def create(
             "There is already such a cap for the same scope, action and window. Change that one."
         ) from error
     cap = find(tx, organization.organization_id, cap_id)
-    state = open_windows(tx, organization, [cap], at=now)[0]
-    before = replace(state, spent_micro=0)
-    alerts.watch(tx, organization.organization_id, before, spent_micro=state.spent_micro, now=now)
-    return state
+    return open_windows(tx, organization, [cap], at=now)[0]
 
 
 def _limit(
@@ -563,8 +566,13 @@ def _store(tx: Connection, organization_id: str, cap: Cap) -> None:
 
 
 def revalue(tx: Connection, organization: Organization, *, now: datetime) -> None:
-    """Count limits that are stated in money by what a credit is worth on the tier of now."""
-    for cap in in_force(tx, organization.organization_id):
+    """Count anew after a change of tier: in the windows of the period that begins with it.
+
+    Limits that are stated in money are what a credit is worth on the tier of now.
+    """
+    in_force_now = in_force(tx, organization.organization_id)
+    open_windows(tx, organization, in_force_now, at=now)
+    for cap in in_force_now:
         if cap.limit_minor is not None:
             change(tx, organization, cap.cap_id, CapChange(limit_minor=cap.limit_minor), now=now)
 

@@ -1,7 +1,8 @@
 """One organization's books, opened for an act: locked, and brought up to the instant of the act.
 
 Every use case that spends, grants or limits begins here, so that answers are the same with every
-job stopped: holds past their deadline are given back first, then the period that is due begins.
+job stopped: holds past their deadline are given back and periods that are due begin, one after the
+other as their instants came.
 """
 
 from __future__ import annotations
@@ -42,6 +43,10 @@ def begin_due(database: Database, organization_id: str, *, now: datetime) -> Org
 def open_desk(tx: Connection, organization_id: str, *, now: datetime) -> Desk:
     """Lock an organization's books and bring them up to now. Raises NotFound."""
     wallet = Wallet(tx, organization_id, now=now)
-    holds.expire_lapsed(tx, wallet)
     organization = accounts.find_organization(tx, organization_id)
-    return Desk(tx, wallet, tiers.renew(tx, wallet, organization))
+    while organization.subscribed and tiers.is_due(organization, now=wallet.now):
+        # In the order of the instants: what a hold gives back before the period's end rolls over.
+        holds.expire_lapsed(tx, wallet, until=organization.subscribed.end)
+        organization = tiers.begin_next(tx, wallet, organization)
+    holds.expire_lapsed(tx, wallet)
+    return Desk(tx, wallet, organization)

@@ -38,10 +38,14 @@ _END = (
     .where(*_OF_HOLD, holds.c.status == bindparam("from_"))
     .values(status=bindparam("to_"), ended_at=bindparam("ended_"), outcome=bindparam("outcome_"))
 )
-_LAPSED = select(holds).where(
-    holds.c.organization_id == bindparam("org"),
-    holds.c.status == "authorized",
-    holds.c.expires_at <= bindparam("now"),
+_LAPSED = (
+    select(holds)
+    .where(
+        holds.c.organization_id == bindparam("org"),
+        holds.c.status == "authorized",
+        holds.c.expires_at <= bindparam("now"),
+    )
+    .order_by(holds.c.expires_at, holds.c.hold_id)
 )
 
 
@@ -222,12 +226,13 @@ def end_late(
         raise Unavailable("The authorization ended underneath. Ask for its state and try again.")
 
 
-def expire_lapsed(tx: Connection, wallet: Wallet) -> int:
-    """Give back what holds past their deadline still pin; returns how many ended.
+def expire_lapsed(tx: Connection, wallet: Wallet, *, until: datetime | None = None) -> int:
+    """Give back what holds past their deadline still pin, in the order of their deadlines.
 
-    Called first in every use case that spends, so that answers are the same with every job stopped.
+    ``until`` leaves out deadlines after that instant. Returns how many ended.
     """
-    rows = tx.execute(_LAPSED, {"org": wallet.organization_id, "now": wallet.now}).mappings()
+    last = {"org": wallet.organization_id, "now": until or wallet.now}
+    rows = tx.execute(_LAPSED, last).mappings()
     lapsed = [_hold(row) for row in rows]
     for hold in lapsed:
         receipt = receipt_of(tx, wallet.organization_id, hold.hold_id)

@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select
 
-from portal import accounts, caps, catalog, costs, events
+from portal import accounts, caps, catalog, costs, events, overage
 from portal.catalog import PriceBooks
 from portal.core.caps import Cap, CapState, Spender, window_of
 from portal.core.costs import LAYERS
@@ -28,11 +28,12 @@ from portal.core.errors import (
     UnknownAction,
 )
 from portal.core.events import REACH_AHEAD, REACH_BACK, REACH_BACK_BACKFILL, RatedEvent, UsageEvent
-from portal.core.ledger import Take
+from portal.core.ledger import Account, Take
 from portal.core.rating import rate
 from portal.db import Database
 from portal.desk import open_desk
 from portal.ids import new_id
+from portal.overage import Standing
 from portal.tables import events as events_table
 from portal.tables import rejected_events
 
@@ -177,6 +178,7 @@ class _Ingestion:
         self._debits: dict[str, int] = {}
         # The order does not change while the batch is charged: what is taken is in _debits.
         self._lots = self.wallet.lots
+        self._beyond: Standing | None = None
 
     def take(self, group: Sequence[Sent]) -> _Part:
         part = _Part()
@@ -195,6 +197,7 @@ class _Ingestion:
                 part.rejected.append((sent, error))
         for account, amount in self._debits.items():
             self.wallet.debit([Take(account, amount)], reference)
+        self._count_beyond()
         short = sum(one.uncollected_micro for one in rated)
         self.wallet.leave_uncollected(short, reference)
         self.wallet.write()
@@ -353,7 +356,27 @@ class _Ingestion:
                 receipt.append(Take(lot.account, part))
                 self._debits[lot.account] = taken + part
                 amount_micro -= part
+        beyond = min(amount_micro, self._beyond_room()) if amount_micro else 0
+        if beyond:
+            receipt.append(Take(Account.OVERAGE, beyond))
+            self._debits[Account.OVERAGE] = self._debits.get(Account.OVERAGE, 0) + beyond
         return receipt
+
+    def _beyond_room(self) -> int:
+        """Return what may still be used beyond all grants; nothing while credits are owed."""
+        if self.wallet.debt_micro or self.organization.on_empty != "overage":
+            return 0
+        if self._beyond is None:
+            book = self.books.in_force(self.now)
+            self._beyond = overage.standing(self.tx, self.organization, book, at=self.now)
+        return self._beyond.room_micro - self._debits.get(Account.OVERAGE, 0)
+
+    def _count_beyond(self) -> None:
+        used = self._debits.get(Account.OVERAGE, 0)
+        if used and self._beyond is not None:
+            overage.count(
+                self.tx, self.wallet.organization_id, self._beyond, held_micro=0, spent_micro=used
+            )
 
     def _counters_for(self, spender: Spender, occurred_at: datetime) -> list[_Counter]:
         """Return the counters this work counts in, read from the store once for each window."""

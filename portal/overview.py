@@ -12,7 +12,7 @@ from datetime import date, datetime, timedelta
 
 from sqlalchemy import Connection
 
-from portal import forecasting, usage, wallet
+from portal import forecasting, overage, usage, wallet
 from portal.accounts import Member, Organization
 from portal.breakdown import days_of
 from portal.core.catalog import Action, PriceBook, Tier
@@ -80,12 +80,17 @@ class Outlook:
 
 @dataclass(frozen=True)
 class Guarantee:
-    """The most that can be charged this period, and what it is made of."""
+    """The most that can be charged this period, and what it is made of.
+
+    ``limit_minor`` is how far the organization goes on beyond its credits, None where it stops.
+    """
 
     tier: Tier | None
     amount_minor: int | None
     currency: str
     seats: int | None
+    beyond_minor: int
+    limit_minor: int | None
 
 
 @dataclass(frozen=True)
@@ -180,7 +185,9 @@ def overview(
         standing=standing,
         spent_micro=total.totals.credits_micro,
         outlook=outlook,
-        guarantee=_guarantee(organization, book) if member.may_buy or own is None else None,
+        guarantee=_guarantee(tx, organization, book, now=now)
+        if member.may_buy or own is None
+        else None,
         spending=limits,
         days=_days(recent, made, first, today),
         made=made,
@@ -313,15 +320,21 @@ def _tier(organization: Organization, book: PriceBook | None) -> Tier | None:
     return book.tiers.get(organization.tier) if book and organization.tier else None
 
 
-def _guarantee(organization: Organization, book: PriceBook | None) -> Guarantee:
+def _guarantee(
+    tx: Connection, organization: Organization, book: PriceBook | None, *, now: datetime
+) -> Guarantee:
+    if book is None:
+        return Guarantee(None, 0, organization.currency, None, 0, None)
     tier = _tier(organization, book)
-    currency = book.currency if book else organization.currency
-    if tier is None:
-        return Guarantee(None, 0, currency, None)
-    if tier.price_minor is None:
-        return Guarantee(tier, None, currency, None)
-    seats = (organization.seats or 1) if tier.kind == "per_seat" else None
-    return Guarantee(tier, tier.price_minor * (seats or 1), currency, seats)
+    found = overage.standing(tx, organization, book, at=now)
+    return Guarantee(
+        tier,
+        overage.worst_case(found, tier, organization.seats),
+        book.currency,
+        (organization.seats or 1) if tier and tier.kind == "per_seat" else None,
+        found.amount_minor,
+        found.limit_minor if found.price_micro_minor is not None else None,
+    )
 
 
 def _made(

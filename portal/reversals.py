@@ -78,6 +78,7 @@ def revoke(wallet: Wallet, grant_id: str, credits_micro: int) -> None:
 
 
 def _grant(wallet: Wallet, grant_id: str) -> RowMapping:
+    """Return a grant's row, and have the wallet know its lot also where nothing is left of it."""
     found = wallet.tx.execute(
         select(grants).where(
             grants.c.organization_id == wallet.organization_id, grants.c.grant_id == grant_id
@@ -86,6 +87,7 @@ def _grant(wallet: Wallet, grant_id: str) -> RowMapping:
     row = found.mappings().first()
     if row is None:
         raise NotFound("grant", grant_id)
+    wallet.lot(grant_id)
     return row
 
 

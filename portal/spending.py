@@ -11,7 +11,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from portal import accounts, caps, catalog
+from portal import accounts, caps, catalog, overage
 from portal.accounts import Member, Organization
 from portal.core.caps import Cap, CapState, tightest
 from portal.core.catalog import Action, PriceBook
@@ -88,6 +88,41 @@ class Spending:
     def balance_is_tightest(self) -> bool:
         """Whether the credits at hand leave less room than any cap that blocks."""
         return self.tightest is None or self.available_micro < self.tightest.left_micro
+
+
+@dataclass(frozen=True)
+class WhenEmpty:
+    """What happens when credits run out, with what going on costs; amounts in minor units.
+
+    ``price_micro_minor`` is None where the plan sells no credits beyond its own.
+    """
+
+    on_empty: str
+    price_micro_minor: int | None
+    limit_minor: int | None
+    used_minor: int
+    used_micro: int
+    worst_minor: int | None
+    currency: str
+
+
+def when_empty(
+    tx: Connection, organization: Organization, book: PriceBook | None, *, now: datetime
+) -> WhenEmpty | None:
+    """Return what the organization chose for when its credits run out; None without prices."""
+    if book is None:
+        return None
+    found = overage.standing(tx, organization, book, at=now)
+    tier = book.tiers.get(organization.tier or "")
+    return WhenEmpty(
+        organization.on_empty,
+        book.overage_price(organization.tier),
+        organization.overage_limit_minor,
+        found.amount_minor,
+        found.credits_micro,
+        overage.worst_case(found, tier, organization.seats),
+        organization.currency,
+    )
 
 
 def book_at(tx: Connection, now: datetime) -> PriceBook | None:

@@ -455,7 +455,7 @@ hold_caps = _table(
     _key("organization_id"),
     _key("hold_id"),
     _key("cap_id"),
-    _instant("window_start"),
+    Column("window_start", Instant, primary_key=True),
     _of("holds", "organization_id", "hold_id"),
 )
 

@@ -62,18 +62,12 @@ def is_due(organization: Organization, *, now: datetime) -> bool:
     return organization.subscribed is not None and now >= organization.subscribed.end
 
 
-def renew(tx: Connection, wallet: Wallet, organization: Organization) -> Organization:
-    """Begin every period that is due, one after the other; returns the organization as it is.
+def begin_next(tx: Connection, wallet: Wallet, organization: Organization) -> Organization:
+    """Begin the period after one that has ended, and return the organization as it is then.
 
-    A period that passed without anybody looking is begun too, so that what rolls over is the same
-    whenever somebody looks.
+    What is left of the allowance rolls over where the tier says so. A period that passed without
+    anybody looking is begun like any other, so that the books are the same whenever somebody looks.
     """
-    while is_due(organization, now=wallet.now):
-        organization = _begin_next(tx, wallet, organization)
-    return organization
-
-
-def _begin_next(tx: Connection, wallet: Wallet, organization: Organization) -> Organization:
     ended = organization.subscribed
     if ended is None or organization.tier is None:
         raise AssertionError("only a subscription has periods that are due")
@@ -85,14 +79,20 @@ def _begin_next(tx: Connection, wallet: Wallet, organization: Organization) -> O
         if tier.rollover:
             wallet.roll_over(ended=ended.end, until=period.end)
         key = f"allowance:{period.start.isoformat()}"
-        _grant(wallet, tier, period, tier.allowance_micro, key=key)
+        _grant(wallet, tier, period, tier.allowance_micro, key=key, settle_at=period.start)
     begun = accounts.find_organization(tx, organization.organization_id)
     caps.revalue(tx, begun, now=wallet.now)
     return begun
 
 
 def _grant(
-    wallet: Wallet, tier: Tier, period: Period, credits_micro: int, *, key: str | None
+    wallet: Wallet,
+    tier: Tier,
+    period: Period,
+    credits_micro: int,
+    *,
+    key: str | None,
+    settle_at: datetime | None = None,
 ) -> None:
     if credits_micro > 0:
         wallet.grant(
@@ -102,4 +102,5 @@ def _grant(
             expires_at=period.end,
             reason=f"Included in {tier.name}",
             external_key=key,
+            settle_at=settle_at,
         )

@@ -188,7 +188,7 @@ _PINNED = (
     )
 )
 _LAPSED_PINS = (
-    select(hold_pins.c.account, func.sum(hold_pins.c.amount_micro).label("amount_micro"))
+    select(holds.c.expires_at, hold_pins.c.account, hold_pins.c.amount_micro)
     .join(
         holds,
         and_(
@@ -201,7 +201,7 @@ _LAPSED_PINS = (
         holds.c.status == "authorized",
         holds.c.expires_at <= bindparam("now"),
     )
-    .group_by(hold_pins.c.account)
+    .order_by(holds.c.expires_at, holds.c.hold_id, hold_pins.c.position)
 )
 
 
@@ -336,7 +336,7 @@ class Wallet:
             self.onward("freeze", line.account, Account.FROZEN, back.frozen_micro)
             self.onward("expire", line.account, Account.EXPIRED, back.expired_micro)
             self.note(line.account, frozen=back.frozen_micro, claimed=-back.claimed_micro)
-        self.settle_debt()
+        self.settle_debt(at=at)
 
     def onward(self, kind: str, grant_id: str, target: str, amount_micro: int) -> None:
         """Move credits off a grant, where there are any to move."""
@@ -364,13 +364,16 @@ class Wallet:
         """Remember that a grant is frozen or voided from now on."""
         self._lots[grant_id] = replace(self.lot(grant_id), frozen=frozen, voided=voided)
 
-    def settle_debt(self) -> None:
-        """Pay what is owed out of what there is: available and debt are never both above zero."""
+    def settle_debt(self, *, at: datetime | None = None) -> None:
+        """Pay what is owed out of what there is, as of an instant: by default now.
+
+        Available and debt are never both above zero.
+        """
         owed = self.debt_micro
         if not owed:
             return
         standing = [self.lot(account) for account in list(self._lots)]
-        receipt, _ = take(settling_order(standing, now=self.now), owed)
+        receipt, _ = take(settling_order(standing, now=at or self.now), owed)
         for line in receipt:
             self.move("settle", line.account, Account.DEBT, line.amount_micro, line.account)
 
@@ -457,7 +460,7 @@ class Wallet:
             )
             for lot in left:
                 self.move("rollover", lot.account, grant_id, lot.remaining_micro, grant_id)
-            self.settle_debt()
+            self.settle_debt(at=ended)
         return total
 
     def grant(
@@ -471,9 +474,11 @@ class Wallet:
         paid: Paid | None = None,
         reason: str = "",
         external_key: str | None = None,
+        settle_at: datetime | None = None,
     ) -> str:
         """Add a lot of credits and return its id; debt is settled first.
 
+        ``settle_at`` is the instant whose grants pay a debt, where it is not now.
         ``external_key`` names what caused the grant, once and for all: the same key twice returns
         the first grant and adds nothing. Raises InvalidRequest for a lot that could never live.
         """
@@ -497,7 +502,7 @@ class Wallet:
             external_key=external_key,
         )
         self.move("grant", Account.ISSUED, grant_id, credits_micro, grant_id)
-        self.settle_debt()
+        self.settle_debt(at=settle_at)
         return grant_id
 
     def _add_grant(
@@ -603,25 +608,23 @@ def balance(tx: Connection, organization_id: str, *, now: datetime) -> Balance:
             fixed[row["account"]] = row["balance_micro"]
         else:
             lots[row["account"]] = _lot(row)
-    lapsed = lapsed_pins(tx, organization_id, now=now)
-    spent_lots = [one for one in lapsed if one not in lots and one != Account.OVERAGE]
-    if spent_lots:
-        again = tx.execute(_SOME_STANDING, {"org": organization_id, "accounts_": spent_lots})
-        lots.update({row["account"]: _lot(row) for row in again.mappings()})
     frozen = fixed[Account.FROZEN]
-    for account, amount in lapsed.items():
-        if account != Account.OVERAGE:
-            back = way_back(lots[account], amount, at=now)
-            frozen += back.frozen_micro
-            lots[account] = lots[account].plus(back.kept_micro)
-    settled, owed = take(settling_order(lots.values(), now=now), -fixed[Account.DEBT])
-    for line in settled:
-        lots[line.account] = lots[line.account].plus(-line.amount_micro)
+    owed, returned = -fixed[Account.DEBT], 0
+    for ended, pins in _lapsed(tx, organization_id, lots, now=now):
+        for account, amount in pins:
+            returned += amount
+            if account != Account.OVERAGE:
+                back = way_back(lots[account], amount, at=ended)
+                frozen += back.frozen_micro
+                lots[account] = lots[account].after(back)
+        settled, owed = take(settling_order(lots.values(), now=ended), owed)
+        for line in settled:
+            lots[line.account] = lots[line.account].plus(-line.amount_micro)
     spendable = in_burn_down_order(lots.values(), now=now)
     return Balance(
         as_of=now,
         available_micro=sum(lot.remaining_micro for lot in spendable),
-        held_micro=fixed[Account.HELD] - sum(lapsed.values()),
+        held_micro=fixed[Account.HELD] - returned,
         debt_micro=owed,
         frozen_micro=frozen,
         uncollected_micro=fixed[Account.UNCOLLECTED],
@@ -629,7 +632,16 @@ def balance(tx: Connection, organization_id: str, *, now: datetime) -> Balance:
     )
 
 
-def lapsed_pins(tx: Connection, organization_id: str, *, now: datetime) -> dict[str, int]:
-    """Return what holds past their deadline still pin, by account, in millionths."""
-    rows = tx.execute(_LAPSED_PINS, {"org": organization_id, "now": now})
-    return {row.account: int(row.amount_micro) for row in rows}
+def _lapsed(
+    tx: Connection, organization_id: str, lots: dict[str, Lot], *, now: datetime
+) -> list[tuple[datetime, list[tuple[str, int]]]]:
+    """Return what holds past their deadline still pin, by deadline; loads the lots they name."""
+    rows = tx.execute(_LAPSED_PINS, {"org": organization_id, "now": now}).all()
+    spent = {row.account for row in rows} - set(lots) - {Account.OVERAGE.value}
+    if spent:
+        again = tx.execute(_SOME_STANDING, {"org": organization_id, "accounts_": sorted(spent)})
+        lots.update({row["account"]: _lot(row) for row in again.mappings()})
+    by_deadline: dict[datetime, list[tuple[str, int]]] = {}
+    for row in rows:
+        by_deadline.setdefault(row.expires_at, []).append((row.account, row.amount_micro))
+    return list(by_deadline.items())

@@ -976,7 +976,9 @@ def upgrade() -> None:
             ["holds.organization_id", "holds.hold_id"],
             name=op.f("fk_hold_caps_holds"),
         ),
-        sa.PrimaryKeyConstraint("organization_id", "hold_id", "cap_id", name=op.f("pk_hold_caps")),
+        sa.PrimaryKeyConstraint(
+            "organization_id", "hold_id", "cap_id", "window_start", name=op.f("pk_hold_caps")
+        ),
         sqlite_strict=True,
     )
     op.create_table(

@@ -66,6 +66,14 @@ class Lot:
         """Return the lot with more left of it, or less."""
         return replace(self, remaining_micro=self.remaining_micro + amount_micro)
 
+    def after(self, back: WayBack) -> Lot:
+        """Return the lot as it stands once credits have come back to it."""
+        return replace(
+            self,
+            remaining_micro=self.remaining_micro + back.kept_micro,
+            claimed_micro=self.claimed_micro - back.claimed_micro,
+        )
+
     def expired(self, now: datetime) -> bool:
         """Tell whether the lot's last instant has passed at ``now``."""
         return self.expires_at is not None and self.expires_at <= now

@@ -35,7 +35,9 @@ def register(jinja: Environment) -> None:
         exact_amount=exact_amount,
         rounded=rounded,
         money=money,
+        plain_money=plain_money,
         price_per_credit=price_per_credit,
+        credit_price=credit_price,
         dollars=dollars,
         day=day,
         short_day=short_day,
@@ -86,6 +88,16 @@ def price_per_credit(minor: int, credits_micro: int, currency: str) -> str:
             value, currency.upper(), format="¤#,##0.00##", locale=LOCALE, currency_digits=False
         )
     )
+
+
+def credit_price(price_micro_minor: int, currency: str) -> str:
+    """Write the price of one credit, given in millionths of the minor unit."""
+    return price_per_credit(price_micro_minor, MICRO * MICRO, currency)
+
+
+def plain_money(minor: int, currency: str) -> str:
+    """Write an amount in minor units as somebody types it: 1290.00."""
+    return str(Decimal(minor).scaleb(-minor_places(currency)))
 
 
 def dollars(nano: int) -> str:

@@ -1,27 +1,49 @@
-"""Acme's credits and caps in plain Python and lists: what the product must agree with."""
+"""Acme's credits and limits in plain Python and lists: what the product must agree with.
+
+Written from the rules and apart from the product: nothing is shared but the names. Everything
+that falls due by itself (holds past their deadline, expiry, the next period) happens in
+``pass_to``, in the order of the instants.
+"""
 
 from __future__ import annotations
 
+import calendar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 PRICE_MICRO = {"document": 5_000_000, "analysis": 10_000_000, "image": 2_000_000}
-TEAM = {"cleo": "research", "ben": "", "": ""}
+ALLOWANCE = {"": 0, "starter": 500_000_000, "pro": 2_500_000_000, "carry": 60_000_000}
+#: Millionths of a cent for a credit beyond all grants.
+OVERAGE_PRICE = {"": 0, "starter": 8_000_000, "pro": 6_000_000, "carry": 7_500_000}
+ROLLS_OVER = {"carry"}
 _NEVER = datetime.max.replace(tzinfo=UTC)
+_EXACT = 10**12
 
 
 @dataclass
 class Lot:
     id: str
+    source: str
     priority: int
     effective_at: datetime
     expires_at: datetime | None
     paid: bool
     left: int
+    frozen: bool = False
+    frozen_credits: int = 0
+    voided: bool = False
+    claimed: int = 0
+    granted: int = 0
+    spent: int = 0
+    revoked: int = 0
+    owed: int = 0
 
     @property
     def key(self) -> tuple[int, datetime, bool, datetime, str]:
         return (self.priority, self.expires_at or _NEVER, self.paid, self.effective_at, self.id)
+
+    def expired(self, at: datetime) -> bool:
+        return self.expires_at is not None and self.expires_at <= at
 
 
 @dataclass
@@ -33,29 +55,41 @@ class Cap:
     window: str
     limit: int
     hard: bool
+    cents: int | None = None
 
     @property
     def kind(self) -> tuple[str, str, str, str, bool]:
         return (self.scope, self.target, self.action, self.window, self.hard)
 
-    def binds(self, member: str, action: str) -> bool:
-        if self.action and self.action != action:
+    def binds(self, who: Spender) -> bool:
+        if self.action and self.action != who.action:
             return False
-        who = {"organization": "", "member": member, "team": TEAM[member]}[self.scope]
-        return who == self.target
+        mine = {"organization": "", "member": who.member, "team": who.team, "project": who.project}
+        return mine[self.scope] == self.target
+
+
+@dataclass(frozen=True)
+class Spender:
+    member: str
+    team: str
+    project: str
+    action: str
 
 
 @dataclass
 class Hold:
     id: str
-    action: str
-    member: str
+    who: Spender
     quantity: int
     credits: int
     at: datetime
     expires_at: datetime
     pins: list[tuple[Lot, int]]
-    linked: set[str]
+    over: int = 0
+    over_since: datetime | None = None
+    over_price: int = 0
+    #: The caps whose window it was counted in from the start.
+    linked: set[str] = field(default_factory=set)
     status: str = "authorized"
 
 
@@ -64,43 +98,117 @@ class Spend:
     """Credits that were charged, and the instant that decides in which window they count."""
 
     at: datetime
-    member: str
-    action: str
+    who: Spender
     credits: int
 
 
 @dataclass
 class Model:
     now: datetime
+    teams: dict[str, str]
     lots: list[Lot] = field(default_factory=list)
     holds: dict[str, Hold] = field(default_factory=dict)
     caps: dict[str, Cap] = field(default_factory=dict)
     spends: list[Spend] = field(default_factory=list)
     rated: int = 0
     uncollected: int = 0
+    debt: int = 0
+    tier: str = ""
+    anchor: int = 1
+    periods: list[tuple[datetime, datetime]] = field(default_factory=list)
+    overage_limit: int | None = None
+    #: What was spent beyond all grants, by the period's start and the price.
+    beyond: dict[tuple[datetime, int], int] = field(default_factory=dict)
+    named: int = 0
+
+    # --- the calendar, all in UTC ---
+
+    def month_after(self, day: datetime) -> datetime:
+        year, month = (day.year + 1, 1) if day.month == 12 else (day.year, day.month + 1)
+        last = calendar.monthrange(year, month)[1]
+        return datetime(year, month, min(self.anchor, last), tzinfo=UTC)
+
+    def period_at(self, at: datetime) -> tuple[datetime, datetime]:
+        for start, end in reversed(self.periods):
+            if start <= at < end:
+                return start, end
+        first = datetime(at.year, at.month, 1, tzinfo=UTC)
+        return first, Model.month_after(Model(first, {}), first)
+
+    def window(self, kind: str, at: datetime) -> tuple[datetime, datetime]:
+        day = datetime(at.year, at.month, at.day, tzinfo=UTC)
+        if kind == "day":
+            return day, day + timedelta(days=1)
+        if kind == "week":
+            monday = day - timedelta(days=day.weekday())
+            return monday, monday + timedelta(days=7)
+        return self.period_at(at)
+
+    def pass_to(self, now: datetime) -> None:
+        """Let time pass: holds reach their deadlines and periods begin, each at its instant."""
+        while True:
+            deadlines = [(hold.expires_at, hold.id) for hold in self.open]
+            due = min((one for one in deadlines if one[0] <= now), default=None)
+            ends = self.periods[-1][1] if self.tier else None
+            if ends is not None and ends <= now and (due is None or due[0] > ends):
+                self._begin_period(ends)
+            elif due is not None:
+                hold = self.holds[due[1]]
+                self._give_back(hold.pins, at=due[0])
+                hold.pins, hold.over, hold.status = [], 0, "expired"
+            else:
+                break
+        self.now = now
+
+    def _begin_period(self, start: datetime) -> None:
+        end = self.month_after(start)
+        self.periods.append((start, end))
+        if self.tier in ROLLS_OVER:
+            over = [one for one in self.lots if one.source == "allowance" and one.left]
+            over = [one for one in over if one.expires_at == start]
+            total = sum(one.left for one in over)
+            for one in over:
+                one.left = 0
+            if total:
+                self.add_lot("", "rollover", 10, start, end, total, paid=False)
+                self._settle(start)
+        self.add_lot("", "allowance", 20, start, end, ALLOWANCE[self.tier], paid=False)
+        self._settle(start)
+        self._revalue()
 
     # --- what stands ---
 
-    def tidy(self) -> None:
-        """End holds past their deadline: what they pinned is back where it came from."""
-        for hold in self.holds.values():
-            if hold.status == "authorized" and hold.expires_at <= self.now:
-                self._give_back(hold.pins)
-                hold.pins, hold.status = [], "expired"
-
-    def _give_back(self, pins: list[tuple[Lot, int]]) -> None:
-        for lot, amount in pins:
-            lot.left += amount
+    def add_lot(
+        self,
+        id_: str,
+        source: str,
+        priority: int,
+        effective_at: datetime,
+        expires_at: datetime | None,
+        left: int,
+        *,
+        paid: bool,
+    ) -> Lot:
+        self.named += 1
+        name = id_ or f"~{self.named}"
+        lot = Lot(name, source, priority, effective_at, expires_at, paid, left, granted=left)
+        self.lots.append(lot)
+        return lot
 
     def spendable(self) -> list[Lot]:
-        alive = [
+        ready = [
             lot
             for lot in self.lots
-            if lot.left
-            and lot.effective_at <= self.now
-            and (lot.expires_at is None or self.now < lot.expires_at)
+            if lot.left and lot.effective_at <= self.now and not lot.expired(self.now)
         ]
-        return sorted(alive, key=lambda lot: lot.key)
+        return sorted(ready, key=lambda lot: lot.key)
+
+    def _settle(self, at: datetime) -> None:
+        alive = [lot for lot in self.lots if lot.left and not lot.expired(at)]
+        for lot in sorted(alive, key=lambda lot: (lot.effective_at > at, lot.key)):
+            part = min(lot.left, self.debt)
+            lot.left -= part
+            self.debt -= part
 
     @property
     def available(self) -> int:
@@ -108,7 +216,11 @@ class Model:
 
     @property
     def held(self) -> int:
-        return sum(amount for hold in self.open for _, amount in hold.pins)
+        return sum(sum(part for _, part in hold.pins) + hold.over for hold in self.open)
+
+    @property
+    def frozen(self) -> int:
+        return sum(lot.frozen_credits for lot in self.lots)
 
     @property
     def open(self) -> list[Hold]:
@@ -118,34 +230,58 @@ class Model:
     def charged(self) -> int:
         return sum(spend.credits for spend in self.spends)
 
-    @staticmethod
-    def same_window(cap: Cap, one: datetime, other: datetime) -> bool:
-        length = 10 if cap.window == "day" else 7
-        return one.isoformat()[:length] == other.isoformat()[:length]
+    def pinned(self, lot: Lot) -> int:
+        return sum(part for hold in self.open for one, part in hold.pins if one is lot)
+
+    def _inside(self, cap: Cap, instant: datetime, at: datetime) -> bool:
+        start, end = self.window(cap.window, at)
+        return start <= instant < end
+
+    def spent_in(self, cap: Cap, at: datetime) -> int:
+        return sum(
+            one.credits
+            for one in self.spends
+            if cap.binds(one.who) and self._inside(cap, one.at, at)
+        )
 
     def counted(self, cap: Cap, at: datetime) -> tuple[int, int]:
         """Return what a cap's window at ``at`` has spent and holds."""
-        spent = sum(
-            spend.credits
-            for spend in self.spends
-            if cap.binds(spend.member, spend.action) and self.same_window(cap, spend.at, at)
-        )
         held = sum(
             hold.credits
             for hold in self.open
-            if cap.binds(hold.member, hold.action) and self.same_window(cap, hold.at, at)
+            if cap.binds(hold.who) and self._inside(cap, hold.at, at)
         )
-        return spent, held
+        return self.spent_in(cap, at), held
+
+    def binding(self, who: Spender) -> list[Cap]:
+        return [cap for cap in self.caps.values() if cap.binds(who)]
+
+    def linked(self, hold: Hold) -> list[Cap]:
+        return [cap for cap in self.caps.values() if cap.id in hold.linked]
 
     def room(self, caps: list[Cap], at: datetime, otherwise: int) -> int:
         left = [max(0, cap.limit - sum(self.counted(cap, at))) for cap in caps if cap.hard]
         return min(left, default=otherwise)
 
-    def binding(self, member: str, action: str) -> list[Cap]:
-        return [cap for cap in self.caps.values() if cap.binds(member, action)]
+    def set_cap(self, cap: Cap) -> None:
+        self.caps[cap.id] = cap
+        for hold in self.open:
+            if cap.binds(hold.who) and self._inside(cap, hold.at, self.now):
+                hold.linked.add(cap.id)
 
-    def linked(self, hold: Hold) -> list[Cap]:
-        return [cap for cap in self.caps.values() if cap.id in hold.linked]
+    # --- beyond all grants ---
+
+    def beyond_room(self, since: datetime, price: int) -> int:
+        if self.overage_limit is None or not price:
+            return 0
+        used = sum(
+            credits_ * rate for (start, rate), credits_ in self.beyond.items() if start == since
+        )
+        used += sum(hold.over * hold.over_price for hold in self.open if hold.over_since == since)
+        return max(0, (self.overage_limit * _EXACT - used) // price)
+
+    def overage_now(self) -> tuple[datetime, int]:
+        return self.period_at(self.now)[0], OVERAGE_PRICE[self.tier]
 
     # --- what is done ---
 
@@ -159,64 +295,203 @@ class Model:
                 taken.append((lot, part))
         return taken
 
-    def fits(self, credits_: int, caps: list[Cap], at: datetime) -> bool:
-        return credits_ <= self.available and credits_ <= self.room(caps, at, credits_)
+    def _give_back(self, pins: list[tuple[Lot, int]], *, at: datetime) -> None:
+        for lot, amount in pins:
+            claimed = min(lot.claimed, amount)
+            lot.claimed -= claimed
+            lot.revoked += claimed
+            rest = amount - claimed
+            if lot.voided:
+                lot.revoked += rest
+            elif lot.frozen:
+                lot.frozen_credits += rest
+            elif not lot.expired(at):
+                lot.left += rest
+        self._settle(at)
 
-    def authorize(
-        self, id_: str, action: str, member: str, quantity: int, lasts: timedelta
-    ) -> None:
-        credits_ = quantity * PRICE_MICRO[action] // 1_000_000
-        caps = {cap.id for cap in self.binding(member, action)}
-        pins = self._take(credits_)
-        self.holds[id_] = Hold(
-            id_, action, member, quantity, credits_, self.now, self.now + lasts, pins, caps
-        )
+    def refusal(self, credits_: int, caps: list[Cap], at: datetime, beyond: int) -> str | None:
+        """Return why work is refused, or None where it may begin."""
+        if self.debt and credits_:
+            return "debt"
+        if credits_ > self.room(caps, at, credits_):
+            return "cap-reached"
+        return "insufficient-credits" if credits_ > self.available + beyond else None
+
+    def authorize(self, id_: str, who: Spender, quantity: int, lasts: timedelta) -> Hold:
+        credits_ = quantity * PRICE_MICRO[who.action] // 1_000_000
+        hold = Hold(id_, who, quantity, 0, self.now, self.now + lasts, [])
+        hold.linked = {cap.id for cap in self.binding(who)}
+        self._pin(hold, credits_, *self.overage_now())
+        self.holds[id_] = hold
+        return hold
+
+    def _pin(self, hold: Hold, more: int, since: datetime, price: int) -> None:
+        pins = self._take(more)
+        over = more - sum(part for _, part in pins)
+        hold.pins += pins
+        hold.credits += more
+        if over:
+            hold.over += over
+            hold.over_since, hold.over_price = since, price
+
+    def beyond_of(self, hold: Hold) -> tuple[datetime, int]:
+        """Return where more of a hold counts beyond all grants: where it counts already, if so."""
+        since, price = self.period_at(hold.at)[0], OVERAGE_PRICE[self.tier]
+        return hold.over_since or since, hold.over_price or price
 
     def increment(self, hold: Hold, quantity: int) -> None:
-        more = quantity * PRICE_MICRO[hold.action] // 1_000_000
-        hold.pins += self._take(more)
+        more = quantity * PRICE_MICRO[hold.who.action] // 1_000_000
+        self._pin(hold, more, *self.beyond_of(hold))
         hold.quantity += quantity
-        hold.credits += more
 
     def release(self, hold: Hold) -> int:
-        self._give_back(hold.pins)
-        returned = sum(amount for _, amount in hold.pins)
-        hold.pins, hold.status = [], "released"
+        returned = sum(amount for _, amount in hold.pins) + hold.over
+        pins, hold.pins, hold.over, hold.status = hold.pins, [], 0, "released"
+        self._give_back(pins, at=self.now)
         return returned
 
     def capture(self, hold: Hold, quantity: int) -> tuple[int, int]:
         """Return the uncollected credits and those that were given back."""
         late = hold.status == "expired"
-        due = quantity * PRICE_MICRO[hold.action] // 1_000_000
-        used, back, rest = 0, [], due
+        due = quantity * PRICE_MICRO[hold.who.action] // 1_000_000
+        at = self.now if late else hold.at
+        used, returned = self._use(hold, due)
+        self.spends.append(Spend(at, hold.who, used))
+        caps = self.binding(hold.who) if late else self.linked(hold)
+        where = self.overage_now() if late else self.beyond_of(hold)
+        extra = self._spend_now(due - used, hold.who, caps, at, where)
+        short = due - used - extra
+        self.rated += due
+        self.uncollected += short
+        return short, returned
+
+    def _use(self, hold: Hold, due: int) -> tuple[int, int]:
+        """Spend what a hold pins, first taken first, and give the rest back."""
+        rest, back, touched = due, [], []
         for lot, amount in hold.pins:
             part = min(amount, rest)
             rest -= part
-            used += part
+            lot.spent += part
+            touched.append(lot)
             back.append((lot, amount - part))
-        self._give_back(back)
-        at = self.now if late else hold.at
-        hold.pins, hold.status = [], "captured"
-        self.spends.append(Spend(at, hold.member, hold.action, used))
-        caps = self.binding(hold.member, hold.action) if late else self.linked(hold)
-        extra = sum(part for _, part in self._take(min(due - used, self.room(caps, at, due))))
-        self.spends.append(Spend(at, hold.member, hold.action, extra))
-        self.rated += due
-        self.uncollected += due - used - extra
-        return due - used - extra, sum(amount for _, amount in back)
+        over = min(hold.over, rest)
+        returned = sum(part for _, part in back) + hold.over - over
+        if over and hold.over_since:
+            key = (hold.over_since, hold.over_price)
+            self.beyond[key] = self.beyond.get(key, 0) + over
+        hold.pins, hold.over, hold.status = [], 0, "captured"
+        self._give_back([one for one in back if one[1]], at=self.now)
+        for lot in touched:
+            self._owe_claims(lot)
+        return due - rest + over, returned
 
-    def happen(self, action: str, member: str, quantity: int, at: datetime) -> int:
+    def _owe_claims(self, lot: Lot) -> None:
+        """What a refund claimed of pins that were spent after all is owed."""
+        owed = max(0, lot.claimed - self.pinned(lot))
+        lot.claimed -= owed
+        lot.owed += owed
+        self.debt += owed
+        self._settle(self.now)
+
+    def _spend_now(
+        self, due: int, who: Spender, caps: list[Cap], at: datetime, beyond: tuple[datetime, int]
+    ) -> int:
+        """Charge work that was not set aside, as far as balance and caps go; return how much."""
+        if self.debt:
+            return 0
+        since, price = beyond
+        allowed = min(due, self.room(caps, at, due))
+        taken = self._take(allowed)
+        for lot, part in taken:
+            lot.spent += part
+        paid = sum(part for _, part in taken)
+        over = min(allowed - paid, self.beyond_room(since, price))
+        if over:
+            self.beyond[since, price] = self.beyond.get((since, price), 0) + over
+        self.spends.append(Spend(at, who, paid + over))
+        return paid + over
+
+    def happen(self, who: Spender, quantity: int, at: datetime) -> int:
         """Take an event of work that was not authorized; return what stays uncollected."""
-        due = quantity * PRICE_MICRO[action] // 1_000_000
-        room = self.room(self.binding(member, action), at, due)
-        paid = sum(part for _, part in self._take(min(due, room)))
-        self.spends.append(Spend(at, member, action, paid))
+        due = quantity * PRICE_MICRO[who.action] // 1_000_000
+        paid = self._spend_now(due, who, self.binding(who), at, self.overage_now())
         self.rated += due
         self.uncollected += due - paid
         return due - paid
 
-    def set_cap(self, cap: Cap) -> None:
-        self.caps[cap.id] = cap
-        for hold in self.open:
-            if cap.binds(hold.member, hold.action) and self.same_window(cap, hold.at, self.now):
-                hold.linked.add(cap.id)
+    # --- what is taken back ---
+
+    def void(self, lot: Lot) -> int:
+        taken = lot.frozen_credits + (0 if lot.expired(self.now) else lot.left)
+        lot.revoked += taken
+        lot.left = lot.frozen_credits = 0
+        lot.voided, lot.frozen = True, False
+        return taken
+
+    def freeze(self, lot: Lot) -> None:
+        if lot.frozen or lot.voided:
+            return
+        lot.frozen = True
+        lot.frozen_credits = 0 if lot.expired(self.now) else lot.left
+        lot.left = 0
+
+    def unfreeze(self, lot: Lot) -> None:
+        if not lot.frozen:
+            return
+        lot.frozen = False
+        lot.left = 0 if lot.expired(self.now) else lot.frozen_credits
+        lot.frozen_credits = 0
+        self._settle(self.now)
+
+    def revoke(self, lot: Lot, credits_: int) -> None:
+        if lot.expired(self.now):
+            lot.left = 0
+        for name in ("frozen_credits", "left"):
+            part = min(getattr(lot, name), credits_)
+            setattr(lot, name, getattr(lot, name) - part)
+            lot.revoked += part
+            credits_ -= part
+        claimed = min(credits_, self.pinned(lot) - lot.claimed)
+        lot.claimed += claimed
+        owed = max(0, min(credits_ - claimed, lot.spent - lot.owed))
+        lot.owed += owed
+        self.debt += owed
+        self._settle(self.now)
+
+    # --- tiers and limits ---
+
+    def subscribe(self, tier: str) -> None:
+        if tier == self.tier:
+            return
+        today = datetime(self.now.year, self.now.month, self.now.day, tzinfo=UTC)
+        self.anchor = today.day
+        self.tier = tier
+        end = self.month_after(today)
+        self.periods.append((today, end))
+        todays = [one for one in self.lots if one.source == "allowance"]
+        spent = 0
+        for lot in todays:
+            if lot.effective_at == today:
+                spent += lot.granted - lot.left - lot.revoked
+            if not lot.expired(self.now):
+                lot.revoked += lot.left
+                lot.left = 0
+        if ALLOWANCE[tier] > spent:
+            self.add_lot("", "allowance", 20, today, end, ALLOWANCE[tier] - spent, paid=False)
+        self._revalue()
+        self._settle(self.now)
+
+    def credit_value(self) -> int:
+        return OVERAGE_PRICE[self.tier] or max(OVERAGE_PRICE.values())
+
+    def _revalue(self) -> None:
+        for cap in self.caps.values():
+            if cap.cents is not None:
+                cap.limit = cap.cents * _EXACT // self.credit_value()
+
+    def alerts(self, cap: Cap) -> set[int]:
+        """Return the thresholds, in percent, that stand reached in the window of now."""
+        if not cap.limit:
+            return set()
+        spent = self.spent_in(cap, self.now)
+        return {one for one in (50, 75, 90, 100) if spent * 100 >= one * cap.limit}

@@ -18,7 +18,6 @@ from portal.accounts import Organization
 from portal.core.catalog import Tier, minor_places
 from portal.core.errors import InvalidRequest, NotAllowed
 from portal.core.forecast import Projection
-from portal.core.overage import worst_case_minor
 from portal.core.periods import local_day
 from portal.core.units import format_micro, format_nano_usd, format_scaled
 from portal.overage import Standing
@@ -86,14 +85,9 @@ def _overage(beyond: Standing, organization: Organization) -> dict[str, Any]:
 def _worst_case(
     beyond: Standing, tier: Tier | None, organization: Organization
 ) -> dict[str, str] | None:
-    """Return the most this period can cost; None where the tier's price is not in the book."""
-    if tier is not None and tier.price_minor is None:
+    amount = overage.worst_case(beyond, tier, organization.seats)
+    if amount is None:
         return None
-    amount = worst_case_minor(
-        tier_minor=(tier.price_minor or 0) * (organization.seats or 1) if tier else 0,
-        used_minor=beyond.amount_minor,
-        limit_minor=beyond.limit_minor if beyond.price_micro_minor else None,
-    )
     currency = organization.currency
     return {"amount": answers.money(amount, currency), "currency": currency}
 

@@ -14,12 +14,16 @@ from portal import spending as read
 from portal.accounts import Member, Organization
 from portal.caps import CapChange, CapRequest
 from portal.core.caps import MODES, SCOPES, WINDOWS
+from portal.core.catalog import minor_places
 from portal.core.errors import InvalidRequest, NotAllowed, NotFound
-from portal.core.units import NotExact, parse_micro
+from portal.core.units import NotExact, parse_micro, parse_scaled
+from portal.limits import SpendingRequest
 from portal.web.customer.shell import blueprint, reader
 from portal.web.services import services
 
 TARGETED = ("team", "member", "project")
+#: The largest limit of money that can be typed, in the currency's unit.
+LARGEST_LIMIT = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -47,9 +51,11 @@ def _page(organization: Organization, member: Member, refused: Refused | None = 
         page = read.spending(
             tx, organization, member, known, available_micro=balance.available_micro, now=now
         )
+        empty = read.when_empty(tx, organization, book, now=now)
     return render_template(
         "customer/spending.html",
         page=page,
+        empty_choice=empty,
         organization=organization,
         member=member,
         refused=refused,
@@ -122,6 +128,29 @@ def remove_cap(cap_id: str) -> Response:
     return redirect(url_for(".spending"), 303)
 
 
+@blueprint.post("/spending/when-empty")
+def choose_when_empty() -> Response | tuple[str, int]:
+    """Choose what happens when credits run out."""
+    organization, member = _manager()
+    try:
+        chosen = _one_of("on_empty", request.form, ("stop", "overage"))
+        limit = _money(request.form.get("overage_limit", ""), organization.currency)
+        limits.set_spending(
+            services().database,
+            organization.organization_id,
+            SpendingRequest(chosen, limit if chosen == "overage" else None),
+            actor=member.member_id,
+            now=services().clock(),
+        )
+    except InvalidRequest as error:
+        return _again(organization, member, "empty", error)
+    if chosen == "stop":
+        flash("Work stops when the credits run out.")
+    else:
+        flash("Work goes on when the credits run out, up to the limit you set.")
+    return redirect(url_for(".spending"), 303)
+
+
 def _manager() -> tuple[Organization, Member]:
     organization, member = reader()
     if not member.may_manage:
@@ -159,13 +188,28 @@ def _one_of(name: str, form: Mapping[str, str], values: tuple[str, ...]) -> str:
     return value
 
 
-def _limit(text: str) -> int:
+def _plain(text: str, field: str, example: str) -> str:
+    """Return a number as it may be typed, without what groups its thousands."""
     typed = text.strip()
     # A comma is taken only where it groups thousands: 1,5 may be meant as one and a half.
     if not re.fullmatch(r"(\d+|\d{1,3}(,\d{3})+)(\.\d+)?", typed, re.ASCII):
-        raise InvalidRequest.at("/limit", "must be a plain decimal number such as 800 or 12.5")
-    typed = typed.replace(",", "")
+        raise InvalidRequest.at(field, f"must be a plain decimal number such as {example}")
+    return typed.replace(",", "")
+
+
+def _limit(text: str) -> int:
+    typed = _plain(text, "/limit", "800 or 12.5")
     try:
         return parse_micro(typed)
     except NotExact as error:
         raise InvalidRequest.at("/limit", f"{error}") from error
+
+
+def _money(text: str, currency: str) -> int | None:
+    if not text.strip():
+        return None
+    typed = _plain(text, "/overage_limit", "50 or 49.50")
+    try:
+        return parse_scaled(typed, places=minor_places(currency), largest=LARGEST_LIMIT)
+    except NotExact as error:
+        raise InvalidRequest.at("/overage_limit", f"{error}") from error
