@@ -1,80 +1,95 @@
-"""Authorize then capture on one organization with three caps, against a bare guarded UPDATE."""
+"""Authorize, then capture, with caps on organization, team and member, against a ledger in SQL.
+
+The peer is pgledger, whose user fetches it: a transfer between two accounts is what either half of
+a pair does at the least.
+"""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
-from sqlalchemy import Column, MetaData, Table, Text, insert, update
+import psycopg
+from sqlalchemy import make_url
 
-from portal import accounts, authorization, limits, onboarding
+from portal import accounts, authorization, catalog, limits, onboarding
 from portal.authorization import AuthorizeRequest, CaptureRequest
 from portal.caps import CapRequest
 from portal.core.units import MICRO
 from portal.db import Database
 from portal.onboarding import GrantRequest, OrganizationRequest
-from portal.tables import Whole
 
-PAIRS = 50
-_peer = Table(
-    "bench_wallets",
-    MetaData(),
-    Column("organization_id", Text, primary_key=True),
-    Column("balance_micro", Whole, nullable=False),
-)
+CLIENTS = 8
+SPREAD = 1_000
 
 
-def pairs(
-    database: Database,
-) -> Iterator[tuple[str, str, Callable[[], int], Callable[[], int]]]:
-    """Yield (name, goal, ours, peer) of each benchmark."""
+def prepare(database: Database, organizations: int) -> None:
+    """Make organizations with credits, a team, a member and three caps each."""
     now = datetime.now(UTC)
-    onboarding.put_organization(database, "hot", OrganizationRequest(name="Hot"), now=now)
-    onboarding.grant(
-        database,
-        "hot",
-        GrantRequest(10_000_000 * MICRO, "adjustment", "bench"),
-        actor="bench",
-        now=now,
-    )
     with database.transaction() as tx:
-        accounts.put_team(tx, "hot", "team", name="Team")
-    onboarding.put_member(
-        database,
-        "hot",
-        "ana",
-        email="ana@hot.test",
-        name="Ana",
-        role="member",
-        team="team",
-        now=now,
-    )
+        catalog.load(tx, catalog.DEFAULT_FILE.read_text(encoding="utf-8"), now=now)
+    for number in range(organizations):
+        _customer(database, f"org-{number}", now)
+
+
+def _customer(database: Database, name: str, now: datetime) -> None:
+    onboarding.put_organization(database, name, OrganizationRequest(name), now=now)
+    credits_ = GrantRequest(100_000_000 * MICRO, "adjustment", "bench")
+    onboarding.grant(database, name, credits_, actor="bench", now=now)
+    with database.transaction() as tx:
+        accounts.put_team(tx, name, "team", name="Team")
+    onboarding.put_member(database, name, "ana", email="ana@bench.test", team="team", now=now)
     for scope, target in (("organization", ""), ("team", "team"), ("member", "ana")):
-        cap = CapRequest(scope, target, "", "period", 9_000_000 * MICRO, "hard")
-        limits.set_cap(database, "hot", cap, actor="bench", now=now)
-    _peer.metadata.create_all(database.engine)
-    with database.transaction() as tx:
-        tx.execute(insert(_peer).values(organization_id="hot", balance_micro=10**15))
-    numbers = itertools.count()
+        cap = CapRequest(scope, target, "", "period", 90_000_000 * MICRO, "hard")
+        limits.set_cap(database, name, cap, actor="bench", now=now)
 
-    def ours() -> int:
-        for _ in range(PAIRS):
-            key = f"key-{next(numbers)}"
-            request = AuthorizeRequest("hot", "document", member="ana")
-            answer = authorization.authorize(database, request, key=key, now=now)
-            hold_id = answer.body.split('"', 4)[3]
-            authorization.capture(database, hold_id, CaptureRequest(), key=key, now=now)
-        return PAIRS
 
-    def peer() -> int:
-        for _ in range(PAIRS):
-            with database.transaction() as tx:
-                tx.execute(
-                    update(_peer)
-                    .where(_peer.c.organization_id == "hot", _peer.c.balance_micro >= MICRO)
-                    .values(balance_micro=_peer.c.balance_micro - MICRO)
-                )
-        return PAIRS
+def pair(number: int, url: str, organizations: int) -> Callable[[], None]:
+    """Return the act of a client: authorize and capture on the next organization of its turn."""
+    database = Database(url, pool_size=1)
+    names = itertools.cycle([f"org-{one}" for one in range(number, number + organizations)])
+    keys = itertools.count()
 
-    yield "authorize and capture, one client, three caps", "none yet", ours, peer
+    def act() -> None:
+        now, key = datetime.now(UTC), f"{number}-{next(keys)}"
+        name = f"org-{int(next(names)[4:]) % organizations}"
+        request = AuthorizeRequest(name, "document", member="ana")
+        answer = authorization.authorize(database, request, key=key, now=now)
+        hold_id = answer.body.split('"', 4)[3]
+        authorization.capture(database, hold_id, CaptureRequest(), key=key, now=datetime.now(UTC))
+
+    return act
+
+
+def load_peer(url: str, folder: Path, organizations: int) -> None:
+    """Load pgledger's SQL from a checkout, and make as many pairs of accounts."""
+    with psycopg.connect(_address(url), autocommit=True) as connection:
+        for file in (*sorted((folder / "vendor").rglob("*.sql")), folder / "pgledger.sql"):
+            connection.execute(file.read_text(encoding="utf-8").encode())
+        connection.execute(
+            "CREATE TABLE bench_accounts AS SELECT number,"
+            " (pgledger_create_account('from-' || number, 'USD')).id AS source,"
+            " (pgledger_create_account('to-' || number, 'USD')).id AS target"
+            " FROM generate_series(0, %s) AS number",
+            (organizations - 1,),
+        )
+
+
+def transfer(number: int, url: str, organizations: int) -> Callable[[], None]:
+    """Return the act of a peer's client: one transfer on the next pair of accounts."""
+    connection = psycopg.connect(_address(url), autocommit=True)
+    rows = connection.execute("SELECT source, target FROM bench_accounts ORDER BY number")
+    turns = itertools.cycle(rows.fetchall())
+    for _ in range(number * organizations // CLIENTS):
+        next(turns)
+
+    def act() -> None:
+        connection.execute("SELECT pgledger_create_transfer(%s, %s, 1)", next(turns))
+
+    return act
+
+
+def _address(url: str) -> str:
+    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)

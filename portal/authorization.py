@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from portal import accounts, caps, catalog, costs, events, holds, idempotency, overage
+from portal import accounts, caps, catalog, costs, events, express, holds, idempotency, overage
 from portal.accounts import Organization
 from portal.core import refusals
 from portal.core.caps import CapState, Spender, tightest
@@ -141,6 +141,9 @@ def authorize(
     Raises NotFound, UnknownAction, IdempotencyConflict, Unavailable; a refusal for want of credits
     or room is an Answer of status 402.
     """
+    quick = _authorize_at_once(database, request, key, now)
+    if quick is not None:
+        return quick
     with database.transaction() as tx:
         desk = _Act(tx, request.organization_id, now=now)
         answer = idempotency.once(
@@ -154,6 +157,53 @@ def authorize(
         )
         desk.finish()
         return answer
+
+
+def _authorize_at_once(
+    database: Database, request: AuthorizeRequest, key: str | None, now: datetime
+) -> Answer | None:
+    """Take the store's express lane where it is offered; None where the case is not plain."""
+    if not express.offered(database):
+        return None
+    book = express.price_books(database).in_force(now)
+    action = book.actions.get(request.action)
+    if action is None:
+        return None
+    hold = _hold_for(request, action.price_micro, book.version, request.team, now)
+    print_ = idempotency.fingerprint(request.__dict__)
+    body = express.authorize(
+        database,
+        request.organization_id,
+        hold,
+        lasts_seconds=request.expires_in_seconds,
+        key=key,
+        print_=print_,
+    )
+    return None if body is None else Answer(201, body)
+
+
+def _hold_for(
+    request: AuthorizeRequest, price_micro: int, book_version: int, team: str, now: datetime
+) -> Hold:
+    """Return the hold that a request asks for. Raises InvalidRequest where it is too large."""
+    return Hold(
+        hold_id=new_id("auth"),
+        status="authorized",
+        action=request.action,
+        quantity_micro=request.quantity_micro,
+        credits_micro=_credits_for(request.quantity_micro, price_micro),
+        price_micro=price_micro,
+        price_book_version=book_version,
+        overage_price_micro_minor=0,
+        overage_since=None,
+        member=request.member,
+        team=team,
+        project=request.project,
+        run=request.run,
+        authorized_at=now,
+        expires_at=now + timedelta(seconds=request.expires_in_seconds),
+        outcome=None,
+    )
 
 
 def _credits_for(quantity_micro: int, price_micro: int) -> int:
@@ -176,29 +226,23 @@ def _authorize(desk: _Act, request: AuthorizeRequest) -> tuple[int, dict[str, An
     spender = Spender(request.member, team, request.project, request.action)
     counters = desk.counters(spender)
     receipt, beyond = desk.plan(credits_micro, counters)
-    hold = Hold(
-        hold_id=new_id("auth"),
-        status="authorized",
-        action=request.action,
-        quantity_micro=request.quantity_micro,
-        credits_micro=credits_micro,
-        price_micro=action.price_micro,
-        price_book_version=book.version,
-        overage_price_micro_minor=(beyond.price_micro_minor or 0) if beyond else 0,
-        overage_since=beyond.period.start if beyond else None,
-        member=request.member,
-        team=team,
-        project=request.project,
-        run=request.run,
-        authorized_at=now,
-        expires_at=now + timedelta(seconds=request.expires_in_seconds),
-        outcome=None,
-    )
+    hold = _hold_for(request, action.price_micro, book.version, team, now)
+    if beyond is not None:
+        hold = _counting_beyond(hold, beyond)
     holds.place(tx, desk.wallet, hold, receipt)
     _count_beyond(desk, beyond, receipt)
     caps.reserve(tx, request.organization_id, counters, credits_micro)
     caps.link(tx, request.organization_id, hold.hold_id, counters)
     return 201, {**describe(hold), "balance": desk.figures()}
+
+
+def _counting_beyond(hold: Hold, beyond: Standing) -> Hold:
+    """Return the hold with where it counts beyond all grants."""
+    return replace(
+        hold,
+        overage_price_micro_minor=beyond.price_micro_minor or 0,
+        overage_since=beyond.period.start,
+    )
 
 
 def _count_beyond(desk: _Act, beyond: Standing | None, receipt: Sequence[Take]) -> None:
@@ -258,6 +302,9 @@ def capture(
     More than was authorized is tried in the same transaction: what fits is charged, the rest is
     uncollected. A capture of nothing is a release. Raises NotFound, AuthorizationSettled.
     """
+    quick = _capture_at_once(database, hold_id, request, key, only, now)
+    if quick is not None:
+        return quick
     organization_id = _on_hold(database, hold_id, only)
     with database.transaction() as tx:
         desk = _Act(tx, organization_id, now=now)
@@ -272,6 +319,39 @@ def capture(
         )
         desk.finish()
         return answer
+
+
+def _capture_at_once(
+    database: Database,
+    hold_id: str,
+    request: CaptureRequest,
+    key: str | None,
+    only: str | None,
+    now: datetime,
+) -> Answer | None:
+    """Take the store's express lane where it is offered; None where the case is not plain."""
+    if not express.offered(database):
+        return None
+    occurred_at = request.time or now
+    body = express.capture(
+        database,
+        hold_id,
+        only=only,
+        quantity_micro=request.quantity_micro,
+        occurred_at=request.time,
+        now=now,
+        key=key,
+        print_=idempotency.fingerprint(repr(request)),
+        content_print=_content_print(hold_id, request),
+        properties=request.properties,
+        lines=[costs.cost_line(stated, at=occurred_at) for stated in request.costs],
+    )
+    return None if body is None else Answer(200, body)
+
+
+def _content_print(hold_id: str, request: CaptureRequest) -> str:
+    """Return the identity of what a capture's event says: nobody else can send its like."""
+    return idempotency.fingerprint([hold_id, repr(request)])
 
 
 def _settled(hold: Hold) -> AuthorizationSettled:
@@ -399,6 +479,7 @@ def _record(
         receipt=tuple(receipt),
         costs=tuple(costs.cost_line(stated, at=occurred_at) for stated in request.costs),
         hold_id=hold.hold_id,
+        content_print=_content_print(hold.hold_id, request),
     )
     events.record(desk.tx, desk.organization, [rated], now=desk.now)
     return event.event_id
@@ -446,11 +527,7 @@ def _increment(desk: _Act, hold: Hold, quantity_micro: int) -> tuple[int, dict[s
     pinned = holds.receipt_of(desk.tx, organization_id, hold.hold_id)
     larger = replace(hold, quantity_micro=grown, credits_micro=total)
     if beyond is not None:
-        larger = replace(
-            larger,
-            overage_price_micro_minor=beyond.price_micro_minor or 0,
-            overage_since=beyond.period.start,
-        )
+        larger = _counting_beyond(larger, beyond)
     if receipt:
         holds.place(desk.tx, desk.wallet, larger, receipt, positions_from=max(1, len(pinned)))
     _count_beyond(desk, beyond, receipt)

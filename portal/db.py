@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any
 
+from psycopg.types.numeric import Int8
 from sqlalchemy import (
     Connection,
     Engine,
@@ -46,13 +47,23 @@ def in_transaction() -> bool:
 class Database:
     """An engine with the two ways to use it."""
 
-    def __init__(self, url: str, *, pool_size: int = 8) -> None:
+    def __init__(self, url: str, *, pool_size: int = 8, express: bool = True) -> None:
         self.url = url
+        #: Whether the store's own functions are used where it has them (see express.py).
+        self.express = express
         dialect = make_url(url).get_backend_name()
         self.engine = (
             _sqlite_engine(url) if dialect == "sqlite" else _postgres_engine(url, pool_size)
         )
         self.dialect = dialect
+        self._at_once = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    def call(self, statement: str, values: tuple[Any, ...]) -> Any:
+        """Run one statement of the store that is a transaction by itself, in one round trip."""
+        with self._at_once.connect() as connection:
+            # One type for all whole numbers: a statement is prepared once, not for each size.
+            sent = tuple(Int8(one) if type(one) is int else one for one in values)
+            return connection.exec_driver_sql(statement, sent).scalar()
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:

@@ -64,7 +64,7 @@ def _event_row(organization: Organization, one: RatedEvent, now: datetime) -> di
         "organization_id": organization.organization_id,
         "source": event.source,
         "event_id": event.event_id,
-        "fingerprint": event.fingerprint(),
+        "fingerprint": one.content_print or event.fingerprint(),
         "type": event.type,
         "occurred_at": one.occurred_at,
         "received_at": now,

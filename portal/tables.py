@@ -19,6 +19,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Computed,
     Date,
     Dialect,
     ForeignKeyConstraint,
@@ -327,6 +328,8 @@ accounts = _table(
     _key("account"),
     _whole("balance_micro", 0),
     _whole("version", 0),
+    # Indexed in place of the balance, so that a balance that only changes moves no index entry.
+    Column("standing", Flag, Computed("balance_micro <> 0", persisted=True), nullable=False),
     CheckConstraint(
         "balance_micro >= 0 OR account IN ('issued', 'overage', 'debt')", name="never_below_zero"
     ),
@@ -335,8 +338,8 @@ accounts = _table(
     Index(
         "ix_accounts_standing",
         "organization_id",
-        postgresql_where=text("balance_micro <> 0"),
-        sqlite_where=text("balance_micro <> 0"),
+        postgresql_where=text("standing"),
+        sqlite_where=text("standing"),
     ),
 )
 
@@ -469,7 +472,7 @@ idempotency_keys = _table(
     _text("body"),
     _instant("created_at"),
     _of("organizations", "organization_id"),
-    Index(None, "created_at"),
+    Index(None, "created_at", postgresql_using="brin"),
 )
 
 # --- the meter -----------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from sqlalchemy import (
     insert,
     or_,
     select,
+    text,
     update,
 )
 
@@ -116,7 +117,7 @@ _EVERY_STANDING = (
 _STANDING = _EVERY_STANDING.where(
     or_(
         accounts.c.account.in_(_FIXED),
-        accounts.c.balance_micro != 0,
+        text("accounts.standing"),
         grants.c.claimed_micro != 0,
     )
 )

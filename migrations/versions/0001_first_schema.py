@@ -6,6 +6,8 @@ Revises:
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -14,6 +16,10 @@ import portal.tables
 revision = "0001"
 down_revision = None
 
+#: What PostgreSQL does by itself on the hot path (see portal/express.py).
+EXPRESS = Path(__file__).resolve().parents[1] / "functions" / "express.sql"
+REWRITTEN = ("accounts", "wallets", "cap_windows", "holds", "usage_daily", "cost_daily")
+FUNCTIONS = ("authorize", "capture", "plain", "instant", "decimal")
 #: Rows of these are history: the store itself refuses to change or delete one.
 APPEND_ONLY = ("entries", "transfers", "event_debits", "price_books", "audit_log")
 
@@ -311,7 +317,11 @@ def upgrade() -> None:
         sqlite_strict=True,
     )
     op.create_index(
-        op.f("ix_idempotency_keys_created_at"), "idempotency_keys", ["created_at"], unique=False
+        op.f("ix_idempotency_keys_created_at"),
+        "idempotency_keys",
+        ["created_at"],
+        unique=False,
+        postgresql_using="brin",
     )
     op.create_table(
         "members",
@@ -426,6 +436,12 @@ def upgrade() -> None:
             server_default=sa.text("0"),
             nullable=False,
         ),
+        sa.Column(
+            "standing",
+            portal.tables.Flag(),
+            sa.Computed("balance_micro <> 0", persisted=True),
+            nullable=False,
+        ),
         sa.CheckConstraint(
             "balance_micro >= 0 OR account IN ('issued', 'overage', 'debt')",
             name=op.f("ck_accounts_never_below_zero"),
@@ -442,8 +458,8 @@ def upgrade() -> None:
         "accounts",
         ["organization_id"],
         unique=False,
-        postgresql_where=sa.text("balance_micro <> 0"),
-        sqlite_where=sa.text("balance_micro <> 0"),
+        postgresql_where=sa.text("standing"),
+        sqlite_where=sa.text("standing"),
     )
     op.create_table(
         "cap_alerts",
@@ -1004,6 +1020,12 @@ def upgrade() -> None:
     )
     for table in APPEND_ONLY:
         _refuse_changes(table)
+    if op.get_bind().dialect.name == "postgresql":
+        for table in REWRITTEN:
+            # Room on the page for the next version of a row, so that it need not be indexed anew.
+            op.execute(f"ALTER TABLE {table} SET (fillfactor = 70)")
+        # The driver takes it as it is: the functions are full of colons that are no parameters.
+        op.get_bind().exec_driver_sql(EXPRESS.read_text(encoding="utf-8"))
 
 
 def _refuse_changes(table: str) -> None:
@@ -1060,8 +1082,8 @@ def downgrade() -> None:
     op.drop_index(
         "ix_accounts_standing",
         table_name="accounts",
-        postgresql_where=sa.text("balance_micro <> 0"),
-        sqlite_where=sa.text("balance_micro <> 0"),
+        postgresql_where=sa.text("standing"),
+        sqlite_where=sa.text("standing"),
     )
     op.drop_table("accounts")
     op.drop_table("wallets")
@@ -1070,7 +1092,11 @@ def downgrade() -> None:
     op.drop_table("projects")
     op.drop_index(op.f("ix_members_email"), table_name="members")
     op.drop_table("members")
-    op.drop_index(op.f("ix_idempotency_keys_created_at"), table_name="idempotency_keys")
+    op.drop_index(
+        op.f("ix_idempotency_keys_created_at"),
+        table_name="idempotency_keys",
+        postgresql_using="brin",
+    )
     op.drop_table("idempotency_keys")
     op.drop_table("checkouts")
     op.drop_index(
@@ -1098,3 +1124,5 @@ def downgrade() -> None:
     op.drop_table("audit_log")
     if op.get_bind().dialect.name == "postgresql":
         op.execute("DROP FUNCTION IF EXISTS refuse_change()")
+        for name in FUNCTIONS:
+            op.execute(f"DROP FUNCTION IF EXISTS clearmeter_{name}")

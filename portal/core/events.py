@@ -118,6 +118,8 @@ class RatedEvent:
     receipt: tuple[Take, ...]
     costs: tuple[CostLine, ...]
     hold_id: str = ""
+    #: The identity of the content where it is not the event's own to tell.
+    content_print: str = ""
 
     @property
     def model(self) -> str:

@@ -1,0 +1,197 @@
+"""The store's express lane writes row for row what the long way writes, or leaves all alone."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from portal import accounts, authorization, caps, catalog, ids, limits, onboarding
+from portal.authorization import AuthorizeRequest, CaptureRequest
+from portal.core.costs import ModelUsage
+from portal.core.errors import ClearmeterError
+from portal.core.events import StatedCost
+from portal.db import Database
+from portal.idempotency import Answer
+from portal.limits import SpendingRequest
+from portal.onboarding import GrantRequest, OrganizationRequest
+from portal.wallet import Paid
+from tests import digest, postgresql
+from tests.clock import START, Clock
+
+pytestmark = pytest.mark.postgresql
+ACTS = 100
+
+
+@pytest.fixture(params=range(5))
+def seed(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
+class _Names:
+    """Ids that come out the same for the same seed, and a hold's the same however it is made."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed, self.number = seed, 0
+        self.random = random.Random(seed)
+
+    def choice(self, alphabet: str) -> str:
+        return self.random.choice(alphabet)
+
+    def next_act(self) -> None:
+        self.number += 1
+        self.random.seed(f"{self.seed}-{self.number}")
+
+    def of_hold(self, prefix: str) -> str:
+        return f"{prefix}_{self.number:08}"
+
+
+@contextmanager
+def _numbered(seed: int) -> Iterator[_Names]:
+    names = _Names(seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ids, "secrets", names)
+        patch.setattr(authorization, "new_id", names.of_hold)
+        yield names
+
+
+def _begin(database: Database) -> None:
+    with database.transaction() as tx:
+        catalog.load(tx, catalog.DEFAULT_FILE.read_text(encoding="utf-8"), now=START)
+    request = OrganizationRequest("Acme", timezone="Asia/Kathmandu", tier="starter")
+    onboarding.put_organization(database, "acme", request, now=START)
+    with database.transaction() as tx:
+        accounts.put_team(tx, "acme", "design", name="Design")
+        accounts.put_project(tx, "acme", "atlas", name="Atlas")
+    for member, team in (("ana", "design"), ("ben", "")):
+        onboarding.put_member(
+            database, "acme", member, email=f"{member}@acme.test", team=team, now=START
+        )
+    for scope, target, limit in (
+        ("organization", "", 900), ("team", "design", 300), ("member", "ana", 250),
+        ("project", "atlas", 80),
+    ):  # fmt: skip
+        for window, mode in (("period", "hard"), ("day", "soft")):
+            cap = caps.CapRequest(scope, target, "", window, limit * 10**6, mode)
+            limits.set_cap(database, "acme", cap, actor="tests", now=START)
+
+
+def _act(database: Database, dice: random.Random, clock: Clock, holds: list[str]) -> Any:
+    """Do one thing, chosen by the dice; returns what was answered."""
+    clock.forward(timedelta(seconds=dice.choice([1, 40, 400, 20_000])))
+    now, kind = clock(), dice.random()
+    key = dice.choice([None, f"key-{dice.randrange(40)}"])
+    if kind < 0.1:
+        more = GrantRequest(
+            dice.choice([7_000_001, 45_000_000]), dice.choice(["promotion", "pack"]), "",
+            expires_at=dice.choice([None, now + timedelta(hours=9)]),
+            paid=dice.choice([None, Paid(100, "usd")]),
+        )  # fmt: skip
+        return onboarding.grant(database, "acme", more, actor="tests", now=now)
+    if kind < 0.13:
+        choice = dice.choice([SpendingRequest("stop"), SpendingRequest("overage", 5_000)])
+        limits.set_spending(database, "acme", choice, actor="tests", now=now)
+        return None
+    if kind < 0.55 or not holds:
+        request = AuthorizeRequest(
+            "acme", dice.choice(["document", "analysis", "image"]),
+            dice.choice([333_333, 1_000_000, 2_500_000]), dice.choice(["", "ana", "ben"]),
+            project=dice.choice(["", "atlas"]), run=dice.choice(["", "run-1"]),
+            expires_in_seconds=dice.choice([60, 86_400]),
+        )  # fmt: skip
+        answer = authorization.authorize(database, request, key=key, now=now)
+        if answer.status == 201:
+            holds.append(answer.body.split('"', 4)[3])
+        return answer
+    hold = dice.choice(holds[-6:])
+    usage = ModelUsage(dice.randrange(9_000), dice.randrange(900))
+    cost = StatedCost("inference", None, "openai", "gpt-4o-mini", usage)
+    vector = StatedCost("retrieval", 120_000, resource="vector-search", quantity_micro=10**6)
+    return authorization.capture(
+        database, hold,
+        CaptureRequest(
+            dice.choice([None, 0, 333_333, 250_001, 900_000, 4_000_000]),
+            dice.choice([None, now - timedelta(hours=5)]),
+            dice.choice([(), (cost,), (cost, vector, cost)]),
+            dice.choice([None, {"kind": "a letter", "pages": 3}]),
+        ),
+        key=key, now=now, only=dice.choice([None, "acme", "somebody-else"]),
+    )  # fmt: skip
+
+
+def _play(database: Database, seed: int) -> tuple[list[Any], dict[str, list[Any]], int]:
+    """Play a game by the seed; returns the answers, every row, and how often the lane was taken."""
+    clock, dice, holds, answers = Clock(), random.Random(seed), [], []
+    taken = 0
+    lane = database.call
+
+    def counted(statement: str, values: tuple[Any, ...]) -> Any:
+        nonlocal taken
+        found = lane(statement, values)
+        taken += found is not None
+        return found
+
+    database.call = counted  # type: ignore[method-assign]
+    with _numbered(seed) as names:
+        _begin(database)
+        for _ in range(ACTS):
+            names.next_act()
+            try:
+                answers.append(_act(database, dice, clock, holds))
+            except ClearmeterError as error:
+                answers.append((error.code, error.detail))
+    return answers, digest.of_organization(database, "acme"), taken
+
+
+def test_both_ways_answer_and_write_the_same(
+    postgresql_server: postgresql.Server, migrated_postgresql: str, seed: int
+) -> None:
+    played = []
+    for express in (True, False):
+        postgresql_server.empty(migrated_postgresql)
+        database = Database(postgresql_server.url(migrated_postgresql), express=express)
+        played.append(_play(database, seed))
+        assert digest.faults(database) == []
+        database.close()
+    (answers, rows, taken), (expected_answers, expected_rows, none) = played
+    assert answers == expected_answers
+    assert rows == expected_rows
+    assert none == 0
+    assert taken >= ACTS // 10, "the lane was hardly taken: the game proves too little"
+
+
+def test_a_key_gives_the_same_bytes_whichever_way_answers(
+    postgresql_store: str, clock: Clock
+) -> None:
+    quick, slow = Database(postgresql_store), Database(postgresql_store, express=False)
+    _begin(quick)
+    request = AuthorizeRequest("acme", "image", member="ana")
+    first = authorization.authorize(quick, request, key="a", now=clock())
+    assert isinstance(first, Answer)
+    assert authorization.authorize(slow, request, key="a", now=clock()) == first
+    assert authorization.authorize(quick, request, key="a", now=clock()) == first
+    for database in (quick, slow):
+        database.close()
+
+
+def test_new_prices_count_at_once_in_every_process(postgresql_store: str, clock: Clock) -> None:
+    here, there = Database(postgresql_store), Database(postgresql_store)
+    _begin(here)
+    request = AuthorizeRequest("acme", "image")
+
+    def price(database: Database, at: datetime) -> str:
+        return authorization.authorize(database, request, key=None, now=at).body
+
+    assert '"credits":"2"' in price(here, clock())
+    dearer = catalog.DEFAULT_FILE.read_text(encoding="utf-8").replace(
+        "credits = 2\n", "credits = 3\n"
+    )
+    with there.transaction() as tx:
+        catalog.load(tx, dearer.replace("2020-01-01T00:00:00Z", clock().isoformat()), now=clock())
+    assert '"credits":"3"' in price(here, clock.forward(timedelta(seconds=1)))
+    for database in (here, there):
+        database.close()
