@@ -1,17 +1,19 @@
 """`make bench`: every benchmark in one run, each a ratio measured interleaved with its peer.
 
-SQLite in a temporary file always; PostgreSQL where BENCH_POSTGRESQL_URL names an empty database.
-Medians of five rounds: these figures compare, they do not promise.
+Medians of five rounds: these figures compare, they do not promise. PostgreSQL is started for the
+run where its programs are installed; `--pgledger FOLDER` names a checkout of that ledger in SQL.
 """
 
 from __future__ import annotations
 
-import os
+import argparse
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from flask_migrate import upgrade
@@ -19,49 +21,110 @@ from rich.console import Console
 from rich.table import Table
 
 from app import create_app
-from bench import authorizations, events
+from bench import authorizations, clients, events
 from portal.config import Settings
 from portal.db import Database
+from tests import postgresql
 
 ROUNDS = 5
+BENCHMARKS = ("events", "authorizations")
 Work = Callable[[], int]
 
 
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: what was measured, per second, beside what it is compared with."""
+
+    name: str
+    ours: float
+    peer: float
+    goal: float
+
+    @property
+    def ratio(self) -> float:
+        """Ours for each of the peer's."""
+        return self.ours / self.peer
+
+
 def main() -> int:
-    """Run every benchmark on every store at hand and print the table."""
-    table = Table("Benchmark", "Store", "Ours, per s", "Peer, per s", "Ratio", "Goal")
-    with tempfile.TemporaryDirectory() as folder:
-        urls = [f"sqlite:///{Path(folder) / 'bench.db'}"]
-        if os.environ.get("BENCH_POSTGRESQL_URL"):
-            urls.append(os.environ["BENCH_POSTGRESQL_URL"])
-        for url in urls:
-            database = _empty(url)
-            for name, goal, ours, peer in (
-                *events.pairs(database),
-                *authorizations.pairs(database),
-            ):
-                mine, theirs = _interleaved(ours, peer)
-                table.add_row(
-                    name,
-                    database.dialect,
-                    f"{mine:,.0f}",
-                    f"{theirs:,.0f}",
-                    f"{mine / theirs:.2f}",
-                    goal,
-                )
-            database.close()
+    """Run the benchmarks that are asked for on every store at hand and print the table."""
+    asked = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    asked.add_argument("names", nargs="*", help=f"of {', '.join(BENCHMARKS)}; all without")
+    asked.add_argument("--pgledger", type=Path, help="a checkout of pgledger, to compare with")
+    options = asked.parse_args()
+    wanted = set(options.names) or set(BENCHMARKS)
+    if not wanted <= set(BENCHMARKS):
+        asked.error(f"there are {', '.join(BENCHMARKS)}")
+    table = Table("Benchmark", "Ours, per s", "Peer, per s", "Ratio", "Goal")
+    notes: list[str] = []
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        binaries = postgresql.programs()
+        server = stack.enter_context(postgresql.running(binaries)) if binaries else None
+        if server is None:
+            notes.append(postgresql.MISSING)
+        for row in _rows(wanted, folder, server, options.pgledger, notes):
+            met = "met" if row.ratio >= row.goal else "missed"
+            table.add_row(
+                row.name,
+                f"{row.ours:,.0f}",
+                f"{row.peer:,.0f}",
+                f"{row.ratio:.2f}",
+                f"{row.goal} {met}",
+            )
     Console().print(table)
-    if len(urls) == 1:
-        print("PostgreSQL left out: set BENCH_POSTGRESQL_URL to an empty database.")
+    for note in notes:
+        print(note)
     return 0
 
 
+def _rows(
+    wanted: set[str],
+    folder: Path,
+    server: postgresql.Server | None,
+    peer: Path | None,
+    notes: list[str],
+) -> Iterator[Row]:
+    if "events" in wanted:
+        yield _events(f"sqlite:///{folder / 'bench.db'}")
+        if server is not None:
+            yield _events(server.url(server.create()))
+    if "authorizations" in wanted and server is not None:
+        if peer is None:
+            notes.append("Authorizations left out: name a checkout of pgledger with --pgledger.")
+            return
+        for name, organizations in (("one hot organization", 1), ("1,000 organizations", 1_000)):
+            yield _pairs(server.url(server.create()), peer, name, organizations)
+
+
 def _empty(url: str) -> Database:
-    settings = Settings(url, "bench " * 8, "http://127.0.0.1:8000")
-    application = create_app(settings)
+    application = create_app(Settings(url, "bench " * 8, "http://127.0.0.1:8000"))
     with application.app_context():
         upgrade()
     return Database(url)
+
+
+def _events(url: str) -> Row:
+    database = _empty(url)
+    ((name, goal, ours, peer),) = events.pairs(database)
+    mine, theirs = _interleaved(ours, peer)
+    database.close()
+    return Row(f"{name}, {database.dialect}", mine, theirs, goal)
+
+
+def _pairs(url: str, peer: Path, name: str, organizations: int) -> Row:
+    database = _empty(url)
+    authorizations.prepare(database, organizations)
+    authorizations.load_peer(url, peer, organizations)
+    database.close()
+    mine: list[float] = []
+    theirs: list[float] = []
+    for _ in range(ROUNDS):
+        for side, work in ((mine, authorizations.pair), (theirs, authorizations.transfer)):
+            rate = clients.measure(work, authorizations.CLIENTS, url, organizations)
+            side.append(rate.per_second)
+    title = f"authorize and capture, {authorizations.CLIENTS} clients, {name}"
+    return Row(title, statistics.median(mine), statistics.median(theirs), 1.0)
 
 
 def _interleaved(ours: Work, peer: Work) -> tuple[float, float]:

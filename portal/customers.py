@@ -8,7 +8,7 @@ from datetime import date, datetime
 
 from sqlalchemy import Connection
 
-from portal import accounts, usage, wallet
+from portal import accounts, balances, usage
 from portal.accounts import Organization
 from portal.breakdown import DAY, days_of
 from portal.spending import book_at
@@ -90,5 +90,5 @@ def _line(tx: Connection, organization: Organization, tier: str, now: datetime) 
         uncollected_micro=used.uncollected_micro,
         cost_nano_usd=cost.cost_nano_usd,
         unknown_lines=cost.unknown_lines,
-        left_micro=wallet.balance(tx, key, now=now).available_micro,
+        left_micro=balances.balance(tx, key, now=now).available_micro,
     )

@@ -10,12 +10,12 @@ from datetime import datetime
 from typing import Literal
 
 from portal.accounts import Member
+from portal.balances import Balance
 from portal.core.ledger import Lot
 from portal.core.periods import Period
 from portal.core.units import MICRO
 from portal.outlook import BurnDown
 from portal.spending import CapLine, Spending
-from portal.wallet import Balance
 
 MOST = 3
 Kind = Literal["debt", "empty", "cap", "short", "expiring"]

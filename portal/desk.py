@@ -40,6 +40,14 @@ def begin_due(database: Database, organization_id: str, *, now: datetime) -> Org
     return desk.organization
 
 
+def book_due(database: Database, organization_id: str, *, now: datetime) -> None:
+    """Book what fell due by itself up to now: holds' deadlines, periods, expiry."""
+    with database.transaction() as tx:
+        desk = open_desk(tx, organization_id, now=now)
+        desk.wallet.expire_grants()
+        desk.wallet.write()
+
+
 def open_desk(tx: Connection, organization_id: str, *, now: datetime) -> Desk:
     """Lock an organization's books and bring them up to now. Raises NotFound."""
     wallet = Wallet(tx, organization_id, now=now)

@@ -38,6 +38,7 @@ _END = (
     .where(*_OF_HOLD, holds.c.status == bindparam("from_"))
     .values(status=bindparam("to_"), ended_at=bindparam("ended_"), outcome=bindparam("outcome_"))
 )
+_LAPSE = update(holds).where(*_OF_HOLD).values(lapsed_at=bindparam("now"))
 _LAPSED = (
     select(holds)
     .where(
@@ -238,6 +239,8 @@ def expire_lapsed(tx: Connection, wallet: Wallet, *, until: datetime | None = No
         receipt = receipt_of(tx, wallet.organization_id, hold.hold_id)
         wallet.give_back(receipt, hold.hold_id, at=hold.expires_at)
         leave_limits(tx, wallet.organization_id, hold, receipt, used=[])
+        booked = {"org": wallet.organization_id, "hold_": hold.hold_id, "now": wallet.now}
+        tx.execute(_LAPSE, booked)
         end(tx, wallet, hold.hold_id, status="expired", outcome={"charged_micro": 0})
     return len(lapsed)
 

@@ -12,8 +12,9 @@ from datetime import date, datetime, timedelta
 
 from sqlalchemy import Connection
 
-from portal import forecasting, overage, usage, wallet
+from portal import balances, forecasting, overage, usage
 from portal.accounts import Member, Organization
+from portal.balances import Balance
 from portal.breakdown import days_of
 from portal.core.catalog import Action, PriceBook, Tier
 from portal.core.forecast import Projection
@@ -24,7 +25,6 @@ from portal.decisions import Decision, decide
 from portal.outlook import BurnDown, burn_down, pace_of
 from portal.spending import Spending, book_at, choices, spending
 from portal.usage import Totals
-from portal.wallet import Balance
 
 DAY = timedelta(days=1)
 WEEK = timedelta(days=7)
@@ -165,7 +165,7 @@ def overview(
     own = None if member.sees_all_use else member.member_id
     recent = _Recent(tx, organization, own, today=today, first=first)
     made, total, compared = _made(tx, organization, recent, book, period)
-    balance = wallet.balance(tx, organization.organization_id, now=now)
+    balance = balances.balance(tx, organization.organization_id, now=now)
     standing = _standing(balance, book, [one.key for one in made])
     left = balance.available_micro
     limits = spending(tx, organization, member, known, available_micro=left, now=now)

@@ -387,6 +387,7 @@ transfers = _table(
     _text("reference", ""),
     CheckConstraint("amount_micro > 0", name="moves_something"),
     CheckConstraint("from_account <> to_account", name="between_two_accounts"),
+    Index(None, "organization_id", "at"),
     _of("wallets", "organization_id"),
 )
 
@@ -403,6 +404,7 @@ entries = _table(
     CheckConstraint("after_micro = before_micro + amount_micro", name="adds_up"),
     CheckConstraint("amount_micro <> 0", name="moves_something"),
     CheckConstraint("version > 0", name="version_counted"),
+    Index(None, "organization_id", "account", "at", "version"),
     _of("accounts", "organization_id", "account"),
     _of("transfers", "organization_id", "transfer_id"),
 )
@@ -425,6 +427,7 @@ holds = _table(
     _text("run_id", ""),
     _instant("authorized_at"),
     _instant("expires_at"),
+    _instant("lapsed_at", nullable=True),
     _instant("ended_at", nullable=True),
     Column("outcome", Document),
     CheckConstraint("credits_micro >= 0 AND quantity_micro >= 0", name="not_negative"),
@@ -432,6 +435,13 @@ holds = _table(
     _one_of("status", "authorized", "captured", "released", "expired"),
     _of("wallets", "organization_id"),
     Index(None, "hold_id"),
+    Index(
+        "ix_holds_lapsed",
+        "organization_id",
+        "lapsed_at",
+        postgresql_where=text("lapsed_at IS NOT NULL"),
+        sqlite_where=text("lapsed_at IS NOT NULL"),
+    ),
     Index(
         "ix_holds_open",
         "organization_id",

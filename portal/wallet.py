@@ -52,7 +52,8 @@ from portal.tables import (
     wallets,
 )
 
-_FIXED = tuple(account.value for account in Account)
+#: The accounts every organization has.
+FIXED_ACCOUNTS = tuple(account.value for account in Account)
 
 
 @dataclass(frozen=True)
@@ -75,11 +76,12 @@ def create(tx: Connection, organization_id: str) -> None:
     tx.execute(insert(wallets).values(organization_id=organization_id))
     tx.execute(
         insert(accounts),
-        [{"organization_id": organization_id, "account": account} for account in _FIXED],
+        [{"organization_id": organization_id, "account": account} for account in FIXED_ACCOUNTS],
     )
 
 
-def _lot(row: RowMapping) -> Lot:
+def lot_of(row: RowMapping) -> Lot:
+    """Return a grant's lot from its row beside its account's balance."""
     return Lot(
         grant_id=row["grant_id"],
         source=row["source"],
@@ -101,7 +103,8 @@ _LOCK = (
     .where(wallets.c.organization_id == bindparam("org"))
     .with_for_update()
 )
-_EVERY_STANDING = (
+#: Every account with its grant, where it has one.
+EVERY_STANDING = (
     select(accounts.c.account, accounts.c.balance_micro, accounts.c.version, grants)
     .select_from(
         accounts.outerjoin(
@@ -114,17 +117,15 @@ _EVERY_STANDING = (
     )
     .where(accounts.c.organization_id == bindparam("org"))
 )
-_STANDING = _EVERY_STANDING.where(
+#: The accounts that hold something, and those every organization has.
+STANDING = EVERY_STANDING.where(
     or_(
-        accounts.c.account.in_(_FIXED),
+        accounts.c.account.in_(FIXED_ACCOUNTS),
         text("accounts.standing"),
         grants.c.claimed_micro != 0,
     )
 )
-_ONE_STANDING = _EVERY_STANDING.where(accounts.c.account == bindparam("account_"))
-_SOME_STANDING = _EVERY_STANDING.where(
-    accounts.c.account.in_(bindparam("accounts_", expanding=True))
-)
+_ONE_STANDING = EVERY_STANDING.where(accounts.c.account == bindparam("account_"))
 _WRITE_ACCOUNT = (
     update(accounts)
     .where(
@@ -188,22 +189,6 @@ _PINNED = (
         hold_pins.c.account == bindparam("account_"),
     )
 )
-_LAPSED_PINS = (
-    select(holds.c.expires_at, hold_pins.c.account, hold_pins.c.amount_micro)
-    .join(
-        holds,
-        and_(
-            holds.c.organization_id == hold_pins.c.organization_id,
-            holds.c.hold_id == hold_pins.c.hold_id,
-        ),
-    )
-    .where(
-        holds.c.organization_id == bindparam("org"),
-        holds.c.status == "authorized",
-        holds.c.expires_at <= bindparam("now"),
-    )
-    .order_by(holds.c.expires_at, holds.c.hold_id, hold_pins.c.position)
-)
 
 
 class Wallet:
@@ -224,7 +209,7 @@ class Wallet:
             # A clock that was set back must not write history before what is written already.
             self.now = locked.moved_at
         self._stored_transfers = self._transfers = locked.transfers
-        self._load(_STANDING)
+        self._load(STANDING)
 
     def _load(self, statement: Select[Any], **names: str) -> None:
         rows = self.tx.execute(statement, {"org": self.organization_id, **names}).mappings()
@@ -232,7 +217,7 @@ class Wallet:
             version = row["version"]
             self._standings[row["account"]] = _Standing(row["balance_micro"], version, version)
             if row["grant_id"] is not None:
-                self._lots[row["account"]] = _lot(row)
+                self._lots[row["account"]] = lot_of(row)
 
     def balance(self, account: str) -> int:
         """Return what stands on an account, in millionths."""
@@ -580,69 +565,3 @@ class Wallet:
     def _guard(self, held: bool) -> None:
         if not held:
             raise Unavailable("The ledger changed underneath. Nothing was done; try again.")
-
-
-@dataclass(frozen=True)
-class Balance:
-    """What an organization has, as of an instant; millionths of a credit."""
-
-    as_of: datetime
-    available_micro: int
-    held_micro: int
-    debt_micro: int
-    frozen_micro: int
-    uncollected_micro: int
-    lots: Sequence[Lot]
-
-
-def balance(tx: Connection, organization_id: str, *, now: datetime) -> Balance:
-    """Return the balance at ``now``, read from the ledger.
-
-    Grants past their expiry and holds past their deadline count as gone and as given back at that
-    very instant, whether or not a job has booked it yet.
-    """
-    standing = tx.execute(_STANDING, {"org": organization_id}).mappings()
-    fixed: dict[str, int] = {}
-    lots: dict[str, Lot] = {}
-    for row in standing:
-        if row["grant_id"] is None:
-            fixed[row["account"]] = row["balance_micro"]
-        else:
-            lots[row["account"]] = _lot(row)
-    frozen = fixed[Account.FROZEN]
-    owed, returned = -fixed[Account.DEBT], 0
-    for ended, pins in _lapsed(tx, organization_id, lots, now=now):
-        for account, amount in pins:
-            returned += amount
-            if account != Account.OVERAGE:
-                back = way_back(lots[account], amount, at=ended)
-                frozen += back.frozen_micro
-                lots[account] = lots[account].after(back)
-        settled, owed = take(settling_order(lots.values(), now=ended), owed)
-        for line in settled:
-            lots[line.account] = lots[line.account].plus(-line.amount_micro)
-    spendable = in_burn_down_order(lots.values(), now=now)
-    return Balance(
-        as_of=now,
-        available_micro=sum(lot.remaining_micro for lot in spendable),
-        held_micro=fixed[Account.HELD] - returned,
-        debt_micro=owed,
-        frozen_micro=frozen,
-        uncollected_micro=fixed[Account.UNCOLLECTED],
-        lots=spendable,
-    )
-
-
-def _lapsed(
-    tx: Connection, organization_id: str, lots: dict[str, Lot], *, now: datetime
-) -> list[tuple[datetime, list[tuple[str, int]]]]:
-    """Return what holds past their deadline still pin, by deadline; loads the lots they name."""
-    rows = tx.execute(_LAPSED_PINS, {"org": organization_id, "now": now}).all()
-    spent = {row.account for row in rows} - set(lots) - {Account.OVERAGE.value}
-    if spent:
-        again = tx.execute(_SOME_STANDING, {"org": organization_id, "accounts_": sorted(spent)})
-        lots.update({row["account"]: _lot(row) for row in again.mappings()})
-    by_deadline: dict[datetime, list[tuple[str, int]]] = {}
-    for row in rows:
-        by_deadline.setdefault(row.expires_at, []).append((row.account, row.amount_micro))
-    return list(by_deadline.items())

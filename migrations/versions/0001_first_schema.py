@@ -717,6 +717,7 @@ def upgrade() -> None:
         sa.Column("run_id", sa.Text(), server_default="", nullable=False),
         sa.Column("authorized_at", portal.tables.Instant(timezone=True), nullable=False),
         sa.Column("expires_at", portal.tables.Instant(timezone=True), nullable=False),
+        sa.Column("lapsed_at", portal.tables.Instant(timezone=True), nullable=True),
         sa.Column("ended_at", portal.tables.Instant(timezone=True), nullable=True),
         sa.Column("outcome", portal.tables.Document(), nullable=True),
         sa.CheckConstraint(
@@ -736,6 +737,14 @@ def upgrade() -> None:
         sqlite_strict=True,
     )
     op.create_index(op.f("ix_holds_hold_id"), "holds", ["hold_id"], unique=False)
+    op.create_index(
+        "ix_holds_lapsed",
+        "holds",
+        ["organization_id", "lapsed_at"],
+        unique=False,
+        postgresql_where=sa.text("lapsed_at IS NOT NULL"),
+        sqlite_where=sa.text("lapsed_at IS NOT NULL"),
+    )
     op.create_index(
         "ix_holds_open",
         "holds",
@@ -810,6 +819,12 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("organization_id", "transfer_id", name=op.f("pk_transfers")),
         sqlite_strict=True,
+    )
+    op.create_index(
+        op.f("ix_transfers_organization_id_at"),
+        "transfers",
+        ["organization_id", "at"],
+        unique=False,
     )
     op.create_table(
         "usage_daily",
@@ -887,6 +902,12 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("organization_id", "account", "version", name=op.f("pk_entries")),
         sqlite_strict=True,
+    )
+    op.create_index(
+        op.f("ix_entries_organization_id_account_at_version"),
+        "entries",
+        ["organization_id", "account", "at", "version"],
+        unique=False,
     )
     op.create_table(
         "event_costs",
@@ -1055,8 +1076,10 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_event_debits_organization_id_account"), table_name="event_debits")
     op.drop_table("event_debits")
     op.drop_table("event_costs")
+    op.drop_index(op.f("ix_entries_organization_id_account_at_version"), table_name="entries")
     op.drop_table("entries")
     op.drop_table("usage_daily")
+    op.drop_index(op.f("ix_transfers_organization_id_at"), table_name="transfers")
     op.drop_table("transfers")
     op.drop_table("overage_periods")
     op.drop_index(
@@ -1064,6 +1087,12 @@ def downgrade() -> None:
         table_name="holds",
         postgresql_where=sa.text("status = 'authorized'"),
         sqlite_where=sa.text("status = 'authorized'"),
+    )
+    op.drop_index(
+        "ix_holds_lapsed",
+        table_name="holds",
+        postgresql_where=sa.text("lapsed_at IS NOT NULL"),
+        sqlite_where=sa.text("lapsed_at IS NOT NULL"),
     )
     op.drop_index(op.f("ix_holds_hold_id"), table_name="holds")
     op.drop_table("holds")

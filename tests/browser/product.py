@@ -17,7 +17,7 @@ import requests
 from flask_migrate import upgrade
 
 from app import create_app
-from portal import access, accounts, catalog, keys, metering, onboarding, wallet
+from portal import access, accounts, balances, catalog, keys, metering, onboarding
 from portal.config import Settings
 from portal.core.costs import ModelUsage
 from portal.core.events import StatedCost, UsageEvent
@@ -71,13 +71,13 @@ class Product:
     def available(self, organization: str = "acme") -> int:
         """Return the credits an organization can spend, from its ledger."""
         with self.database.reading() as tx:
-            found = wallet.balance(tx, organization, now=datetime.now(UTC))
+            found = balances.balance(tx, organization, now=datetime.now(UTC))
         return found.available_micro // MICRO
 
     def packs_granted(self, organization: str = "acme") -> int:
         """Return how many packs an organization was granted."""
         with self.database.reading() as tx:
-            found = wallet.balance(tx, organization, now=datetime.now(UTC))
+            found = balances.balance(tx, organization, now=datetime.now(UTC))
         return sum(lot.source == "pack" for lot in found.lots)
 
     def api(self, method: str, path: str, **body: object) -> requests.Response:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from portal import audit, catalog, limits, onboarding, wallet
+from portal import audit, balances, catalog, limits, onboarding
 from portal.caps import CapChange, CapRequest
 from portal.core.units import MICRO
 from portal.db import Database
@@ -56,7 +56,7 @@ class Scene:
     def standing(self) -> tuple[int, int]:
         with self.database.reading() as tx:
             assert audit.ledger_faults(tx, "acme") == []
-            found = wallet.balance(tx, "acme", now=_now())
+            found = balances.balance(tx, "acme", now=_now())
             return found.available_micro, found.held_micro
 
 

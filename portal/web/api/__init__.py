@@ -17,8 +17,17 @@ from portal.web.api import (  # noqa: E402 # the views attach themselves to the 
     events,
     organizations,
     reading,
+    statements,
 )
 
 limiter.limit(lambda: "2000 per second")(blueprint)
 
-__all__ = ["authorizations", "blueprint", "caps", "events", "organizations", "reading"]
+__all__ = [
+    "authorizations",
+    "blueprint",
+    "caps",
+    "events",
+    "organizations",
+    "reading",
+    "statements",
+]

@@ -13,7 +13,7 @@ from typing import Any
 
 from flask import Response, request
 
-from portal import accounts, catalog, forecasting, overage, usage, wallet
+from portal import accounts, balances, catalog, forecasting, overage, usage
 from portal.accounts import Organization
 from portal.core.catalog import Tier, minor_places
 from portal.core.errors import InvalidRequest, NotAllowed
@@ -24,6 +24,7 @@ from portal.overage import Standing
 from portal.usage import CostTotals, EventRow, UsageReport
 from portal.web.api import answers, blueprint
 from portal.web.api.access import caller, current, need, own
+from portal.web.api.cells import safe_cell
 from portal.web.api.organizations import page_size
 from portal.web.api.shapes import instant
 from portal.web.services import services
@@ -36,17 +37,22 @@ def get_balance(organization_id: str) -> tuple[Response, int]:
     """Answer what the organization has now."""
     need("read")
     parts, now = services(), services().clock()
-    if "at" in request.args:
-        raise InvalidRequest.at("/at", "is not offered yet: the balance is that of now")
     organization = current(organization_id)
+    at = _instant("at") or now
+    if at > now:
+        raise InvalidRequest.at("/at", "lies in the future")
     with parts.database.reading() as tx:
-        found = wallet.balance(tx, organization_id, now=now)
-        book = catalog.in_force(tx, at=now)
-        beyond = overage.standing(tx, organization, book, at=now)
-    period, tier = organization.period_at(now), book.tiers.get(organization.tier or "")
+        found = (
+            balances.balance(tx, organization_id, now=now)
+            if at == now
+            else balances.balance_at(tx, organization_id, at=at)
+        )
+        book = catalog.in_force(tx, at=at)
+        beyond = overage.standing(tx, organization, book, at=at)
+    period, tier = organization.period_at(at), book.tiers.get(organization.tier or "")
     return answers.answer(
         {
-            "as_of": answers.when(now),
+            "as_of": answers.when(at),
             "available": format_micro(found.available_micro),
             "held": format_micro(found.held_micro),
             "debt": format_micro(found.debt_micro),
@@ -230,11 +236,6 @@ def _csv(report: UsageReport, groups: list[str]) -> Iterator[str]:
         yield line.getvalue()
         line.seek(0)
         line.truncate()
-
-
-def safe_cell(text: str) -> str:
-    """Return a text that no spreadsheet takes for a formula (OWASP: CSV injection)."""
-    return f"'{text}" if text[:1] in {"=", "+", "-", "@", "\t", "\r", "\n"} else text
 
 
 def _cursor() -> tuple[datetime, str, str] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from portal import wallet
+from portal import balances
 from portal.billing import checkout
 from portal.core.errors import NotAllowed, NotFound
 from portal.spending import book_at
@@ -21,7 +21,7 @@ def plans() -> str:
     now = parts.clock()
     with parts.database.reading() as tx:
         book = book_at(tx, now)
-        balance = wallet.balance(tx, organization.organization_id, now=now)
+        balance = balances.balance(tx, organization.organization_id, now=now)
     return render_template(
         "customer/plans.html",
         book=book,
@@ -71,7 +71,7 @@ def thanks() -> Response | str:
         now=now,
     )
     with parts.database.reading() as tx:
-        balance = wallet.balance(tx, organization.organization_id, now=now)
+        balance = balances.balance(tx, organization.organization_id, now=now)
     return render_template(
         "customer/thanks.html", purchase=purchase, balance=balance, session_id=session_id
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from flask import flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from portal import limits, wallet
+from portal import balances, limits
 from portal import spending as read
 from portal.accounts import Member, Organization
 from portal.caps import CapChange, CapRequest
@@ -47,7 +47,7 @@ def _page(organization: Organization, member: Member, refused: Refused | None = 
     with parts.database.reading() as tx:
         book = read.book_at(tx, now)
         known = read.choices(tx, organization.organization_id, book)
-        balance = wallet.balance(tx, organization.organization_id, now=now)
+        balance = balances.balance(tx, organization.organization_id, now=now)
         page = read.spending(
             tx, organization, member, known, available_micro=balance.available_micro, now=now
         )

@@ -1,13 +1,13 @@
-"""Whatever is done to an organization, in whatever order: the product agrees with the model."""
+"""Whatever is done to an organization, in whatever order: the product agrees with the model.
+
+The machine of rules; test_ledger_on_sqlite.py and test_ledger_on_postgresql.py run it.
+"""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Callable
-from datetime import timedelta
-from pathlib import Path
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -26,6 +26,7 @@ from portal import (
     accounts,
     audit,
     authorization,
+    balances,
     catalog,
     desk,
     jobs,
@@ -34,11 +35,12 @@ from portal import (
     onboarding,
     overage,
     reversals,
+    statements,
     tiers,
     usage,
-    wallet,
 )
 from portal.authorization import AuthorizeRequest, CaptureRequest
+from portal.balances import Balance
 from portal.billing.gateway import Gateway
 from portal.caps import CapChange, CapRequest
 from portal.core.errors import AuthorizationSettled, IdempotencyConflict
@@ -51,7 +53,7 @@ from portal.limits import SpendingRequest
 from portal.metering import BatchAnswer, Sent
 from portal.onboarding import GrantRequest, OrganizationRequest
 from portal.wallet import Paid, Wallet
-from tests import digest, postgresql
+from tests import digest
 from tests.clock import START, Clock
 from tests.properties.journal import Journal
 from tests.properties.model import OVERAGE_PRICE, PRICE_MICRO, Cap, Hold, Lot, Model, Spender
@@ -62,6 +64,8 @@ BOOK = catalog.DEFAULT_FILE.read_text(encoding="utf-8") + (
     "rollover = true\n"
 )
 TEAMS = {"ben": "", "cleo": "research", "dan": "design"}
+
+STEPS_OF_ONE = 100
 
 quantities = st.sampled_from([1, 250_000, 1_000_000, 1_500_000, 7_000_000, 45_000_000])
 actions = st.sampled_from(sorted(PRICE_MICRO))
@@ -100,6 +104,9 @@ class LedgerMachine(RuleBasedStateMachine):
         self.answered: list[tuple[AuthorizeRequest, str, Answer]] = []
         self.events = 0
         self.begun = False
+        self.looked_at = START
+        self.shown: list[Balance] = []
+        self.closed: dict[datetime, object] = {}
 
     @initialize()
     def begin(self) -> None:
@@ -442,11 +449,21 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(step=minutes)
     def let_time_pass(self, step: timedelta) -> None:
+        self.remember()
         self.model.pass_to(self.clock.forward(step))
 
     @rule(step=days)
     def let_days_pass(self, step: timedelta) -> None:
+        self.remember()
         self.model.pass_to(self.clock.forward(step))
+
+    def remember(self) -> None:
+        """Keep the balance as it is shown at this instant, to be asked for again at the end."""
+        if any(lot.claimed for lot in self.model.lots):
+            return  # What a refund claims of work in flight is known of now alone.
+        self.begin_due()
+        with self.database.reading() as tx:
+            self.shown.append(balances.balance(tx, "acme", now=self.clock()))
 
     @rule()
     def tidy_up(self) -> None:
@@ -458,7 +475,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def restart(self) -> None:
         url = self.database.url
         self.database.close()
-        self.database = _open(url)
+        self.database = open_store(url)
 
     # --- what is read ---
 
@@ -515,11 +532,39 @@ class LedgerMachine(RuleBasedStateMachine):
             assert found.room_micro * price <= max(0, limit)
 
     @rule()
+    def look_at_the_statements(self) -> None:
+        now = self.clock()
+        desk.book_due(self.database, "acme", now=now)
+        with self.database.reading() as tx:
+            organization = accounts.find_organization(tx, "acme")
+            current = organization.period_at(now)
+            before = organization.period_at(current.start - timedelta(microseconds=1))
+            found = statements.statement(tx, organization, current, now=now)
+            last = statements.statement(tx, organization, before, now=now)
+        alive = sum(lot.left for lot in self.model.lots if not lot.expired(now))
+        whole = alive + self.model.held + self.model.frozen - self.model.debt
+        assert found.closing_micro == whole
+        assert last.closing_micro == found.opening_micro
+        assert sum(one.credits_micro for one in found.movements) == whole - found.opening_micro
+        assert self.closed.setdefault(before.start, last.lines) == last.lines
+
+    @rule()
+    def look_back(self) -> None:
+        """Every balance that was shown is the balance as it was."""
+        with self.database.reading() as tx:
+            for shown in self.shown[-4:]:
+                assert balances.balance_at(tx, "acme", at=shown.as_of) == shown
+
+    @rule()
     def prove_everything(self) -> None:
         with self.database.reading() as tx:
             assert audit.ledger_faults(tx, "acme") == []
 
     def begin_due(self) -> None:
+        """Begin the period that is due, as whoever reads does first."""
+        if self.looked_at == self.clock():
+            return
+        self.looked_at = self.clock()
         with self.database.reading() as tx:
             organization = accounts.find_organization(tx, "acme")
         if tiers.is_due(organization, now=self.clock()):
@@ -531,8 +576,8 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         self.begin_due()
         with self.database.reading() as tx:
-            found = wallet.balance(tx, "acme", now=self.clock())
-            balances = self.journal.follow(tx)
+            found = balances.balance(tx, "acme", now=self.clock())
+            standing = self.journal.follow(tx)
         lots = [
             (lot.grant_id, lot.remaining_micro)
             for lot in found.lots
@@ -545,11 +590,11 @@ class LedgerMachine(RuleBasedStateMachine):
         assert found.available_micro >= 0
         assert not (found.available_micro and found.debt_micro)
         assert found.uncollected_micro == self.model.uncollected
-        assert balances["captured"] == self.model.charged
-        assert balances["captured"] + found.uncollected_micro == self.model.rated
+        assert standing["captured"] == self.model.charged
+        assert standing["captured"] + found.uncollected_micro == self.model.rated
 
 
-def _open(url: str) -> Database:
+def open_store(url: str) -> Database:
     """Open a store; nobody pulls the plug here, so on SQLite a commit need not wait for it."""
     database = Database(url)
     if database.dialect == "sqlite":
@@ -559,36 +604,15 @@ def _open(url: str) -> Database:
     return database
 
 
-def _run(make_store: Callable[[], Database], *, steps: int, steps_an_example: int) -> None:
+def run(make_store: Callable[[], Database], *, steps: int) -> None:
+    """Let the machine take that many steps in all, a hundred to a store."""
     run_state_machine_as_test(
         lambda: LedgerMachine(make_store),
         settings=settings(
-            max_examples=max(1, steps // steps_an_example),
-            stateful_step_count=steps_an_example,
+            max_examples=max(1, steps // STEPS_OF_ONE),
+            stateful_step_count=STEPS_OF_ONE,
             deadline=None,
             print_blob=True,
             suppress_health_check=list(HealthCheck),
         ),
     )
-
-
-def _steps(variable: str, usual: int) -> int:
-    return int(os.environ.get(variable, usual))
-
-
-def test_the_ledger_agrees_with_the_model_on_sqlite(sqlite_template: Path, tmp_path: Path) -> None:
-    def make() -> Database:
-        return _open(f"sqlite:///{shutil.copy(sqlite_template, tmp_path / 'store.db')}")
-
-    _run(make, steps=_steps("CLEARMETER_STEPS_SQLITE", 50_000), steps_an_example=100)
-
-
-@pytest.mark.postgresql
-def test_the_ledger_agrees_with_the_model_on_postgresql(
-    postgresql_server: postgresql.Server, migrated_postgresql: str
-) -> None:
-    def make() -> Database:
-        postgresql_server.empty(migrated_postgresql)
-        return _open(postgresql_server.url(migrated_postgresql))
-
-    _run(make, steps=_steps("CLEARMETER_STEPS_POSTGRESQL", 10_000), steps_an_example=100)

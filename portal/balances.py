@@ -1,0 +1,171 @@
+"""What an organization has: now, and as it was at any past instant. Reads the ledger only.
+
+Grants past their expiry and holds past their deadline count as gone and as given back at that very
+instant, whether or not a job has booked it yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, and_, bindparam, or_, select
+
+from portal.core.ledger import (
+    Account,
+    Lot,
+    in_burn_down_order,
+    settling_order,
+    take,
+    way_back,
+)
+from portal.tables import accounts, entries, grants, hold_pins, holds
+from portal.wallet import EVERY_STANDING, FIXED_ACCOUNTS, STANDING, lot_of
+
+_PINS = (
+    select(holds.c.expires_at, hold_pins.c.account, hold_pins.c.amount_micro)
+    .join(
+        holds,
+        and_(
+            holds.c.organization_id == hold_pins.c.organization_id,
+            holds.c.hold_id == hold_pins.c.hold_id,
+        ),
+    )
+    .where(holds.c.organization_id == bindparam("org"), holds.c.expires_at <= bindparam("now"))
+    .order_by(holds.c.expires_at, holds.c.hold_id, hold_pins.c.position)
+)
+_LAPSED = _PINS.where(holds.c.status == "authorized")
+#: Holds whose deadline had passed at an instant and was booked after it, or is not booked yet.
+_LAPSED_THEN = _PINS.where(
+    or_(holds.c.status == "authorized", holds.c.lapsed_at > bindparam("now")),
+    hold_pins.c.at <= bindparam("now"),
+)
+_SOME_STANDING = EVERY_STANDING.where(
+    accounts.c.account.in_(bindparam("accounts_", expanding=True))
+)
+_THEN = (
+    select(entries.c.after_micro)
+    .where(
+        entries.c.organization_id == accounts.c.organization_id,
+        entries.c.account == accounts.c.account,
+        entries.c.at <= bindparam("now"),
+    )
+    .order_by(entries.c.at.desc(), entries.c.version.desc())
+    .limit(1)
+    .scalar_subquery()
+)
+#: The accounts as they stood at an instant, of grants that could still be alive then.
+_STANDING_THEN = EVERY_STANDING.add_columns(_THEN.label("then_micro")).where(
+    or_(
+        accounts.c.account.in_(FIXED_ACCOUNTS),
+        and_(
+            grants.c.created_at <= bindparam("now"),
+            or_(grants.c.expires_at.is_(None), grants.c.expires_at > bindparam("now")),
+        ),
+        accounts.c.account.in_(bindparam("accounts_", expanding=True)),
+    )
+)
+
+
+@dataclass(frozen=True)
+class Balance:
+    """What an organization has, as of an instant; millionths of a credit."""
+
+    as_of: datetime
+    available_micro: int
+    held_micro: int
+    debt_micro: int
+    frozen_micro: int
+    uncollected_micro: int
+    lots: Sequence[Lot]
+
+
+@dataclass(frozen=True)
+class _Pins:
+    """What the holds of one deadline pin, by account, in millionths."""
+
+    deadline: datetime
+    parts: Sequence[tuple[str, int]]
+
+
+def balance(tx: Connection, organization_id: str, *, now: datetime) -> Balance:
+    """Return the balance at ``now``."""
+    fixed: dict[str, int] = {}
+    lots: dict[str, Lot] = {}
+    for row in tx.execute(STANDING, {"org": organization_id}).mappings():
+        if row["grant_id"] is None:
+            fixed[row["account"]] = row["balance_micro"]
+        else:
+            lots[row["account"]] = lot_of(row)
+    lapsed = _by_deadline(tx.execute(_LAPSED, {"org": organization_id, "now": now}))
+    spent = _grants_of(lapsed) - set(lots)
+    if spent:
+        again = tx.execute(_SOME_STANDING, {"org": organization_id, "accounts_": sorted(spent)})
+        lots.update({row["account"]: lot_of(row) for row in again.mappings()})
+    return _balance(fixed, lots, lapsed, at=now)
+
+
+def balance_at(tx: Connection, organization_id: str, *, at: datetime) -> Balance:
+    """Return the balance as it was at a past instant, replayed from the ledger's entries."""
+    lapsed = _by_deadline(tx.execute(_LAPSED_THEN, {"org": organization_id, "now": at}))
+    named = {"org": organization_id, "now": at, "accounts_": sorted(_grants_of(lapsed))}
+    fixed: dict[str, int] = dict.fromkeys(FIXED_ACCOUNTS, 0)
+    lots: dict[str, Lot] = {}
+    for row in tx.execute(_STANDING_THEN, named).mappings():
+        stood = row["then_micro"] or 0
+        if row["grant_id"] is None:
+            fixed[row["account"]] = stood
+        else:
+            lots[row["account"]] = _lot_then(row, stood, at=at)
+    return _balance(fixed, lots, lapsed, at=at)
+
+
+def _lot_then(row: RowMapping, stood_micro: int, *, at: datetime) -> Lot:
+    """Return a grant's lot as it was; what a refund claims of its pins is known of now alone."""
+    return replace(
+        lot_of(row),
+        remaining_micro=stood_micro,
+        frozen=row["frozen_at"] is not None and row["frozen_at"] <= at,
+        voided=row["voided_at"] is not None and row["voided_at"] <= at,
+        claimed_micro=0,
+    )
+
+
+def _by_deadline(rows: Iterable[Any]) -> list[_Pins]:
+    found: dict[datetime, list[tuple[str, int]]] = {}
+    for row in rows:
+        found.setdefault(row.expires_at, []).append((row.account, row.amount_micro))
+    return [_Pins(deadline, parts) for deadline, parts in found.items()]
+
+
+def _grants_of(lapsed: Iterable[_Pins]) -> set[str]:
+    return {account for one in lapsed for account, _ in one.parts} - {Account.OVERAGE.value}
+
+
+def _balance(
+    fixed: Mapping[str, int], lots: dict[str, Lot], lapsed: Iterable[_Pins], *, at: datetime
+) -> Balance:
+    """Return what stands once everything that fell due by itself has happened."""
+    frozen, owed, returned = fixed[Account.FROZEN], -fixed[Account.DEBT], 0
+    for one in lapsed:
+        for account, amount in one.parts:
+            returned += amount
+            if account != Account.OVERAGE:
+                back = way_back(lots[account], amount, at=one.deadline)
+                frozen += back.frozen_micro
+                lots[account] = lots[account].after(back)
+        settled, owed = take(settling_order(lots.values(), now=one.deadline), owed)
+        for line in settled:
+            lots[line.account] = lots[line.account].plus(-line.amount_micro)
+    spendable = in_burn_down_order(lots.values(), now=at)
+    return Balance(
+        as_of=at,
+        available_micro=sum(lot.remaining_micro for lot in spendable),
+        held_micro=fixed[Account.HELD] - returned,
+        debt_micro=owed,
+        frozen_micro=frozen,
+        uncollected_micro=fixed[Account.UNCOLLECTED],
+        lots=spendable,
+    )

@@ -1,0 +1,24 @@
+"""The machine of rules on PostgreSQL: 10,000 steps, or what CLEARMETER_STEPS_POSTGRESQL says."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from portal.db import Database
+from tests import postgresql
+from tests.properties import machine
+
+STEPS = int(os.environ.get("CLEARMETER_STEPS_POSTGRESQL", "10000"))
+
+
+@pytest.mark.postgresql
+def test_the_ledger_agrees_with_the_model(
+    postgresql_server: postgresql.Server, migrated_postgresql: str
+) -> None:
+    def make() -> Database:
+        postgresql_server.empty(migrated_postgresql)
+        return machine.open_store(postgresql_server.url(migrated_postgresql))
+
+    machine.run(make, steps=STEPS)

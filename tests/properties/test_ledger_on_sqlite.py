@@ -1,0 +1,21 @@
+"""The machine of rules on SQLite: 50,000 steps, or as many as CLEARMETER_STEPS_SQLITE says."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from portal.db import Database
+from tests.properties import machine
+
+STEPS = int(os.environ.get("CLEARMETER_STEPS_SQLITE", "50000"))
+
+
+def test_the_ledger_agrees_with_the_model(sqlite_template: Path, tmp_path: Path) -> None:
+    def make() -> Database:
+        return machine.open_store(
+            f"sqlite:///{shutil.copy(sqlite_template, tmp_path / 'store.db')}"
+        )
+
+    machine.run(make, steps=STEPS)
