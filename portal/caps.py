@@ -208,13 +208,19 @@ def _counted(
     tx: Connection, organization_id: str, cap: Cap, window: Period
 ) -> tuple[int, list[RowMapping]]:
     """Count a window from its start: what was charged, and the holds that are open in it."""
+    # What came too late for its period counts when it came; what a correction takes back does not.
+    counted_at = case(
+        (or_(events.c.adjusts.is_(None), events.c.corrects_id != ""), events.c.occurred_at),
+        else_=events.c.received_at,
+    )
     spent = tx.execute(
         select(
             func.coalesce(func.sum(events.c.credits_micro - events.c.uncollected_micro), 0)
         ).where(
             events.c.organization_id == organization_id,
-            events.c.occurred_at >= window.start,
-            events.c.occurred_at < window.end,
+            or_(events.c.occurred_at >= window.start, events.c.adjusts.is_not(None)),
+            counted_at >= window.start,
+            counted_at < window.end,
             events.c.charged == literal(True, Flag),
             events.c.hold_id == "",
             _scope_column(cap, events),

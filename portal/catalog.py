@@ -38,6 +38,24 @@ class PriceBooks:
                 current = book
         return current
 
+    def pricing(self, action: str, *, at: datetime, now: datetime) -> PriceBook | None:
+        """Return the version that prices an action at an instant.
+
+        The one in force then; where that did not know the action yet, the first since that does,
+        so that work reported before its price was set is rated once it is. None where none does.
+        """
+        then = self.in_force(at)
+        if action in then.actions:
+            return then
+        since = (
+            book
+            for book in self.versions
+            if book.effective_at is not None
+            and at < book.effective_at <= now
+            and action in book.actions
+        )
+        return next(since, None)
+
 
 @lru_cache(maxsize=256)
 def _parsed(version: int, effective_at: datetime, document: str) -> PriceBook:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import Connection
@@ -55,7 +55,17 @@ def record(
         for number, line in enumerate(one.costs)
     ]
     insert_rows(tx, event_costs, lines)
-    _roll_up(tx, organization, rated)
+    _roll_up(tx, organization, rated, now)
+
+
+def _day(organization: Organization, one: RatedEvent, now: datetime) -> date:
+    """Return the local day an event is counted on: its own, or that of its arrival if too late."""
+    if one.adjusts is not None:
+        return local_day(now, organization.zone)
+    if one.like is not None:
+        counted: date = one.like["day"]
+        return counted
+    return local_day(one.occurred_at, organization.zone)
 
 
 def _event_row(organization: Organization, one: RatedEvent, now: datetime) -> dict[str, Any]:
@@ -68,16 +78,19 @@ def _event_row(organization: Organization, one: RatedEvent, now: datetime) -> di
         "type": event.type,
         "occurred_at": one.occurred_at,
         "received_at": now,
-        "day": local_day(one.occurred_at, organization.zone),
+        "day": _day(organization, one, now),
         "action": one.action,
-        "member_id": event.member,
+        "member_id": one.labels[0],
         "team_id": one.team,
-        "project_id": event.project,
+        "project_id": one.labels[1],
         "run_id": event.run,
         "request_type": event.request_type,
         "model": one.model,
         "hold_id": one.hold_id,
-        "quantity_micro": event.quantity_micro,
+        "corrects_source": event.corrects[0] if event.corrects else "",
+        "corrects_id": event.corrects[1] if event.corrects else "",
+        "adjusts": one.adjusts,
+        "quantity_micro": event.quantity_micro if one.like is None else one.counted_micro,
         "credits_micro": one.credits_micro,
         "uncollected_micro": one.uncollected_micro,
         "price_micro": one.price_micro,
@@ -112,23 +125,19 @@ USAGE_SUMS = ("quantity_micro", "credits_micro", "uncollected_micro", "events")
 COST_SUMS = ("cost_nano_usd", "input_tokens", "output_tokens", "lines")
 
 
-def _roll_up(tx: Connection, organization: Organization, rated: Sequence[RatedEvent]) -> None:
+def _roll_up(
+    tx: Connection, organization: Organization, rated: Sequence[RatedEvent], now: datetime
+) -> None:
     usage: dict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0] * len(USAGE_SUMS))
     costs: dict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0] * len(COST_SUMS))
     for one in rated:
-        day = local_day(one.occurred_at, organization.zone)
-        labels = (
-            day,
-            one.action,
-            one.event.member,
-            one.team,
-            one.event.project,
-            one.model,
-        )
-        # A cost event is nothing a customer made: it counts as an event, with no quantity.
-        quantity = 0 if one.event.is_cost else one.event.quantity_micro
+        day = _day(organization, one, now)
+        member, project = one.labels
+        labels = (day, one.action, member, one.team, project, one.model)
         charged = one.credits_micro - one.uncollected_micro
-        _add(usage[labels], (quantity, charged, one.uncollected_micro, 1))
+        # A correction is no work of its own: it changes what was counted, not how often.
+        number = 0 if one.like is not None else 1
+        _add(usage[labels], (one.counted_micro, charged, one.uncollected_micro, number))
         for line in one.costs:
             key = (day, line.layer, line.quality.value, line.provider, line.model)
             _add(

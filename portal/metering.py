@@ -8,14 +8,14 @@ never dropped. A batch answers for each of its events.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, select
 
-from portal import accounts, caps, catalog, costs, events, overage
+from portal import accounts, caps, catalog, corrections, costs, events, overage, rejections
 from portal.catalog import PriceBooks
 from portal.core.caps import Cap, CapState, Spender, window_of
 from portal.core.costs import LAYERS
@@ -27,15 +27,22 @@ from portal.core.errors import (
     NotFound,
     UnknownAction,
 )
-from portal.core.events import REACH_AHEAD, REACH_BACK, REACH_BACK_BACKFILL, RatedEvent, UsageEvent
+from portal.core.events import (
+    GRACE,
+    REACH_AHEAD,
+    REACH_BACK,
+    REACH_BACK_BACKFILL,
+    RatedEvent,
+    UsageEvent,
+)
 from portal.core.ledger import Account, Take
 from portal.core.rating import rate
 from portal.db import Database
 from portal.desk import open_desk
 from portal.ids import new_id
 from portal.overage import Standing
+from portal.rejections import Reason, RejectedEvent
 from portal.tables import events as events_table
-from portal.tables import rejected_events
 
 #: Rated credits of one event stay well inside 64 bits.
 LARGEST_EVENT_MICRO = 10**15
@@ -49,6 +56,8 @@ class Sent:
     content: Any
     event: UsageEvent | None = None
     error: ClearmeterError | None = None
+    #: The rejection it comes from, where it is tried again.
+    again: RejectedEvent | None = None
 
 
 @dataclass(frozen=True)
@@ -135,24 +144,52 @@ def _keep_rejected(
     organization_id: str,
     now: datetime,
 ) -> None:
-    if not rejected:
-        return
-    rows = []
+    """Keep what was not taken; what is tried again is kept already."""
+    reasons = []
     for sent, error in rejected:
-        reason = _rejection(sent, error)
-        rows.append(
-            {
-                "organization_id": organization_id,
-                "rejection_id": new_id("rej"),
-                "source": _claimed(sent, "source"),
-                "event_id": reason.event_id,
-                "code": reason.code,
-                "detail": reason.detail[:2000],
-                "content": sent.content,
-                "received_at": now,
-            }
-        )
-    tx.execute(insert(rejected_events), rows)
+        why = _rejection(sent, error)
+        if sent.again is None:
+            source = _claimed(sent, "source")
+            reason = Reason(source, why.event_id, why.code, why.detail, sent.content)
+            reasons.append(reason)
+        else:
+            rejections.failed_again(tx, sent.again, code=why.code, detail=why.detail)
+    rejections.keep(tx, organization_id, reasons, now=now)
+
+
+def replay(
+    database: Database,
+    organization_id: str,
+    parse: Callable[[Any], UsageEvent],
+    *,
+    code: str | None = None,
+    limit: int,
+    now: datetime,
+    backfill: bool = False,
+) -> BatchAnswer:
+    """Try events again that were rejected, now that the cause may be mended.
+
+    Also those that came before the organization existed. Their times are judged by when they first
+    came. ``parse`` reads an event as it was sent and raises ClearmeterError. Raises NotFound.
+    """
+    with database.reading() as tx:
+        accounts.find_organization(tx, organization_id)
+        found = rejections.waiting(tx, organization_id, code=code, limit=limit)
+        homeless = rejections.waiting(tx, "", code=code, limit=limit)
+        found += [one for one in homeless if _subject(one.content) == organization_id]
+    batch = [_again(index, one, parse) for index, one in enumerate(found[:limit])]
+    return ingest(database, batch, now=now, backfill=backfill, only=organization_id)
+
+
+def _subject(content: Any) -> Any:
+    return content.get("subject") if isinstance(content, dict) else None
+
+
+def _again(index: int, rejected: RejectedEvent, parse: Callable[[Any], UsageEvent]) -> Sent:
+    try:
+        return Sent(index, rejected.content, event=parse(rejected.content), again=rejected)
+    except ClearmeterError as error:
+        return Sent(index, rejected.content, error=error, again=rejected)
 
 
 @dataclass
@@ -169,7 +206,7 @@ class _Ingestion:
     def __init__(
         self, tx: Connection, organization_id: str, *, now: datetime, backfill: bool
     ) -> None:
-        desk = open_desk(tx, organization_id, now=now)
+        self.desk = desk = open_desk(tx, organization_id, now=now)
         self.tx, self.now, self.backfill = tx, desk.now, backfill
         self.wallet, self.organization = desk.wallet, desk.organization
         self.books: PriceBooks = catalog.price_books_of(tx)
@@ -191,8 +228,11 @@ class _Ingestion:
         reference = new_id("batch")
         rated = []
         for sent, event in fresh:
+            if event.corrects is not None:
+                continue
             try:
-                rated.append(self._rate(event, event.team or team_of.get(event.member, "")))
+                team = event.team or team_of.get(event.member, "")
+                rated.append(self._rate(event, team, came=_came(sent, self.now)))
             except ClearmeterError as error:
                 part.rejected.append((sent, error))
         for account, amount in self._debits.items():
@@ -209,7 +249,25 @@ class _Ingestion:
         events.record(self.tx, self.organization, rated, now=self.now)
         part.accepted = len(rated)
         part.uncollected = sum(1 for one in rated if one.uncollected_micro)
+        for sent, event in fresh:
+            if event.corrects is not None:
+                self._correct(sent, event, part)
+        refused = {sent.index for sent, _ in part.rejected}
+        tried = [sent for sent in group if sent.again and sent.index not in refused]
+        rejections.landed(self.tx, [sent.again for sent in tried if sent.again], now=self.now)
         return part
+
+    def _correct(self, sent: Sent, event: UsageEvent, part: _Part) -> None:
+        """Take a correction, after all that it could be about is recorded."""
+        try:
+            self._check_time(event, came=_came(sent, self.now))
+            done = corrections.correct(self.desk, event, closed=self._closed)
+        except ClearmeterError as error:
+            part.rejected.append((sent, error))
+            return
+        self.wallet.write()
+        events.record(self.tx, self.organization, [done], now=self.now)
+        part.accepted += 1
 
     def _dedupe(self, group: Sequence[Sent], part: _Part) -> list[tuple[Sent, UsageEvent]]:
         """Set aside what is known: the same content is a duplicate, other content a conflict."""
@@ -249,14 +307,15 @@ class _Ingestion:
         return fresh
 
     # A cost event may name an authorization: it is linked to it and charges nothing.
-    def _rate(self, event: UsageEvent, team: str) -> RatedEvent:
-        occurred_at = self._check_time(event)
-        book = self.books.in_force(occurred_at)
+    def _rate(self, event: UsageEvent, team: str, *, came: datetime) -> RatedEvent:
+        occurred_at = self._check_time(event, came=came)
         lines = tuple(costs.cost_line(stated, at=occurred_at) for stated in event.costs)
         if event.is_cost:
-            return self._rated(event, occurred_at, "", team, 0, book.version, lines)
-        action = book.actions.get(event.type)
-        if action is None:
+            version = self.books.in_force(occurred_at).version
+            return self._rated(event, occurred_at, "", team, 0, version, lines)
+        book = self.books.pricing(event.type, at=occurred_at, now=self.now)
+        if book is None:
+            book = self.books.in_force(self.now)
             known = ", ".join([*book.actions, *(f"cost.{layer}" for layer in LAYERS)])
             raise UnknownAction(
                 f"The price book in force has no action {event.type!r}.",
@@ -272,6 +331,7 @@ class _Ingestion:
                     )
                 ],
             )
+        action = book.actions[event.type]
         return self._rated(
             event, occurred_at, action.key, team, action.price_micro, book.version, lines
         )
@@ -293,11 +353,14 @@ class _Ingestion:
                 [FieldError("/data/quantity", "is too large for the action's price")],
             )
         charged = event.charge and not self.organization.shadow and credits_micro > 0
+        # History that is not charged stands where it happened: nothing of it was ever billed.
+        closed = self._closed(occurred_at) if charged else None
         receipt: list[Take] = []
         uncollected = 0
         if charged:
             spender = Spender(event.member, team, event.project, action)
-            receipt, uncollected = self._charge(credits_micro, spender, occurred_at)
+            counted_at = self.now if closed else occurred_at
+            receipt, uncollected = self._charge(credits_micro, spender, counted_at)
         return RatedEvent(
             event,
             occurred_at,
@@ -311,18 +374,26 @@ class _Ingestion:
             tuple(receipt),
             lines,
             event.authorization,
+            adjusts=closed,
         )
 
-    def _check_time(self, event: UsageEvent) -> datetime:
+    def _closed(self, occurred_at: datetime) -> datetime | None:
+        """Return the start of the billing period that an instant lies in, if that has closed."""
+        if occurred_at >= self.organization.period_at(self.now).start:
+            return None
+        period = self.organization.period_at(occurred_at)
+        return period.start if self.now >= period.end + GRACE else None
+
+    def _check_time(self, event: UsageEvent, *, came: datetime) -> datetime:
         if not event.charge and not self.backfill:
             raise InvalidEvent(
                 "Only a key with the scope backfill may leave an event uncharged.",
                 [FieldError("/data/charge", "needs a key with the scope backfill")],
             )
         if event.time is None:
-            return self.now
+            return came
         reach = REACH_BACK_BACKFILL if self.backfill else REACH_BACK
-        if not self.now - reach <= event.time <= self.now + REACH_AHEAD:
+        if not came - reach <= event.time <= came + REACH_AHEAD:
             days = reach.days
             raise InvalidEvent(
                 "The event's time is out of reach.",
@@ -380,19 +451,25 @@ class _Ingestion:
 
     def _counters_for(self, spender: Spender, occurred_at: datetime) -> list[_Counter]:
         """Return the counters this work counts in, read from the store once for each window."""
-        open_period = self.organization.period_at(self.now)
-        at = occurred_at if occurred_at in open_period else self.now
+        # A time a little ahead of the clock must not open a window that has not begun.
+        at = min(occurred_at, self.now)
+        period = self.organization.period_at(at)
         counters = []
         for cap in self.caps:
             if not cap.applies_to(spender):
                 continue
-            window = window_of(cap.window, at, self.organization.zone, open_period)
+            window = window_of(cap.window, at, self.organization.zone, period)
             key = (cap.cap_id, window.start)
             if key not in self._counters:
                 (state,) = caps.open_windows(self.tx, self.organization, [cap], at=at)
                 self._counters[key] = _Counter(state)
             counters.append(self._counters[key])
         return counters
+
+
+def _came(sent: Sent, now: datetime) -> datetime:
+    """Return when an event first came: its reach back is judged by that."""
+    return sent.again.received_at if sent.again else now
 
 
 @dataclass

@@ -145,6 +145,26 @@ def count(
     )
 
 
+def give_back(tx: Connection, organization_id: str, *, since: datetime, spent_micro: int) -> None:
+    """Take off what a correction gives back of a period's overage, the dearest price first."""
+    if not spent_micro:
+        return
+    rows = tx.execute(_OF_PERIOD, {"org": organization_id, "since_": since}).mappings()
+    for rate in sorted(map(_rate, rows), key=lambda one: -one.price_micro_minor):
+        part = min(rate.spent_micro, spent_micro)
+        spent_micro -= part
+        settle(
+            tx,
+            organization_id,
+            since=since,
+            price_micro_minor=rate.price_micro_minor,
+            held_micro=0,
+            spent_micro=-part,
+        )
+    if spent_micro:
+        raise Unavailable("The overage was counted in another period. Nothing was done.")
+
+
 def settle(
     tx: Connection,
     organization_id: str,

@@ -505,6 +505,9 @@ events = _table(
     _text("request_type", ""),
     _text("model", ""),
     _text("hold_id", ""),
+    _text("corrects_source", ""),
+    _text("corrects_id", ""),
+    _instant("adjusts", nullable=True),
     _whole("quantity_micro"),
     _whole("credits_micro"),
     _whole("uncollected_micro"),
@@ -512,10 +515,26 @@ events = _table(
     _whole("price_book_version"),
     Column("charged", Flag, nullable=False),
     Column("properties", Document),
-    CheckConstraint("quantity_micro >= 0 AND credits_micro >= 0", name="not_negative"),
-    CheckConstraint("uncollected_micro BETWEEN 0 AND credits_micro", name="uncollected_within"),
+    CheckConstraint(
+        "CASE WHEN corrects_id = '' THEN quantity_micro >= 0 AND credits_micro >= 0"
+        " ELSE quantity_micro <= 0 AND credits_micro <= 0 END",
+        name="takes_back_only_where_it_corrects",
+    ),
+    CheckConstraint(
+        "CASE WHEN corrects_id = '' THEN uncollected_micro BETWEEN 0 AND credits_micro"
+        " ELSE uncollected_micro BETWEEN credits_micro AND 0 END",
+        name="uncollected_within",
+    ),
     _of("wallets", "organization_id"),
     Index(None, "organization_id", "occurred_at"),
+    Index(
+        "ix_events_corrections",
+        "organization_id",
+        "corrects_source",
+        "corrects_id",
+        postgresql_where=text("corrects_id <> ''"),
+        sqlite_where=text("corrects_id <> ''"),
+    ),
     Index(
         "ix_events_run",
         "organization_id",
@@ -532,7 +551,7 @@ event_debits = _table(
     _key("event_id"),
     _key("account"),
     _whole("amount_micro"),
-    CheckConstraint("amount_micro > 0", name="debits_something"),
+    CheckConstraint("amount_micro <> 0", name="debits_something"),
     _of("events", "organization_id", "source", "event_id"),
     Index(None, "organization_id", "account"),
 )
@@ -575,7 +594,14 @@ rejected_events = _table(
     _text("detail"),
     Column("content", Document),
     _instant("received_at"),
-    Index(None, "organization_id", "received_at"),
+    _instant("replayed_at", nullable=True),
+    Index(
+        "ix_rejected_events_waiting",
+        "organization_id",
+        "rejection_id",
+        postgresql_where=text("replayed_at IS NULL"),
+        sqlite_where=text("replayed_at IS NULL"),
+    ),
 )
 
 USAGE_LABELS = ("day", "action", "member_id", "team_id", "project_id", "model")

@@ -305,15 +305,22 @@ class Wallet:
             self.move("capture", Account.HELD, Account.CAPTURED, amount, hold_id)
 
     def give_back(
-        self, receipt: Iterable[Take], hold_id: str, *, at: datetime | None = None
+        self,
+        receipt: Iterable[Take],
+        reference: str,
+        *,
+        at: datetime | None = None,
+        of: Account = Account.HELD,
     ) -> None:
-        """Return held credits to the very grants they came from, as of the instant the hold ended.
+        """Return credits to the very grants they came from, as of an instant: by default now.
 
+        They are held by work that ended, or were captured for work that a correction takes back.
         What expired by then is gone, and what a refund, a dispute or a void has claimed of them is
         not the customer's to spend.
         """
+        kind = "release" if of == Account.HELD else "correct"
         for line in receipt:
-            self.move("release", Account.HELD, line.account, line.amount_micro, hold_id)
+            self.move(kind, of, line.account, line.amount_micro, reference)
             if line.account == Account.OVERAGE:
                 continue
             back = way_back(self.lot(line.account), line.amount_micro, at=at or self.now)

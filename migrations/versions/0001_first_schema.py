@@ -130,14 +130,17 @@ def upgrade() -> None:
         sa.Column("detail", sa.Text(), nullable=False),
         sa.Column("content", portal.tables.Document(), nullable=True),
         sa.Column("received_at", portal.tables.Instant(timezone=True), nullable=False),
+        sa.Column("replayed_at", portal.tables.Instant(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("organization_id", "rejection_id", name=op.f("pk_rejected_events")),
         sqlite_strict=True,
     )
     op.create_index(
-        op.f("ix_rejected_events_organization_id_received_at"),
+        "ix_rejected_events_waiting",
         "rejected_events",
-        ["organization_id", "received_at"],
+        ["organization_id", "rejection_id"],
         unique=False,
+        postgresql_where=sa.text("replayed_at IS NULL"),
+        sqlite_where=sa.text("replayed_at IS NULL"),
     )
     op.create_table(
         "sessions",
@@ -567,6 +570,9 @@ def upgrade() -> None:
         sa.Column("request_type", sa.Text(), server_default="", nullable=False),
         sa.Column("model", sa.Text(), server_default="", nullable=False),
         sa.Column("hold_id", sa.Text(), server_default="", nullable=False),
+        sa.Column("corrects_source", sa.Text(), server_default="", nullable=False),
+        sa.Column("corrects_id", sa.Text(), server_default="", nullable=False),
+        sa.Column("adjusts", portal.tables.Instant(timezone=True), nullable=True),
         sa.Column(
             "quantity_micro", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
         ),
@@ -589,10 +595,11 @@ def upgrade() -> None:
         sa.Column("charged", portal.tables.Flag(), nullable=False),
         sa.Column("properties", portal.tables.Document(), nullable=True),
         sa.CheckConstraint(
-            "quantity_micro >= 0 AND credits_micro >= 0", name=op.f("ck_events_not_negative")
+            "CASE WHEN corrects_id = '' THEN quantity_micro >= 0 AND credits_micro >= 0 ELSE quantity_micro <= 0 AND credits_micro <= 0 END",
+            name=op.f("ck_events_takes_back_only_where_it_corrects"),
         ),
         sa.CheckConstraint(
-            "uncollected_micro BETWEEN 0 AND credits_micro",
+            "CASE WHEN corrects_id = '' THEN uncollected_micro BETWEEN 0 AND credits_micro ELSE uncollected_micro BETWEEN credits_micro AND 0 END",
             name=op.f("ck_events_uncollected_within"),
         ),
         sa.ForeignKeyConstraint(
@@ -600,6 +607,14 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("organization_id", "source", "event_id", name=op.f("pk_events")),
         sqlite_strict=True,
+    )
+    op.create_index(
+        "ix_events_corrections",
+        "events",
+        ["organization_id", "corrects_source", "corrects_id"],
+        unique=False,
+        postgresql_where=sa.text("corrects_id <> ''"),
+        sqlite_where=sa.text("corrects_id <> ''"),
     )
     op.create_index(
         op.f("ix_events_organization_id_occurred_at"),
@@ -985,7 +1000,7 @@ def upgrade() -> None:
         sa.Column(
             "amount_micro", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
         ),
-        sa.CheckConstraint("amount_micro > 0", name=op.f("ck_event_debits_debits_something")),
+        sa.CheckConstraint("amount_micro <> 0", name=op.f("ck_event_debits_debits_something")),
         sa.ForeignKeyConstraint(
             ["organization_id", "source", "event_id"],
             ["events.organization_id", "events.source", "events.event_id"],
@@ -1104,6 +1119,12 @@ def downgrade() -> None:
         sqlite_where=sa.text("run_id <> ''"),
     )
     op.drop_index(op.f("ix_events_organization_id_occurred_at"), table_name="events")
+    op.drop_index(
+        "ix_events_corrections",
+        table_name="events",
+        postgresql_where=sa.text("corrects_id <> ''"),
+        sqlite_where=sa.text("corrects_id <> ''"),
+    )
     op.drop_table("events")
     op.drop_table("cost_daily")
     op.drop_table("cap_windows")
@@ -1141,7 +1162,10 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_sessions_organization_id_member_id"), table_name="sessions")
     op.drop_table("sessions")
     op.drop_index(
-        op.f("ix_rejected_events_organization_id_received_at"), table_name="rejected_events"
+        "ix_rejected_events_waiting",
+        table_name="rejected_events",
+        postgresql_where=sa.text("replayed_at IS NULL"),
+        sqlite_where=sa.text("replayed_at IS NULL"),
     )
     op.drop_table("rejected_events")
     op.drop_table("price_books")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,6 +16,8 @@ from portal.core.ledger import Take
 REACH_BACK = timedelta(days=35)
 REACH_BACK_BACKFILL = timedelta(days=3 * 366)
 REACH_AHEAD = timedelta(minutes=5)
+#: How long after its end a billing period still takes events that happened in it.
+GRACE = timedelta(hours=72)
 #: How the sources begin that Clearmeter itself writes: nobody else may send them.
 OWN_SOURCES = "clearmeter/"
 
@@ -50,6 +53,8 @@ class UsageEvent:
     authorization: str = ""
     costs: tuple[StatedCost, ...] = ()
     charge: bool = True
+    #: The identity of the event that this one says should have been otherwise.
+    corrects: tuple[str, str] | None = None
     properties: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -85,6 +90,7 @@ class UsageEvent:
             ],
             self.charge,
             self.properties,
+            *([self.corrects] if self.corrects else []),
         ]
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), default=str)
         return hashlib.sha256(canonical.encode()).hexdigest()
@@ -118,10 +124,32 @@ class RatedEvent:
     receipt: tuple[Take, ...]
     costs: tuple[CostLine, ...]
     hold_id: str = ""
+    #: What is counted where it is not the event's own quantity: the difference a correction makes.
+    quantity_micro: int | None = None
+    #: The start of the closed period the event belongs to, where it came too late for it.
+    adjusts: datetime | None = None
+    #: The row of the event that this one corrects, whose labels it bears.
+    like: Mapping[str, Any] | None = None
     #: The identity of the content where it is not the event's own to tell.
     content_print: str = ""
 
     @property
+    def counted_micro(self) -> int:
+        """The quantity that counts; a cost event is nothing a customer made."""
+        if self.quantity_micro is not None:
+            return self.quantity_micro
+        return 0 if self.event.is_cost else self.event.quantity_micro
+
+    @property
+    def labels(self) -> tuple[str, str]:
+        """The member and the project it is counted for."""
+        if self.like is not None:
+            return self.like["member_id"], self.like["project_id"]
+        return self.event.member, self.event.project
+
+    @property
     def model(self) -> str:
         """The model of the first cost that names one, for the operator's grouping."""
+        if self.like is not None:
+            return str(self.like["model"])
         return next((cost.model for cost in self.costs if cost.model), "")

@@ -7,13 +7,23 @@ from typing import Any
 import msgspec
 from flask import Response, request
 
-from portal import metering
+from portal import accounts, metering, rejections
 from portal.core.errors import FieldError, InvalidEvent, InvalidRequest, PayloadTooLarge
+from portal.core.events import UsageEvent
 from portal.metering import BatchAnswer, Sent
 from portal.web.api import answers, blueprint
-from portal.web.api.access import caller, need
-from portal.web.api.body import Parsed, Refused, field_error, find_refused, parse_json, raw_body
-from portal.web.api.shapes import EventBody, plain, take_number, usage_event
+from portal.web.api.access import caller, need, need_service
+from portal.web.api.body import (
+    Parsed,
+    Refused,
+    field_error,
+    find_refused,
+    parse_json,
+    raw_body,
+    read_optional,
+)
+from portal.web.api.organizations import page_size
+from portal.web.api.shapes import EventBody, ReplayBody, plain, take_number, usage_event
 from portal.web.services import services
 
 LARGEST_BATCH = 1_000
@@ -111,10 +121,76 @@ def _sent(index: int, content: Any, *, clean: bool) -> Sent:
     if wrong is not None:
         return Sent(index, kept, error=InvalidEvent("The event cannot be read.", [wrong]))
     try:
-        body = msgspec.convert(content, EventBody, strict=True, dec_hook=take_number)
-        return Sent(index, kept, event=usage_event(body))
-    except msgspec.ValidationError as error:
-        wrong = field_error(error)
-        return Sent(index, kept, error=InvalidEvent("The event cannot be read.", [wrong]))
+        return Sent(index, kept, event=_event(content))
     except InvalidEvent as error:
         return Sent(index, kept, error=error)
+
+
+def _event(content: Any) -> UsageEvent:
+    """Return an event as it was understood. Raises InvalidEvent."""
+    try:
+        body = msgspec.convert(content, EventBody, strict=True, dec_hook=take_number)
+    except msgspec.ValidationError as error:
+        raise InvalidEvent("The event cannot be read.", [field_error(error)]) from error
+    return usage_event(body)
+
+
+@blueprint.get("/organizations/<organization_id>/rejected-events")
+def get_rejected_events(organization_id: str) -> tuple[Response, int]:
+    """Answer the events that were not taken and wait to be tried again."""
+    need("read")
+    need_service()
+    limit = page_size()
+    with services().database.reading() as tx:
+        accounts.find_organization(tx, organization_id)
+        found = rejections.waiting(
+            tx,
+            organization_id,
+            after=request.args.get("cursor", ""),
+            code=request.args.get("code"),
+            limit=limit + 1,
+        )
+    page = found[:limit]
+    return answers.answer(
+        {
+            "data": [
+                {
+                    "rejection": one.rejection_id,
+                    "source": one.source or None,
+                    "id": one.event_id or None,
+                    "code": one.code,
+                    "detail": one.detail,
+                    "received_at": answers.when(one.received_at),
+                    "event": one.content,
+                }
+                for one in page
+            ],
+            "next_cursor": page[-1].rejection_id if len(found) > limit else None,
+        }
+    )
+
+
+@blueprint.post("/organizations/<organization_id>/rejected-events/replay")
+def replay_rejected_events(organization_id: str) -> tuple[Response, int]:
+    """Try rejected events again, up to a thousand at a time."""
+    need("manage")
+    need_service()
+    body = read_optional(ReplayBody)
+    parts = services()
+    taken = metering.replay(
+        parts.database,
+        organization_id,
+        _event,
+        code=body.code,
+        limit=LARGEST_BATCH,
+        now=parts.clock(),
+        backfill="backfill" in caller().scopes,
+    )
+    return answers.answer(
+        {
+            "accepted": taken.accepted,
+            "duplicates": taken.duplicates,
+            "uncollected": taken.uncollected,
+            "still_rejected": len(taken.rejected),
+        }
+    )

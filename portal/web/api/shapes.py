@@ -196,6 +196,12 @@ class VoidBody(Strict):
     reason: Text = ""
 
 
+class ReplayBody(Strict):
+    """POST …/rejected-events/replay: those of one code, or all."""
+
+    code: Id | None = None
+
+
 class SpendingBody(Strict):
     """PATCH …/spending"""
 
@@ -221,6 +227,13 @@ class PortalSessionBody(Strict):
     page: Annotated[str, Meta(max_length=40)] = "overview"
 
 
+class CorrectsBody(Strict):
+    """The identity of the event that is corrected."""
+
+    source: Id
+    id: Id
+
+
 class EventDataBody(Strict):
     """An event's data; what has no field of its own goes into properties."""
 
@@ -236,6 +249,7 @@ class EventDataBody(Strict):
     usage: UsageBody | None = None
     costs: Annotated[list[CostBody], Meta(max_length=50)] = []
     charge: bool = True
+    corrects: Id | CorrectsBody | None = None
     properties: dict[str, Any] = {}
 
 
@@ -403,6 +417,7 @@ def usage_event(body: EventBody) -> UsageEvent:
                 at="/data",
             ),
             charge=data.charge,
+            corrects=_corrected(data.corrects, body.source),
             properties=_plain(data.properties),
         )
     except InvalidEvent:
@@ -410,6 +425,13 @@ def usage_event(body: EventBody) -> UsageEvent:
     except InvalidRequest as error:
         listed = [FieldError(one["pointer"], one["detail"]) for one in error.fields["errors"]]
         raise InvalidEvent(error.detail, listed) from error
+
+
+def _corrected(sent: str | CorrectsBody | None, source: str) -> tuple[str, str] | None:
+    """Return the identity of the event that is corrected: of the same source, unless it says."""
+    if sent is None:
+        return None
+    return (source, sent) if isinstance(sent, str) else (sent.source, sent.id)
 
 
 def _plain(properties: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,261 @@
+"""Events that come late, events that were wrong, events that were refused: none of it is lost."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from portal import catalog
+from portal.db import Database
+from tests.cast import Api, Customer, make_key, ok, refused
+from tests.clock import Clock
+
+
+def sum_of(customer: Customer, day: str) -> str:
+    rows = customer.usage("start=2026-10-01&end=2027-02-01&group_by=day")["data"]
+    return next((row["credits"] for row in rows if row["day"] == day), "0")
+
+
+def counted(customer: Customer, cap: str) -> str:
+    return str(customer.caps()[cap]["spent"])
+
+
+# --- late ---
+
+
+def test_a_period_takes_what_happened_in_it_for_three_days(acme: Customer, clock: Clock) -> None:
+    clock.set(datetime(2026, 12, 3, 23, 59, tzinfo=UTC))
+    november = datetime(2026, 11, 20, 9, tzinfo=UTC)
+    ok(acme.send(acme.event("image", time=november)))
+    assert sum_of(acme, "2026-11-20") == "2"
+    clock.set(datetime(2026, 12, 4, tzinfo=UTC))
+    ok(acme.send(acme.event("image", time=november)))
+    # The period is closed: it is booked on the day it came, and dated to when it happened.
+    assert (sum_of(acme, "2026-11-20"), sum_of(acme, "2026-12-04")) == ("2", "2")
+    newest = acme.api.get(f"{acme.path}/events").get_json()["data"][0]
+    assert newest["time"] == november.isoformat()
+
+
+def test_a_closed_periods_statement_stays_what_it_was(acme: Customer, clock: Clock) -> None:
+    ok(acme.send(acme.event("analysis")))
+    clock.set(datetime(2026, 12, 10, tzinfo=UTC))
+    path = f"{acme.path}/statement?period=2026-11-15"
+    before = acme.api.get(path).get_data()
+    ok(acme.send(acme.event("image", time=datetime(2026, 11, 20, tzinfo=UTC))))
+    assert acme.api.get(path).get_data() == before
+    december = ok(acme.api.get(f"{acme.path}/statement"))
+    assert december["opening"] == {"credits": "90"}
+    assert [(one["day"], one["kind"], one["credits"]) for one in december["movements"]] == [
+        ("2026-12-10", "used", "-2")
+    ]
+    assert december["closing"] == {"credits": "88"}
+
+
+def test_a_late_event_counts_in_its_own_window_while_that_is_open(
+    acme: Customer, clock: Clock
+) -> None:
+    cap = acme.cap(20, window="period")
+    clock.set(datetime(2026, 12, 2, tzinfo=UTC))
+    ok(acme.send(acme.event("analysis", time=datetime(2026, 11, 29, tzinfo=UTC))))
+    assert acme.caps()[cap]["spent"] == "0"
+    clock.set(datetime(2026, 12, 10, tzinfo=UTC))
+    ok(acme.send(acme.event("analysis", time=datetime(2026, 11, 29, tzinfo=UTC))))
+    assert acme.caps()[cap]["spent"] == "10"
+    # A cap made later counts the same.
+    assert counted(acme, acme.cap(50, mode="soft")) == "10"
+
+
+def test_a_late_event_costs_what_it_cost_then(
+    acme: Customer, database: Database, clock: Clock
+) -> None:
+    then = clock()
+    clock.forward(timedelta(days=5))
+    dearer = catalog.DEFAULT_FILE.read_text(encoding="utf-8").replace(
+        "credits = 2\n", "credits = 3\n"
+    )
+    with database.transaction() as tx:
+        catalog.load(tx, dearer.replace("2020-01-01T00:00:00Z", clock().isoformat()), now=clock())
+    ok(acme.send(acme.event("image", time=then), acme.event("image", time=clock())))
+    assert acme.usage()["totals"]["credits"] == "5"
+
+
+# --- corrections ---
+
+
+def correct(acme: Customer, event: str, quantity: Any, type_: str = "analysis", **more: Any) -> Any:
+    return acme.send(acme.event(type_, corrects=event, quantity=quantity, **more))
+
+
+def test_a_correction_gives_back_to_the_grants_that_paid_last_taken_first(
+    acme: Customer, clock: Clock
+) -> None:
+    first = acme.grant(15, priority=0)
+    sent = acme.event("analysis", quantity=3)
+    ok(acme.send(sent))
+    assert acme.balance()["available"] == "85"
+    ok(correct(acme, sent["id"], "2"))
+    assert acme.balance()["available"] == "95"
+    ok(correct(acme, sent["id"], "0.5"))
+    grants = {one["id"]: one["remaining"] for one in acme.balance()["grants"]}
+    assert grants[first] == "10"
+    assert sum(float(one) for one in grants.values()) == 110
+    totals = acme.usage()["totals"]
+    assert (totals["credits"], totals["quantity"], totals["events"]) == ("5", "0.5", 1)
+
+
+def test_what_comes_back_to_an_expired_grant_is_gone(acme: Customer, clock: Clock) -> None:
+    soon = (clock() + timedelta(hours=1)).isoformat()
+    acme.grant(10, priority=0, expires_at=soon)
+    sent = acme.event("analysis")
+    ok(acme.send(sent))
+    clock.forward(timedelta(hours=2))
+    ok(correct(acme, sent["id"], 0))
+    assert acme.balance()["available"] == "100"
+    assert acme.usage()["totals"]["credits"] == "0"
+
+
+def test_what_was_not_collected_is_forgiven_first(acme: Customer) -> None:
+    sent = acme.event("analysis", quantity=12)
+    assert ok(acme.send(sent))["uncollected"] == 1
+    ok(correct(acme, sent["id"], 11))
+    found = acme.balance()
+    assert (found["available"], found["uncollected"]) == ("0", "10")
+    ok(correct(acme, sent["id"], 9))
+    found = acme.balance()
+    assert (found["available"], found["uncollected"]) == ("10", "0")
+
+
+def test_a_cap_gets_back_what_a_correction_takes_off(acme: Customer) -> None:
+    cap = acme.cap(30, thresholds=[50])
+    sent = acme.event("analysis", quantity=2)
+    ok(acme.send(sent))
+    assert [one["ended_at"] for one in acme.caps()[cap]["alerts"]] == [None]
+    ok(correct(acme, sent["id"], 1))
+    found = acme.caps()[cap]
+    assert found["spent"] == "10"
+    assert [one["ended_at"] is None for one in found["alerts"]] == [False]
+    assert counted(acme, acme.cap(40, mode="soft")) == "10"
+
+
+def test_a_capture_can_be_corrected_too(acme: Customer) -> None:
+    cap = acme.cap(50)
+    hold = acme.hold("analysis", quantity=2, member=None)
+    ok(acme.capture(hold))
+    what = {"source": "clearmeter/authorizations", "id": hold}
+    ok(correct(acme, what, 1))
+    assert acme.balance()["available"] == "90"
+    assert acme.caps()[cap]["spent"] == "10"
+    assert counted(acme, acme.cap(60, mode="soft")) == "10"
+
+
+@pytest.mark.parametrize(
+    ("event", "quantity", "type_", "pointer"),
+    [
+        ("nobody", 1, "analysis", "/data/corrects"),
+        ("known", 4, "analysis", "/data/quantity"),
+        ("known", 1, "image", "/type"),
+        ("correction", 0, "analysis", "/data/corrects"),
+    ],
+)
+def test_a_correction_that_cannot_be_is_refused(
+    acme: Customer, event: str, quantity: int, type_: str, pointer: str
+) -> None:
+    sent = acme.event("analysis", quantity=3)
+    ok(acme.send(sent))
+    done = acme.event("analysis", corrects=sent["id"], quantity=2)
+    ok(acme.send(done))
+    name = {"known": sent["id"], "correction": done["id"]}.get(event, event)
+    problem = refused(correct(acme, name, quantity, type_), 422, "invalid-event")
+    assert [one["pointer"] for one in problem["errors"]] == [f"/0{pointer}"]
+    assert acme.balance()["available"] == "80"
+
+
+def test_an_event_and_its_correction_may_come_together(acme: Customer) -> None:
+    sent = acme.event("analysis", quantity=3)
+    again = acme.event("analysis", corrects=sent["id"], quantity=1)
+    assert ok(acme.send(again, sent))["accepted"] == 2
+    assert ok(acme.send(sent, again))["duplicates"] == 2
+    assert acme.balance()["available"] == "90"
+
+
+# --- refused, and tried again ---
+
+
+def test_what_was_refused_is_taken_once_its_cause_is_mended(
+    api: Api, acme: Customer, database: Database, clock: Clock
+) -> None:
+    then = clock() - timedelta(days=34)
+    wrong = acme.event("video", time=then)
+    refused(acme.send(wrong), 422, "invalid-event")
+    path = f"{acme.path}/rejected-events"
+    (waiting,) = ok(api.get(path))["data"]
+    assert (waiting["code"], waiting["event"]["type"]) == ("unknown-action", "video")
+    assert ok(api.post(f"{path}/replay", {}))["still_rejected"] == 1
+    clock.forward(timedelta(days=3))
+    video = '\n[actions.video]\nname = "Video"\ncredits = 7\n'
+    document = catalog.DEFAULT_FILE.read_text(encoding="utf-8")
+    document = document.replace("2020-01-01T00:00:00Z", clock().isoformat()) + video
+    with database.transaction() as tx:
+        catalog.load(tx, document, now=clock())
+    # Its time is judged by when it came first, and it costs the first price it ever had.
+    assert ok(api.post(f"{path}/replay", {"code": "event-conflict"}))["accepted"] == 0
+    assert ok(api.post(f"{path}/replay", {"code": "unknown-action"}))["accepted"] == 1
+    assert ok(api.get(path))["data"] == []
+    assert ok(api.post(f"{path}/replay", {}))["accepted"] == 0
+    assert acme.balance()["available"] == "93"
+
+
+def test_events_that_came_before_their_customer_wait_for_it(api: Api) -> None:
+    early = Customer(api, "early")
+    refused(early.send(early.event("image")), 422, "invalid-event")
+    ok(api.put("/v1/organizations/early", {"name": "Early", "tier": "starter"}), 201)
+    path = "/v1/organizations/early/rejected-events/replay"
+    assert ok(api.post(path, {}))["accepted"] == 1
+    assert ok(api.post(path, {}))["accepted"] == 0
+    assert early.balance()["available"] == "498"
+
+
+def test_only_the_operator_sees_what_was_refused(
+    api: Api, acme: Customer, database: Database, clock: Clock
+) -> None:
+    own = api.holding(make_key(database, clock, organization="acme"))
+    refused(own.get(f"{acme.path}/rejected-events"), 403, "not-allowed")
+    refused(own.post(f"{acme.path}/rejected-events/replay", {}), 403, "not-allowed")
+
+
+# --- history ---
+
+
+def test_history_is_imported_for_its_figures_and_costs_nobody_credits(
+    api: Api, acme: Customer, database: Database, clock: Clock
+) -> None:
+    cap = acme.cap(1_000)
+    key = make_key(database, clock, scopes=("read", "meter", "backfill"))
+    old = clock() - timedelta(days=900)
+    sent = acme.event(
+        "analysis", quantity=5, time=old, charge=False, provider="openai", model="gpt-4o",
+        usage={"input_tokens": 1_000, "output_tokens": 100},
+    )  # fmt: skip
+    assert ok(acme.send(sent, api=api.holding(key)))["accepted"] == 1
+    assert acme.balance()["available"] == "100"
+    assert acme.caps()[cap]["spent"] == "0"
+    day = old.date()
+    found = acme.usage(f"start={day}&end={day + timedelta(days=1)}&include=cost")["totals"]
+    assert (found["credits"], found["quantity"]) == ("50", "5")
+    assert found["cost_usd"] != "0"
+    refused(acme.send(acme.event("image", charge=False)), 422, "invalid-event")
+
+
+def test_a_shadow_customer_is_measured_and_nothing_else(api: Api) -> None:
+    ok(api.put("/v1/organizations/seats", {"name": "Seats", "charging": "shadow"}), 201)
+    seats = Customer(api, "seats")
+    cap = seats.cap(1)
+    assert ok(seats.send(seats.event("analysis", quantity=9)))["uncollected"] == 0
+    ok(seats.capture(seats.hold("analysis", quantity=9, member=None)))
+    found = seats.balance()
+    figures = (found["available"], found["held"], found["debt"], found["uncollected"])
+    assert figures == ("0", "0", "0", "0")
+    assert seats.usage()["totals"]["quantity"] == "18"
+    assert seats.caps()[cap]["spent"] == "0"
