@@ -477,7 +477,7 @@ def _record(
         price_book_version=hold.price_book_version,
         charged=bool(receipt) or not desk.organization.shadow,
         receipt=tuple(receipt),
-        costs=tuple(costs.cost_line(stated, at=occurred_at) for stated in request.costs),
+        costs=costs.Costing(desk.tx).lines(request.costs, at=occurred_at),
         hold_id=hold.hold_id,
         content_print=_content_print(hold.hold_id, request),
     )

@@ -13,7 +13,7 @@ from portal.metering import BatchAnswer, Sent
 from portal.web.api import answers, blueprint
 from portal.web.api.access import caller, need
 from portal.web.api.body import Parsed, Refused, field_error, find_refused, parse_json, raw_body
-from portal.web.api.shapes import EventBody, plain, take_number, usage_event
+from portal.web.api.shapes import EventBody, plain, take_as_sent, usage_event
 from portal.web.services import services
 
 LARGEST_BATCH = 1_000
@@ -111,7 +111,7 @@ def _sent(index: int, content: Any, *, clean: bool) -> Sent:
     if wrong is not None:
         return Sent(index, kept, error=InvalidEvent("The event cannot be read.", [wrong]))
     try:
-        body = msgspec.convert(content, EventBody, strict=True, dec_hook=take_number)
+        body = msgspec.convert(content, EventBody, strict=True, dec_hook=take_as_sent)
         return Sent(index, kept, event=usage_event(body))
     except msgspec.ValidationError as error:
         wrong = field_error(error)
