@@ -233,7 +233,7 @@ def _suspects(
     group_by: Sequence[str],
     filters: Mapping[str, str],
 ) -> Select[Any]:
-    """Return the query of the few cost lines that wait for a decision, from the lines themselves."""
+    """Return the query of the few cost lines that wait for a decision."""
     same_line = ("organization_id", "source", "event_id", "line")
     columns = {
         name: (event_costs if name == "model" else events).c[GROUPS[name]] for name in COST_GROUPS

@@ -110,7 +110,7 @@ def _line_of(document: str, path: str, key: str) -> int:
                 header_line = number
         elif current == path and re.match(rf"\s*{re.escape(key)}\s*=", line):
             return number
-        if re.match(rf"\s*\[{re.escape(f'{path}.{key}'.lstrip('.'))}\]", line):
+        if key and re.match(rf"\s*\[{re.escape(f'{path}.{key}'.lstrip('.'))}[.\]]", line):
             return number
     return header_line
 
