@@ -31,6 +31,11 @@ class CostBooks:
 
     versions: tuple[CostBook, ...]
 
+    @property
+    def newest(self) -> int:
+        """The number of the newest version, 0 where there is none."""
+        return max((book.version for book in self.versions), default=0)
+
     def in_force(self, at: datetime) -> CostBook | None:
         """Return the version in force at an instant. None before the first."""
         current = None

@@ -7,7 +7,7 @@ unknown, never zero; a stated amount far from the book's is booked at the book's
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -41,15 +41,21 @@ class Costing:
         self._tx = tx
         self._books: CostBooks | None = None
 
-    def lines(self, stated: Iterable[StatedCost], *, at: datetime) -> tuple[CostLine, ...]:
+    def lines(self, stated: Sequence[StatedCost], *, at: datetime) -> tuple[CostLine, ...]:
         """Return the costs of one event, at the prices of ``at``."""
-        listed = tuple(stated)
-        if not listed:
+        if not stated:
             return ()
         if self._books is None:
             self._books = cost_books_of(self._tx)
-        book = self._books.in_force(at)
-        return tuple(cost_line(one, at=at, book=book) for one in listed)
+        return cost_lines(stated, at=at, books=self._books)
+
+
+def cost_lines(
+    stated: Sequence[StatedCost], *, at: datetime, books: CostBooks
+) -> tuple[CostLine, ...]:
+    """Return the costs of one event, at the prices of ``at`` by the book in force then."""
+    book = books.in_force(at)
+    return tuple(cost_line(one, at=at, book=book) for one in stated)
 
 
 def cost_line(stated: StatedCost, *, at: datetime, book: CostBook | None = None) -> CostLine:

@@ -121,6 +121,11 @@ def test_a_captures_costs_are_priced_alike(
     captured = ok(acme.capture(acme.hold("document"), costs=[search(3)]))
     line = ok(acme.api.get(f"{acme.path}/events/{captured['event']}"))["costs"][0]
     assert line["amount_usd"] == "0.75"
+    clock.forward(DAY)
+    load(database, book("0.5"), clock())
+    captured = ok(acme.capture(acme.hold("document"), costs=[search(3)]))
+    line = ok(acme.api.get(f"{acme.path}/events/{captured['event']}"))["costs"][0]
+    assert (line["amount_usd"], line["price_source"]) == ("1.5", "cost book 2")
 
 
 def test_a_resource_without_a_quantity_is_refused(acme: Customer) -> None:
