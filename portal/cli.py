@@ -190,6 +190,10 @@ def load_costs(file: str | None) -> None:
     if not new:
         click.echo(f"Unchanged: version {book.version} already says this.")
         return
+    if file is None:
+        click.echo(
+            f"These are an example's figures: put yours in a copy of {cost_books.EXAMPLE_FILE}."
+        )
     click.echo(f"Loaded version {book.version}, in force from {_since(book)}.")
 
 
