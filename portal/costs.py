@@ -149,9 +149,11 @@ def _flat_prices(prices: ModelPrice, usage: ModelUsage) -> tuple[Decimal, Decima
     """
     if usage.cached or usage.further:
         return None
-    if any(getattr(prices, name, None) is not None for name in _OTHER_PRICES):
+    # What a model has no price for is absent here; asking the library for it by name is slow.
+    known = vars(prices)
+    if any(known.get(name) is not None for name in _OTHER_PRICES):
         return None
-    per_input, per_output = prices.input_mtok, prices.output_mtok
+    per_input, per_output = known.get("input_mtok"), known.get("output_mtok")
     if isinstance(per_input, Decimal) and isinstance(per_output, Decimal):
         return per_input, per_output
     return None
