@@ -18,6 +18,7 @@ from portal import accounts, caps, catalog, costs, events, express, holds, idemp
 from portal.accounts import Organization
 from portal.core import refusals
 from portal.core.caps import CapState, Spender, tightest
+from portal.core.costs import CostLine
 from portal.core.errors import AuthorizationSettled, InsufficientCredits, InvalidRequest
 from portal.core.events import OWN_SOURCES, RatedEvent, StatedCost, UsageEvent
 from portal.core.ledger import Account, Take, beyond_grants, split_receipt
@@ -332,7 +333,10 @@ def _capture_at_once(
     """Take the store's express lane where it is offered; None where the case is not plain."""
     if not express.offered(database):
         return None
-    occurred_at = request.time or now
+    lines: tuple[CostLine, ...] = ()
+    if request.costs:
+        books = express.cost_books_of(database)
+        lines = costs.cost_lines(request.costs, at=request.time or now, books=books)
     body = express.capture(
         database,
         hold_id,
@@ -344,7 +348,7 @@ def _capture_at_once(
         print_=idempotency.fingerprint(repr(request)),
         content_print=_content_print(hold_id, request),
         properties=request.properties,
-        lines=[costs.cost_line(stated, at=occurred_at) for stated in request.costs],
+        lines=lines,
     )
     return None if body is None else Answer(200, body)
 
@@ -477,7 +481,7 @@ def _record(
         price_book_version=hold.price_book_version,
         charged=bool(receipt) or not desk.organization.shadow,
         receipt=tuple(receipt),
-        costs=tuple(costs.cost_line(stated, at=occurred_at) for stated in request.costs),
+        costs=costs.Costing(desk.tx).lines(request.costs, at=occurred_at),
         hold_id=hold.hold_id,
         content_print=_content_print(hold.hold_id, request),
     )

@@ -11,12 +11,13 @@ from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, select
 
 from portal.core import catalog as core
 from portal.core.catalog import Action, Pack, PriceBook, Tier
 from portal.core.errors import CatalogError, InvalidRequest, UnknownAction
 from portal.tables import price_books
+from portal.versions import store_version
 
 DEFAULT_FILE = Path(__file__).with_name("default_catalog.toml")
 
@@ -81,25 +82,10 @@ def load(tx: Connection, document: str, *, now: datetime) -> tuple[PriceBook, bo
     Raises CatalogError for a bad file, and for a date that would change prices already in use.
     """
     book = core.parse(document)
-    rows = tx.execute(select(price_books).order_by(price_books.c.version)).all()
-    if rows and rows[-1].document == document:
-        return _parsed(rows[-1].version, rows[-1].effective_at, document), False
-    effective_at = book.effective_at or now
-    if rows and effective_at < now:
-        # A file that ships with an old date and is loaded again with new prices starts now.
-        effective_at = now
-    if rows and effective_at <= max(row.effective_at for row in rows):
-        raise CatalogError(
-            "Key effective_at: must be later than the version already stored, "
-            f"which begins at {max(row.effective_at for row in rows).isoformat()}."
-        )
-    version = rows[-1].version + 1 if rows else 1
-    tx.execute(
-        insert(price_books).values(
-            version=version, effective_at=effective_at, loaded_at=now, document=document
-        )
+    version, effective_at, new = store_version(
+        tx, price_books, document, effective_at=book.effective_at, now=now
     )
-    return replace(book, version=version, effective_at=effective_at), True
+    return replace(book, version=version, effective_at=effective_at), new
 
 
 def action_of(book: PriceBook, key: str) -> Action:

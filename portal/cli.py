@@ -1,4 +1,4 @@
-"""Commands of the operator: catalogue, keys, people, ledger, Stripe, worker."""
+"""Commands of the operator: catalogue, costs, keys, people, ledger, Stripe, worker."""
 
 from __future__ import annotations
 
@@ -17,16 +17,19 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy.exc import DBAPIError
 
-from portal import access, accounts, audit, catalog, jobs, keys
+from portal import access, accounts, audit, catalog, cost_books, cost_review, jobs, keys
 from portal.billing import reconcile as reconciliation
 from portal.core import catalog as core_catalog
 from portal.core.catalog import PriceBook, minor_places
+from portal.core.cost_book import PRICE_PLACES, TOKEN_PRICES, CostBook, parse_cost_book
 from portal.core.errors import ClearmeterError
-from portal.core.units import format_micro, format_scaled
+from portal.core.units import format_micro, format_nano_usd, format_scaled
+from portal.cost_review import Suspect
 from portal.jobs import Workshop
 from portal.web.services import Services
 
 catalog_commands = AppGroup("catalog", help="Price books: load, check, show, push to Stripe.")
+cost_commands = AppGroup("costs", help="Cost books, and stated costs that look wrong.")
 key_commands = AppGroup("keys", help="API keys.")
 member_commands = AppGroup("members", help="People of an organization.")
 operator_commands = AppGroup("operators", help="The operator's own people.")
@@ -38,6 +41,7 @@ def register(app: Flask) -> None:
     """Attach every command to the application."""
     for group in (
         catalog_commands,
+        cost_commands,
         key_commands,
         member_commands,
         operator_commands,
@@ -68,7 +72,10 @@ def _plainly() -> Iterator[None]:
 
 
 def _document(file: str | None) -> str:
-    path = Path(file or _parts().settings.catalog_file or catalog.DEFAULT_FILE)
+    return _text_of(Path(file or _parts().settings.catalog_file or catalog.DEFAULT_FILE))
+
+
+def _text_of(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -170,6 +177,99 @@ def push_catalog() -> None:
                 monthly=True,
             )
             click.echo(f"tier {tier.key}: {price}")
+
+
+@cost_commands.command("load")
+@click.argument("file", required=False)
+def load_costs(file: str | None) -> None:
+    """Store a cost book from FILE (default: the example that ships) as a new dated version."""
+    parts = _parts()
+    document = _text_of(Path(file or cost_books.EXAMPLE_FILE))
+    with _plainly(), parts.database.transaction() as tx:
+        book, new = cost_books.load(tx, document, now=parts.clock())
+    if not new:
+        click.echo(f"Unchanged: version {book.version} already says this.")
+        return
+    if file is None:
+        click.echo(
+            f"These are an example's figures: put yours in a copy of {cost_books.EXAMPLE_FILE}."
+        )
+    click.echo(f"Loaded version {book.version}, in force from {_since(book)}.")
+
+
+@cost_commands.command("check")
+@click.argument("file")
+def check_costs(file: str) -> None:
+    """Say what is wrong with FILE, without storing it."""
+    with _plainly():
+        book = parse_cost_book(_text_of(Path(file)))
+    click.echo(f"Fine: {len(book.models)} models, {len(book.units)} resources.")
+
+
+@cost_commands.command("show")
+def show_costs() -> None:
+    """Show the cost book in force."""
+    parts = _parts()
+    with _plainly(), parts.database.reading() as tx:
+        book = cost_books.cost_books_of(tx).in_force(parts.clock())
+    if book is None:
+        click.echo("No cost book is in force: only the public model prices are known.")
+        return
+    models = Table("Model", "Provider", *(kind.replace("_", " ") for kind in TOKEN_PRICES))
+    for model in book.models.values():
+        prices = model.per_million_nano_usd
+        cells = (format_nano_usd(prices[kind]) if kind in prices else "" for kind in TOKEN_PRICES)
+        models.add_row(model.model, model.provider or "any", *cells)
+    resources = Table("Resource", "Layer", "Unit", "USD")
+    for unit in book.units.values():
+        price = format_scaled(unit.price_femto_usd, places=PRICE_PLACES)
+        resources.add_row(unit.resource, unit.layer, unit.unit, price)
+    console = Console()
+    console.print(f"Version {book.version}, from {_since(book)}; models in USD per million tokens")
+    console.print(models)
+    console.print(resources)
+
+
+def _since(book: CostBook) -> str:
+    return book.effective_at.isoformat() if book.effective_at else "now"
+
+
+@cost_commands.command("review")
+@click.option("--org", "organization_id", help="Only this organization.")
+@click.option("--accept", "decision", flag_value=cost_review.ACCEPTED, help="Book what was stated.")
+@click.option("--reject", "decision", flag_value=cost_review.REJECTED, help="Keep the book's.")
+@click.argument("lines", nargs=-1)
+def review_costs(organization_id: str | None, decision: str | None, lines: tuple[str, ...]) -> None:
+    """List stated costs that are far from the book, or decide on LINES of that list."""
+    if bool(decision) != bool(lines):
+        raise click.UsageError("A decision is --accept or --reject, and the ids of the lines.")
+    parts = _parts()
+    with _plainly():
+        if decision:
+            decided = cost_review.decide(
+                parts.database,
+                lines,
+                decision,
+                organization_id=organization_id,
+                actor="operator:cli",
+                now=parts.clock(),
+            )
+            for one in decided:
+                click.echo(f"{one.review_id} {decision}: {_told(one)}")
+            return
+        with parts.database.reading() as tx:
+            found = cost_review.waiting(tx, organization_id=organization_id)
+    for one in found:
+        click.echo(f"{one.review_id} {one.organization_id} {_told(one)}")
+    click.echo(f"{len(found)} to decide.")
+
+
+def _told(one: Suspect) -> str:
+    return (
+        f"event {one.event_id} of {one.source}, {one.layer} {one.subject}: "
+        f"stated ${format_nano_usd(one.stated_nano_usd)}, "
+        f"booked ${format_nano_usd(one.booked_nano_usd)} by {one.price_source}"
+    )
 
 
 @key_commands.command("create")

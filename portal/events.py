@@ -11,17 +11,19 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, func, insert, select
 
 from portal.accounts import Organization
-from portal.core.costs import CostLine
+from portal.core.costs import CostLine, Quality
 from portal.core.events import RatedEvent
 from portal.core.periods import local_day
 from portal.db import add_to_rows, insert_rows
+from portal.ids import new_id
 from portal.tables import (
     COST_LABELS,
     USAGE_LABELS,
     cost_daily,
+    cost_reviews,
     event_costs,
     event_debits,
     events,
@@ -55,6 +57,7 @@ def record(
         for number, line in enumerate(one.costs)
     ]
     insert_rows(tx, event_costs, lines)
+    insert_rows(tx, cost_reviews, [_review_row(line, now) for line in lines if line["suspect"]])
     _roll_up(tx, organization, rated, now)
 
 
@@ -118,7 +121,81 @@ def _cost_row(organization_id: str, one: RatedEvent, number: int, line: CostLine
         "cache_write_tokens": line.usage.cache_write_tokens,
         "reasoning_tokens": line.usage.reasoning_tokens,
         "price_source": line.price_source,
+        "stated_nano_usd": line.stated_nano_usd,
+        "suspect": line.suspect,
     }
+
+
+def _review_row(line: dict[str, Any], now: datetime) -> dict[str, Any]:
+    return {
+        **{name: line[name] for name in ("organization_id", "source", "event_id", "line")},
+        "review_id": new_id("cost"),
+        "raised_at": now,
+        "decision": None,
+        "decided_at": None,
+    }
+
+
+def add_cost(
+    tx: Connection,
+    organization_id: str,
+    source: str,
+    event_id: str,
+    like: int,
+    *,
+    difference_nano_usd: int,
+    price_source: str,
+) -> None:
+    """Add a measured line to an event that moves the cost of its line ``like`` by a difference.
+
+    The difference may be negative; no count of tokens moves. The caller keeps others from adding
+    lines to the same event meanwhile.
+    """
+    key = {"organization_id": organization_id, "source": source, "event_id": event_id}
+    same_event = [event_costs.c[name] == value for name, value in key.items()]
+    last = tx.execute(select(func.max(event_costs.c.line)).where(*same_event)).scalar_one()
+    line = (
+        tx.execute(
+            select(
+                event_costs.c.layer,
+                event_costs.c.provider,
+                event_costs.c.model,
+                event_costs.c.resource,
+            ).where(*same_event, event_costs.c.line == like)
+        )
+        .mappings()
+        .one()
+    )
+    added = {
+        **key,
+        **line,
+        "line": last + 1,
+        "quality": Quality.MEASURED.value,
+        "amount_nano_usd": difference_nano_usd,
+        "price_source": price_source,
+        "stated_nano_usd": None,
+        "suspect": False,
+    }
+    tx.execute(insert(event_costs).values(added))
+    event = tx.execute(
+        select(events.c.day, events.c.action, events.c.member_id).where(
+            *(events.c[name] == value for name, value in key.items())
+        )
+    ).one()
+    moved = {
+        "organization_id": organization_id,
+        "day": event.day,
+        "layer": line["layer"],
+        "quality": Quality.MEASURED.value,
+        "provider": line["provider"],
+        "model": line["model"],
+        "action": event.action,
+        "member_id": event.member_id,
+        **dict.fromkeys(COST_SUMS, 0),
+        "cost_nano_usd": difference_nano_usd,
+        "lines": 1,
+    }
+    add_to_rows(tx, cost_daily, [moved], sums=COST_SUMS)
 
 
 USAGE_SUMS = ("quantity_micro", "credits_micro", "uncollected_micro", "events")

@@ -13,10 +13,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from portal import catalog
+from portal import catalog, cost_books
 from portal.catalog import PriceBooks
 from portal.core.costs import CostLine
 from portal.core.units import format_micro
+from portal.cost_books import CostBooks
 from portal.db import Database
 
 if TYPE_CHECKING:
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
 _AUTHORIZE = (
     "SELECT clearmeter_authorize(" + ", ".join(["%s"] * 12 + ["%s::integer"] + ["%s"] * 3) + ")"
 )
-_CAPTURE = "SELECT clearmeter_capture(" + ", ".join(["%s"] * 11) + ")"
+_CAPTURE = "SELECT clearmeter_capture(" + ", ".join([*["%s"] * 11, "%s::integer"]) + ")"
 _books: WeakKeyDictionary[Database, PriceBooks] = WeakKeyDictionary()
+_cost_books: WeakKeyDictionary[Database, CostBooks] = WeakKeyDictionary()
 
 
 def offered(database: Database) -> bool:
@@ -40,6 +42,15 @@ def price_books(database: Database) -> PriceBooks:
     if known is None:
         with database.reading() as tx:
             known = _books[database] = catalog.price_books_of(tx)
+    return known
+
+
+def cost_books_of(database: Database) -> CostBooks:
+    """Return the cost books as last read; the store itself checks that there is no newer one."""
+    known = _cost_books.get(database)
+    if known is None:
+        with database.reading() as tx:
+            known = _cost_books[database] = cost_books.cost_books_of(tx)
     return known
 
 
@@ -91,6 +102,8 @@ def capture(
     lines: Sequence[CostLine],
 ) -> str | None:
     """Capture a hold and return the answer's body, or None where the long way has to be gone."""
+    if any(line.suspect for line in lines):
+        return None
     model = next((line.model for line in lines if line.model), "")
     answer: str | None = database.call(
         _CAPTURE,
@@ -99,8 +112,11 @@ def capture(
             json.dumps(properties) if properties else None,
             model,
             json.dumps([_cost(*one) for one in enumerate(lines)]) if lines else None,
+            cost_books_of(database).newest if lines else 0,
         ),
     )
+    if answer is None:
+        _cost_books.pop(database, None)
     return answer
 
 
@@ -119,4 +135,5 @@ def _cost(number: int, line: CostLine) -> dict[str, Any]:
         "cache_write_tokens": line.usage.cache_write_tokens,
         "reasoning_tokens": line.usage.reasoning_tokens,
         "price_source": line.price_source,
+        "stated_nano_usd": line.stated_nano_usd,
     }

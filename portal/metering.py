@@ -210,6 +210,7 @@ class _Ingestion:
         self.tx, self.now, self.backfill = tx, desk.now, backfill
         self.wallet, self.organization = desk.wallet, desk.organization
         self.books: PriceBooks = catalog.price_books_of(tx)
+        self.costing = costs.Costing(tx)
         self.caps: list[Cap] = caps.in_force(tx, organization_id)
         self._counters: dict[tuple[str, datetime], _Counter] = {}
         self._debits: dict[str, int] = {}
@@ -309,7 +310,7 @@ class _Ingestion:
     # A cost event may name an authorization: it is linked to it and charges nothing.
     def _rate(self, event: UsageEvent, team: str, *, came: datetime) -> RatedEvent:
         occurred_at = self._check_time(event, came=came)
-        lines = tuple(costs.cost_line(stated, at=occurred_at) for stated in event.costs)
+        lines = self.costing.lines(event.costs, at=occurred_at)
         if event.is_cost:
             version = self.books.in_force(occurred_at).version
             return self._rated(event, occurred_at, "", team, 0, version, lines)

@@ -311,6 +311,16 @@ price_books = _table(
     UniqueConstraint("effective_at"),
 )
 
+cost_books = _table(
+    "cost_books",
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    _instant("effective_at"),
+    _instant("loaded_at"),
+    _text("document"),
+    _text("digest"),
+    UniqueConstraint("effective_at"),
+)
+
 # --- the ledger ----------------------------------------------------------------------------------
 
 wallets = _table(
@@ -574,6 +584,9 @@ event_costs = _table(
     _whole("cache_write_tokens", 0),
     _whole("reasoning_tokens", 0),
     _text("price_source", ""),
+    Column("stated_nano_usd", Whole),
+    Column("suspect", Flag, nullable=False),
+    CheckConstraint("NOT suspect OR stated_nano_usd IS NOT NULL", name="suspects_a_statement"),
     CheckConstraint(
         "(amount_nano_usd IS NULL) = (quality = 'unknown')", name="unknown_is_not_zero"
     ),
@@ -582,6 +595,29 @@ event_costs = _table(
         "layer", "inference", "retrieval", "processing", "storage", "orchestration", "external"
     ),
     _of("events", "organization_id", "source", "event_id"),
+)
+
+cost_reviews = _table(
+    "cost_reviews",
+    _key("organization_id"),
+    _key("review_id"),
+    _text("source"),
+    _text("event_id"),
+    Column("line", Integer, nullable=False),
+    _instant("raised_at"),
+    _maybe("decision"),
+    _instant("decided_at", nullable=True),
+    CheckConstraint("(decision IS NULL) = (decided_at IS NULL)", name="decided_at_an_instant"),
+    _one_of("decision", "accepted", "rejected"),
+    UniqueConstraint("organization_id", "source", "event_id", "line"),
+    _of("event_costs", "organization_id", "source", "event_id", "line"),
+    Index(
+        "ix_cost_reviews_open",
+        "organization_id",
+        "review_id",
+        postgresql_where=text("decision IS NULL"),
+        sqlite_where=text("decision IS NULL"),
+    ),
 )
 
 rejected_events = _table(
@@ -779,7 +815,7 @@ job_leases = _table(
 )
 
 #: Rows of these are never changed or deleted; triggers refuse it (see migrations).
-APPEND_ONLY = ("entries", "transfers", "event_debits", "price_books", "audit_log")
+APPEND_ONLY = ("entries", "transfers", "event_debits", "price_books", "cost_books", "audit_log")
 #: Tables that are not found through an organization: by a secret's hash, by Stripe's id, or global.
 NOT_OF_AN_ORGANIZATION = (
     "operators",
@@ -787,6 +823,7 @@ NOT_OF_AN_ORGANIZATION = (
     "portal_links",
     "sessions",
     "price_books",
+    "cost_books",
     "stripe_inbox",
     "job_leases",
 )

@@ -6,14 +6,22 @@ Invariant: every total is a sum of stored integers, the same for every grouping 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select, tuple_
 
 from portal.core.errors import InvalidRequest, NotFound
-from portal.tables import cost_daily, event_costs, event_debits, events, grants, usage_daily
+from portal.tables import (
+    cost_daily,
+    cost_reviews,
+    event_costs,
+    event_debits,
+    events,
+    grants,
+    usage_daily,
+)
 
 #: What usage can be grouped and filtered by, and the rollup's column for it.
 GROUPS = {
@@ -131,24 +139,38 @@ def total(parts: Any) -> Totals:
 
 @dataclass(frozen=True)
 class CostTotals:
-    """What usage cost the operator, in billionths of a US dollar, and how much is unknown."""
+    """What usage cost the operator, in billionths of a US dollar, and how much is unknown.
+
+    Suspect lines wait for the operator's decision; what was stated for them is not in the cost.
+    """
 
     cost_nano_usd: int = 0
     by_layer: Mapping[str, int] = field(default_factory=dict)
     unknown_lines: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+    suspect_lines: int = 0
+    suspect_stated_nano_usd: int = 0
+
+    def with_suspects(self, row: Any) -> CostTotals:
+        """Return these totals with the suspect lines of one group."""
+        return replace(
+            self,
+            suspect_lines=self.suspect_lines + int(row.suspect_lines),
+            suspect_stated_nano_usd=self.suspect_stated_nano_usd + int(row.stated_nano_usd),
+        )
 
     def plus(self, row: Any) -> CostTotals:
         """Return these totals with one more sum of a layer and a quality."""
         layers = dict(self.by_layer)
         layers[row.layer] = layers.get(row.layer, 0) + int(row.cost_nano_usd)
-        return CostTotals(
-            self.cost_nano_usd + int(row.cost_nano_usd),
-            layers,
-            self.unknown_lines + (int(row.lines) if row.quality == "unknown" else 0),
-            self.input_tokens + int(row.input_tokens),
-            self.output_tokens + int(row.output_tokens),
+        return replace(
+            self,
+            cost_nano_usd=self.cost_nano_usd + int(row.cost_nano_usd),
+            by_layer=layers,
+            unknown_lines=self.unknown_lines + (int(row.lines) if row.quality == "unknown" else 0),
+            input_tokens=self.input_tokens + int(row.input_tokens),
+            output_tokens=self.output_tokens + int(row.output_tokens),
         )
 
 
@@ -196,7 +218,45 @@ def cost(
         whole = whole.plus(row)
         key = tuple(getattr(row, f"by_{name}") for name in group_by)
         by_group[key] = by_group.get(key, CostTotals()).plus(row)
+    suspects = _suspects(organization_id, start, end, group_by, filters or {})
+    for row in tx.execute(suspects):
+        whole = whole.with_suspects(row)
+        key = tuple(getattr(row, f"by_{name}") for name in group_by)
+        by_group[key] = by_group.get(key, CostTotals()).with_suspects(row)
     return whole, by_group
+
+
+def _suspects(
+    organization_id: str,
+    start: date,
+    end: date,
+    group_by: Sequence[str],
+    filters: Mapping[str, str],
+) -> Select[Any]:
+    """Return the query of the few cost lines that wait for a decision."""
+    same_line = ("organization_id", "source", "event_id", "line")
+    columns = {
+        name: (event_costs if name == "model" else events).c[GROUPS[name]] for name in COST_GROUPS
+    }
+    labels = [columns[name].label(f"by_{name}") for name in group_by]
+    return (
+        select(
+            *labels,
+            func.count().label("suspect_lines"),
+            func.coalesce(func.sum(event_costs.c.stated_nano_usd), 0).label("stated_nano_usd"),
+        )
+        .select_from(cost_reviews)
+        .join(event_costs, and_(*(cost_reviews.c[n] == event_costs.c[n] for n in same_line)))
+        .join(events, and_(*(cost_reviews.c[n] == events.c[n] for n in same_line[:3])))
+        .where(
+            cost_reviews.c.organization_id == organization_id,
+            cost_reviews.c.decision.is_(None),
+            events.c.day >= start,
+            events.c.day < end,
+            *(columns[name] == value for name, value in filters.items()),
+        )
+        .group_by(*labels)
+    )
 
 
 @dataclass(frozen=True)
@@ -334,7 +394,16 @@ def cost_of_event(
 ) -> list[dict[str, Any]]:
     """Return an event's cost lines. For the operator only."""
     rows = tx.execute(
-        select(event_costs)
+        select(event_costs, cost_reviews.c.decision)
+        .outerjoin(
+            cost_reviews,
+            and_(
+                *(
+                    cost_reviews.c[name] == event_costs.c[name]
+                    for name in ("organization_id", "source", "event_id", "line")
+                )
+            ),
+        )
         .where(
             event_costs.c.organization_id == organization_id,
             event_costs.c.source == source,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from portal import accounts, authorization, caps, catalog, ids, limits, onboarding
+from portal import accounts, authorization, caps, catalog, cost_books, ids, limits, onboarding
 from portal.authorization import AuthorizeRequest, CaptureRequest
 from portal.core.costs import ModelUsage
 from portal.core.errors import ClearmeterError
@@ -62,6 +62,7 @@ def _numbered(seed: int) -> Iterator[_Names]:
 def _begin(database: Database) -> None:
     with database.transaction() as tx:
         catalog.load(tx, catalog.DEFAULT_FILE.read_text(encoding="utf-8"), now=START)
+        cost_books.load(tx, cost_books.EXAMPLE_FILE.read_text(encoding="utf-8"), now=START)
     request = OrganizationRequest("Acme", timezone="Asia/Kathmandu", tier="starter")
     onboarding.put_organization(database, "acme", request, now=START)
     with database.transaction() as tx:
@@ -111,12 +112,14 @@ def _act(database: Database, dice: random.Random, clock: Clock, holds: list[str]
     usage = ModelUsage(dice.randrange(9_000), dice.randrange(900))
     cost = StatedCost("inference", None, "openai", "gpt-4o-mini", usage)
     vector = StatedCost("retrieval", 120_000, resource="vector-search", quantity_micro=10**6)
+    counted = StatedCost("retrieval", resource="vector-search", quantity_micro=3 * 10**6)
+    doubted = StatedCost("inference", 10**12, "openai", "gpt-4o-mini", usage)
     return authorization.capture(
         database, hold,
         CaptureRequest(
             dice.choice([None, 0, 333_333, 250_001, 900_000, 4_000_000]),
             dice.choice([None, now - timedelta(hours=5)]),
-            dice.choice([(), (cost,), (cost, vector, cost)]),
+            dice.choice([(), (cost,), (cost, vector, cost), (counted, cost), (cost, doubted)]),
             dice.choice([None, {"kind": "a letter", "pages": 3}]),
         ),
         key=key, now=now, only=dice.choice([None, "acme", "somebody-else"]),

@@ -151,7 +151,8 @@ END $$;
 
 CREATE FUNCTION clearmeter_capture(
   only_ text, hold_ text, quantity bigint, occurred timestamptz, now_ timestamptz, key_ text,
-  fingerprint_ text, content_print text, properties_ jsonb, model_ text, costs jsonb
+  fingerprint_ text, content_print text, properties_ jsonb, model_ text, costs jsonb,
+  cost_book integer
 ) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
   org text;
@@ -177,6 +178,11 @@ BEGIN
   IF clearmeter_plain(org, 'capture/' || hold_, key_, now_) IS NOT TRUE THEN RETURN NULL; END IF;
   SELECT * INTO hold FROM holds WHERE organization_id = org AND hold_id = hold_;
   IF hold.status <> 'authorized' OR hold.overage_since IS NOT NULL OR quantity = 0 THEN
+    RETURN NULL;
+  END IF;
+  -- Costs are priced by the caller, who may not have seen the newest cost book.
+  IF costs IS NOT NULL
+      AND cost_book <> (SELECT coalesce(max(version), 0) FROM cost_books) THEN
     RETURN NULL;
   END IF;
   quantity := coalesce(quantity, hold.quantity_micro);
@@ -285,10 +291,12 @@ BEGIN
   IF costs IS NOT NULL THEN
     INSERT INTO event_costs (organization_id, source, event_id, line, layer, quality,
         amount_nano_usd, provider, model, resource, input_tokens, output_tokens,
-        cached_input_tokens, cache_write_tokens, reasoning_tokens, price_source)
+        cached_input_tokens, cache_write_tokens, reasoning_tokens, price_source, stated_nano_usd,
+        suspect)
       SELECT org, 'clearmeter/authorizations', hold_, c.line, c.layer, c.quality,
           c.amount_nano_usd, c.provider, c.model, c.resource, c.input_tokens, c.output_tokens,
-          c.cached_input_tokens, c.cache_write_tokens, c.reasoning_tokens, c.price_source
+          c.cached_input_tokens, c.cache_write_tokens, c.reasoning_tokens, c.price_source,
+          c.stated_nano_usd, false
         FROM jsonb_populate_recordset(NULL::event_costs, costs) c;
     INSERT INTO cost_daily AS d (organization_id, day, layer, quality, provider, model, action,
         member_id, cost_nano_usd, input_tokens, output_tokens, lines)

@@ -21,7 +21,7 @@ EXPRESS = Path(__file__).resolve().parents[1] / "functions" / "express.sql"
 REWRITTEN = ("accounts", "wallets", "cap_windows", "holds", "usage_daily", "cost_daily")
 FUNCTIONS = ("authorize", "capture", "plain", "instant", "decimal")
 #: Rows of these are history: the store itself refuses to change or delete one.
-APPEND_ONLY = ("entries", "transfers", "event_debits", "price_books", "audit_log")
+APPEND_ONLY = ("entries", "transfers", "event_debits", "price_books", "cost_books", "audit_log")
 
 
 def upgrade() -> None:
@@ -43,6 +43,17 @@ def upgrade() -> None:
         "audit_log",
         ["organization_id", "at"],
         unique=False,
+    )
+    op.create_table(
+        "cost_books",
+        sa.Column("version", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("effective_at", portal.tables.Instant(timezone=True), nullable=False),
+        sa.Column("loaded_at", portal.tables.Instant(timezone=True), nullable=False),
+        sa.Column("document", sa.Text(), nullable=False),
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("version", name=op.f("pk_cost_books")),
+        sa.UniqueConstraint("effective_at", name=op.f("uq_cost_books_effective_at")),
+        sqlite_strict=True,
     )
     op.create_table(
         "job_leases",
@@ -969,6 +980,10 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.Column("price_source", sa.Text(), server_default="", nullable=False),
+        sa.Column(
+            "stated_nano_usd", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True
+        ),
+        sa.Column("suspect", portal.tables.Flag(), nullable=False),
         sa.CheckConstraint(
             "(amount_nano_usd IS NULL) = (quality = 'unknown')",
             name=op.f("ck_event_costs_unknown_is_not_zero"),
@@ -980,6 +995,10 @@ def upgrade() -> None:
         sa.CheckConstraint(
             "quality IN ('measured', 'priced', 'allocated', 'unknown')",
             name=op.f("ck_event_costs_quality_known"),
+        ),
+        sa.CheckConstraint(
+            "NOT suspect OR stated_nano_usd IS NOT NULL",
+            name=op.f("ck_event_costs_suspects_a_statement"),
         ),
         sa.ForeignKeyConstraint(
             ["organization_id", "source", "event_id"],
@@ -1054,6 +1073,51 @@ def upgrade() -> None:
         ),
         sqlite_strict=True,
     )
+    op.create_table(
+        "cost_reviews",
+        sa.Column("organization_id", sa.Text(), nullable=False),
+        sa.Column("review_id", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("event_id", sa.Text(), nullable=False),
+        sa.Column("line", sa.Integer(), nullable=False),
+        sa.Column("raised_at", portal.tables.Instant(timezone=True), nullable=False),
+        sa.Column("decision", sa.Text(), nullable=True),
+        sa.Column("decided_at", portal.tables.Instant(timezone=True), nullable=True),
+        sa.CheckConstraint(
+            "decision IN ('accepted', 'rejected')", name=op.f("ck_cost_reviews_decision_known")
+        ),
+        sa.CheckConstraint(
+            "(decision IS NULL) = (decided_at IS NULL)",
+            name=op.f("ck_cost_reviews_decided_at_an_instant"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "source", "event_id", "line"],
+            [
+                "event_costs.organization_id",
+                "event_costs.source",
+                "event_costs.event_id",
+                "event_costs.line",
+            ],
+            name=op.f("fk_cost_reviews_event_costs"),
+        ),
+        sa.PrimaryKeyConstraint("organization_id", "review_id", name=op.f("pk_cost_reviews")),
+        sa.UniqueConstraint(
+            "organization_id",
+            "source",
+            "event_id",
+            "line",
+            name=op.f("uq_cost_reviews_organization_id_source_event_id_line"),
+        ),
+        sqlite_strict=True,
+    )
+    op.create_index(
+        "ix_cost_reviews_open",
+        "cost_reviews",
+        ["organization_id", "review_id"],
+        unique=False,
+        postgresql_where=sa.text("decision IS NULL"),
+        sqlite_where=sa.text("decision IS NULL"),
+    )
     for table in APPEND_ONLY:
         _refuse_changes(table)
     if op.get_bind().dialect.name == "postgresql":
@@ -1086,6 +1150,13 @@ def _refuse_changes(table: str) -> None:
 
 def downgrade() -> None:
     """Take all of it away."""
+    op.drop_index(
+        "ix_cost_reviews_open",
+        table_name="cost_reviews",
+        postgresql_where=sa.text("decision IS NULL"),
+        sqlite_where=sa.text("decision IS NULL"),
+    )
+    op.drop_table("cost_reviews")
     op.drop_table("hold_pins")
     op.drop_table("hold_caps")
     op.drop_index(op.f("ix_event_debits_organization_id_account"), table_name="event_debits")
@@ -1173,6 +1244,7 @@ def downgrade() -> None:
     op.drop_table("organizations")
     op.drop_table("operators")
     op.drop_table("job_leases")
+    op.drop_table("cost_books")
     op.drop_index(op.f("ix_audit_log_organization_id_at"), table_name="audit_log")
     op.drop_table("audit_log")
     if op.get_bind().dialect.name == "postgresql":

@@ -96,16 +96,19 @@ class UsageEvent:
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def _counts(usage: ModelUsage | None) -> list[int] | None:
+def _counts(usage: ModelUsage | None) -> list[Any] | None:
     if usage is None:
         return None
-    return [
+    counts: list[Any] = [
         usage.input_tokens,
         usage.output_tokens,
         usage.cached_input_tokens,
         usage.cache_write_tokens,
         usage.reasoning_tokens,
     ]
+    if usage.input_counts_cached is not None or usage.further:
+        counts += [usage.input_counts_cached, usage.further]
+    return counts
 
 
 @dataclass(frozen=True)

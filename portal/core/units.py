@@ -34,8 +34,13 @@ def parse_scaled(value: str | int | Decimal | float, *, places: int, largest: in
         raise NotExact("is a truth value; a number is expected")
     if isinstance(value, int):
         text = str(value) if abs(value) < 10**13 else ""
-    elif isinstance(value, Decimal | float):
-        text = repr(value) if isinstance(value, float) else str(value)
+    elif isinstance(value, Decimal):
+        # 0.0000004 as it was written, not as 4E-7; what is longer than we take stays as it is.
+        exponent = value.as_tuple().exponent
+        small = isinstance(exponent, int) and -24 <= exponent <= 0
+        text = f"{value:f}" if small else str(value)
+    elif isinstance(value, float):
+        text = repr(value)
     else:
         text = value
     found = _DECIMAL.fullmatch(text)

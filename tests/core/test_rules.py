@@ -74,7 +74,7 @@ def test_cached_tokens_are_counted_once_whatever_the_providers_habit(
     provider: str, expected: int
 ) -> None:
     usage = ModelUsage(100, 5, cached_input_tokens=50, cache_write_tokens=25)
-    assert usage.total_input(provider) == expected
+    assert usage.whole(provider).input_tokens == expected
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,13 @@ def test_a_plain_decimal_is_read_exactly(value: str | int | Decimal | float, mic
     assert parse_micro(value) == micro
 
 
+def test_a_small_number_is_read_as_it_was_written() -> None:
+    assert parse_nano_usd(Decimal("0.000000004")) == 4
+    assert parse_nano_usd(Decimal("0.0000000040")) == 4
+    with pytest.raises(NotExact):
+        parse_nano_usd(Decimal("0.0000000004"))
+
+
 @pytest.mark.parametrize(
     "value",
     [

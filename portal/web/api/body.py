@@ -17,7 +17,7 @@ import msgspec
 from flask import request
 
 from portal.core.errors import FieldError, InvalidRequest, PayloadTooLarge
-from portal.web.api.shapes import take_number
+from portal.web.api.shapes import take_as_sent
 
 LARGEST_BODY_BYTES = 5 * 1024 * 1024
 DEEPEST = 32
@@ -186,7 +186,7 @@ class _Reader:
 def convert(value: Any, shape: Any, *, at: str = "") -> Any:
     """Return plain values as a typed shape. Raises InvalidRequest that names the field."""
     try:
-        return msgspec.convert(value, shape, strict=True, dec_hook=take_number)
+        return msgspec.convert(value, shape, strict=True, dec_hook=take_as_sent)
     except msgspec.ValidationError as error:
         wrong = field_error(error, at)
         raise InvalidRequest(f"{wrong.pointer or 'The body'} {wrong.detail}.", [wrong]) from error

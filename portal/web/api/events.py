@@ -23,7 +23,7 @@ from portal.web.api.body import (
     read_optional,
 )
 from portal.web.api.organizations import page_size
-from portal.web.api.shapes import EventBody, ReplayBody, plain, take_number, usage_event
+from portal.web.api.shapes import EventBody, ReplayBody, plain, take_as_sent, usage_event
 from portal.web.services import services
 
 LARGEST_BATCH = 1_000
@@ -129,7 +129,7 @@ def _sent(index: int, content: Any, *, clean: bool) -> Sent:
 def _event(content: Any) -> UsageEvent:
     """Return an event as it was understood. Raises InvalidEvent."""
     try:
-        body = msgspec.convert(content, EventBody, strict=True, dec_hook=take_number)
+        body = msgspec.convert(content, EventBody, strict=True, dec_hook=take_as_sent)
     except msgspec.ValidationError as error:
         raise InvalidEvent("The event cannot be read.", [field_error(error)]) from error
     return usage_event(body)

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from flask import Flask
 
+from portal.provider_usage import KNOWN
 from portal.web.api import shapes
 from portal.web.api.queries import QUERIES
 
@@ -46,12 +47,24 @@ CREATED = {
 REFERENCE = "#/components/schemas/{name}"
 
 
-def _number(kind: type) -> dict[str, Any]:
+def _as_sent(kind: type) -> dict[str, Any]:
+    """Return the schema of what is taken as it was sent and read later."""
     if kind is shapes.Number:
         return {
             "oneOf": [
                 {"type": "string", "pattern": r"^-?\d{1,13}(\.\d{1,9})?$"},
                 {"type": "number"},
+            ]
+        }
+    if kind is shapes.SentUsage:
+        return {
+            "anyOf": [
+                {"$ref": REFERENCE.format(name="UsageBody")},
+                {
+                    "type": "object",
+                    "description": "The usage block as the model's provider returned it: "
+                    f"{KNOWN}, or one of the same form",
+                },
             ]
         }
     raise NotImplementedError
@@ -61,9 +74,9 @@ def specification(app: Flask) -> dict[str, Any]:
     """Return the OpenAPI document of every route under /v1."""
     bodies = list(dict.fromkeys(BODIES.values()))
     references, components = msgspec.json.schema_components(
-        bodies, schema_hook=_number, ref_template=REFERENCE
+        [*bodies, shapes.UsageBody], schema_hook=_as_sent, ref_template=REFERENCE
     )
-    schema_of = dict(zip(bodies, references, strict=True))
+    schema_of = dict(zip(bodies, references[:-1], strict=True))
     paths: dict[str, dict[str, Any]] = {}
     for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
         if not rule.endpoint.startswith("api."):

@@ -201,6 +201,8 @@ def _cost_totals(cost: CostTotals) -> dict[str, Any]:
             layer: format_nano_usd(amount) for layer, amount in cost.by_layer.items()
         },
         "unknown_costs": cost.unknown_lines,
+        "suspect_costs": cost.suspect_lines,
+        "suspect_stated_usd": format_nano_usd(cost.suspect_stated_nano_usd),
         "input_tokens": cost.input_tokens,
         "output_tokens": cost.output_tokens,
     }
@@ -332,7 +334,7 @@ def get_event(organization_id: str, event_id: str) -> tuple[Response, int]:
 
 
 def _cost_line(line: dict[str, Any]) -> dict[str, Any]:
-    amount = line["amount_nano_usd"]
+    amount, stated = line["amount_nano_usd"], line["stated_nano_usd"]
     return {
         "layer": line["layer"],
         "quality": line["quality"],
@@ -342,6 +344,10 @@ def _cost_line(line: dict[str, Any]) -> dict[str, Any]:
         "resource": line["resource"] or None,
         "input_tokens": line["input_tokens"],
         "output_tokens": line["output_tokens"],
+        "price_source": line["price_source"] or None,
+        "stated_usd": None if stated is None else format_nano_usd(stated),
+        "suspect": line["suspect"],
+        "decision": line["decision"],
     }
 
 

@@ -15,12 +15,13 @@ from portal.core.costs import LAYERS, ModelUsage
 from portal.core.errors import FieldError, InvalidEvent, InvalidRequest
 from portal.core.events import OWN_SOURCES, StatedCost, UsageEvent
 from portal.core.units import NotExact, parse_micro, parse_nano_usd, parse_scaled
+from portal.provider_usage import LARGEST_COUNT, UnknownShape, read_usage
 
 Id = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)")]
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Email = Annotated[str, Meta(max_length=254, pattern=r"^[^@\s]+@[^@\s]+$(?!\n)")]
 Text = Annotated[str, Meta(max_length=500)]
-Count = Annotated[int, Meta(ge=0, le=1_000_000_000_000)]
+Count = Annotated[int, Meta(ge=0, le=LARGEST_COUNT)]
 
 
 class Number:
@@ -34,8 +35,19 @@ def _one() -> Number:
     return Number(1)
 
 
-def take_number(kind: type, sent: Any) -> Number:
-    """Let a string or a number pass as a Number; msgspec adds the place to what is raised."""
+class SentUsage:
+    """A model call's usage as it was sent: in our own form, or a provider's own block."""
+
+    def __init__(self, sent: dict[str, Any]) -> None:
+        self.sent = sent
+
+
+def take_as_sent(kind: type, sent: Any) -> Number | SentUsage:
+    """Let a number or a usage pass as it is; msgspec adds the place to what is raised."""
+    if kind is SentUsage:
+        if not isinstance(sent, dict):
+            raise ValueError("must be an object of token counts")
+        return SentUsage(sent)
     if kind is not Number or isinstance(sent, bool) or not isinstance(sent, str | int | Decimal):
         raise ValueError("expected a number, or a string that holds one")
     return Number(sent)
@@ -115,7 +127,7 @@ class AuthorizationBody(Strict):
 
 
 class UsageBody(Strict):
-    """What one model call consumed."""
+    """What one model call consumed, in our own form; a provider's own block is taken as well."""
 
     input_tokens: Count = 0
     output_tokens: Count = 0
@@ -131,7 +143,7 @@ class CostBody(Strict):
     amount_usd: Number | None = None
     provider: Annotated[str, Meta(max_length=128)] | None = None
     model: Annotated[str, Meta(max_length=128)] | None = None
-    usage: UsageBody | None = None
+    usage: SentUsage | None = None
     resource: Id | None = None
     quantity: Number | None = None
 
@@ -144,7 +156,7 @@ class CaptureBody(Strict):
     costs: Annotated[list[CostBody], Meta(max_length=50)] = []
     provider: Annotated[str, Meta(max_length=128)] | None = None
     model: Annotated[str, Meta(max_length=128)] | None = None
-    usage: UsageBody | None = None
+    usage: SentUsage | None = None
     properties: dict[str, Any] | None = None
 
 
@@ -246,7 +258,7 @@ class EventDataBody(Strict):
     authorization: Id | None = None
     model: Annotated[str, Meta(max_length=128)] | None = None
     provider: Annotated[str, Meta(max_length=128)] | None = None
-    usage: UsageBody | None = None
+    usage: SentUsage | None = None
     costs: Annotated[list[CostBody], Meta(max_length=50)] = []
     charge: bool = True
     corrects: Id | CorrectsBody | None = None
@@ -320,17 +332,48 @@ def instant(value: str, pointer: str) -> datetime:
         raise InvalidRequest.at(pointer, expected) from error
 
 
-def model_usage(body: UsageBody | None) -> ModelUsage | None:
-    """Return a model's use in the domain's words."""
-    if body is None:
+_OWN_COUNTS = frozenset(field.name for field in msgspec.structs.fields(UsageBody))
+#: Fields that only our own form has: beside a provider's they are a mistake, not another detail.
+_ONLY_OURS = frozenset({"cached_input_tokens", "cache_write_tokens"})
+
+
+def model_usage(usage: SentUsage | None, pointer: str, provider: str) -> ModelUsage | None:
+    """Return a model's use in the domain's words, from our own form or a provider's own block.
+
+    Raises InvalidRequest that names the field.
+    """
+    if usage is None:
         return None
-    return ModelUsage(
-        body.input_tokens,
-        body.output_tokens,
-        body.cached_input_tokens,
-        body.cache_write_tokens,
-        body.reasoning_tokens,
-    )
+    sent = usage.sent
+    strange = sent.keys() - _OWN_COUNTS
+    if not strange:
+        return ModelUsage(
+            input_tokens=_count(sent, "input_tokens", pointer),
+            output_tokens=_count(sent, "output_tokens", pointer),
+            cached_input_tokens=_count(sent, "cached_input_tokens", pointer),
+            cache_write_tokens=_count(sent, "cache_write_tokens", pointer),
+            reasoning_tokens=_count(sent, "reasoning_tokens", pointer),
+        )
+    try:
+        if sent.keys() & _ONLY_OURS:
+            raise UnknownShape("mixes our own form of usage with another")
+        return read_usage(sent, provider)
+    except UnknownShape as error:
+        own = ", ".join(UsageBody.__struct_fields__)
+        name = min(strange)
+        raise InvalidRequest.at(
+            f"{pointer}/{name[:128]}",
+            f"is not a field of usage, which {error}. Our own form has: {own}",
+        ) from error
+
+
+def _count(sent: dict[str, Any], name: str, pointer: str) -> int:
+    value = sent.get(name, 0)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidRequest.at(f"{pointer}/{name}", "must be a whole number")
+    if not 0 <= value <= LARGEST_COUNT:
+        raise InvalidRequest.at(f"{pointer}/{name}", f"must lie between 0 and {LARGEST_COUNT:,}")
+    return value
 
 
 def stated_costs(
@@ -338,7 +381,7 @@ def stated_costs(
     *,
     model: str | None,
     provider: str | None,
-    usage: UsageBody | None,
+    usage: SentUsage | None,
     layer: str = "inference",
     at: str = "",
 ) -> tuple[StatedCost, ...]:
@@ -347,7 +390,10 @@ def stated_costs(
     if model is not None or usage is not None:
         found.append(
             StatedCost(
-                layer=layer, provider=provider or "", model=model or "", usage=model_usage(usage)
+                layer=layer,
+                provider=provider or "",
+                model=model or "",
+                usage=model_usage(usage, f"{at}/usage", provider or ""),
             )
         )
     for number, body in enumerate(bodies):
@@ -364,13 +410,17 @@ def stated_costs(
             raise InvalidRequest.at(
                 f"{at}/costs/{number}", "needs amount_usd, model with usage, or resource"
             )
+        elif body.model is None and body.quantity is None:
+            raise InvalidRequest.at(
+                f"{at}/costs/{number}/quantity", "is missing: a resource is priced by its quantity"
+            )
         found.append(
             StatedCost(
                 layer=body.layer,
                 amount_nano_usd=amount,
                 provider=body.provider or "",
                 model=body.model or "",
-                usage=model_usage(body.usage),
+                usage=model_usage(body.usage, f"{at}/costs/{number}/usage", body.provider or ""),
                 resource=body.resource or "",
                 quantity_micro=micro(body.quantity or Number(0), f"{at}/costs/{number}/quantity"),
             )
