@@ -7,136 +7,95 @@ is as much a failure as serving one too many.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
-from portal import audit, balances, catalog, limits, onboarding
-from portal.caps import CapChange, CapRequest
-from portal.core.units import MICRO
-from portal.db import Database
-from portal.onboarding import GrantRequest, OrganizationRequest
-from tests import postgresql
-from tests.cast import make_key
-from tests.conftest import migrate
+from tests.faults import soak
 from tests.faults.crowd import Crowd
-from tests.servers import serving
+from tests.faults.money import PRICE_MICRO
+from tests.faults.site import Company, Site
+
+pytestmark = pytest.mark.soak
 
 CLIENTS = 32
 #: Enough to meet the moment many times. A naive check fails nearly every round.
-ROUNDS = int(os.environ.get("CLEARMETER_BARRIER_ROUNDS", "200"))
-PRICE_MICRO = 5 * MICRO  # of one document
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-@dataclass
-class Scene:
-    """Acme on a store that several processes serve, and the crowd before it."""
-
-    database: Database
-    crowd: Crowd
-    rounds: int
-
-    def grant(self, actions: int) -> None:
-        request = GrantRequest(actions * PRICE_MICRO, "promotion", "a round")
-        onboarding.grant(self.database, "acme", request, actor="tests", now=_now())
-
-    def authorize(self, **more: str) -> list[int]:
-        """Have everybody authorize one document; return the statuses in order."""
-        body = {"organization": "acme", "action": "document"} | more
-        return sorted(status for status, _ in self.crowd.post("/v1/authorizations", body))
-
-    def standing(self) -> tuple[int, int]:
-        with self.database.reading() as tx:
-            assert audit.ledger_faults(tx, "acme") == []
-            found = balances.balance(tx, "acme", now=_now())
-            return found.available_micro, found.held_micro
-
+ROUNDS = soak.rounds(200, 500)
+ROUNDS_OF_EACH_CAP = soak.rounds(40, 500)
+DOCUMENT = PRICE_MICRO["document"]
 
 ONE = [201] + [402] * (CLIENTS - 1)
 ALL = [201] * CLIENTS
+NONE = [402] * CLIENTS
+
+#: What each cap is on; everybody's work counts in all of them.
+CAPS: dict[str, dict[str, str]] = {
+    "member": {"scope": "member", "target": "cleo"},
+    "team": {"scope": "team", "target": "research"},
+    "project": {"scope": "project", "target": "atlas"},
+    "action": {"action": "document"},
+    "day": {"window": "day"},
+}
 
 
-def _scene(stack: ExitStack, url: str, *, processes: int, rounds: int) -> Scene:
-    database = Database(url)
-    stack.callback(database.close)
-    document = catalog.DEFAULT_FILE.read_text(encoding="utf-8")
-    with database.transaction() as tx:
-        catalog.load(tx, document, now=_now())
-    onboarding.put_organization(database, "acme", OrganizationRequest("Acme"), now=_now())
-    onboarding.put_member(
-        database, "acme", "cleo", email="cleo@acme.example", name="Cleo", role="member", team="",
-        now=_now(),
-    )  # fmt: skip
-    key = make_key(database, _now)
-    ports = [stack.enter_context(serving(url)) for _ in range(processes)]
-    crowd = Crowd(ports, size=CLIENTS, key=key)
-    stack.callback(crowd.close)
-    return Scene(database, crowd, rounds)
+@pytest.fixture
+def acme(site: Site) -> Company:
+    return site.found()
 
 
-@pytest.fixture(scope="module")
-def postgresql_scene(postgresql_server: postgresql.Server) -> Iterator[Scene]:
-    url = postgresql_server.url(postgresql_server.create())
-    migrate(url)
-    with ExitStack() as stack:
-        yield _scene(stack, url, processes=2, rounds=ROUNDS)
+@pytest.fixture
+def crowd(site: Site) -> Iterator[Crowd]:
+    with site.crowd(CLIENTS) as crowd:
+        yield crowd
 
 
-@pytest.fixture(scope="module")
-def sqlite_scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    url = f"sqlite:///{tmp_path_factory.mktemp('barrier') / 'store.db'}"
-    migrate(url)
-    with ExitStack() as stack:
-        yield _scene(stack, url, processes=1, rounds=max(1, ROUNDS // 5))
+def authorize(crowd: Crowd, acme: Company, **more: Any) -> list[int]:
+    """Have everybody authorize one document; return the statuses in order."""
+    asked = acme.site.request("POST", "/v1/authorizations", acme.authorization(**more))
+    return sorted(reply.status for reply in crowd.send_all(asked))
 
 
-@pytest.fixture(
-    scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)]
-)
-def scene(request: pytest.FixtureRequest) -> Scene:
-    """The same rounds: two processes on PostgreSQL, one on SQLite."""
-    found: Scene = request.getfixturevalue(f"{request.param}_scene")
-    return found
+def rounds_on(site: Site, rounds: int) -> int:
+    """Return fewer rounds for SQLite, which has one writer at a time whoever asks."""
+    return rounds if site.database.dialect == "postgresql" else max(1, rounds // 5)
 
 
-def test_the_last_credits_of_a_balance_go_to_exactly_one_of_many(scene: Scene) -> None:
-    _, held = scene.standing()
-    for _ in range(scene.rounds):
-        scene.grant(1)
-        assert scene.authorize() == ONE
-    assert scene.standing() == (0, held + scene.rounds * PRICE_MICRO)
-
-
-def test_nobody_is_refused_while_there_is_enough_for_all(scene: Scene) -> None:
-    rounds = max(1, scene.rounds // 20)
-    _, held = scene.standing()
+def test_the_last_credits_of_a_balance_go_to_exactly_one_of_many(
+    site: Site, acme: Company, crowd: Crowd
+) -> None:
+    rounds = rounds_on(site, ROUNDS)
     for _ in range(rounds):
-        scene.grant(CLIENTS)
-        assert scene.authorize() == ALL
-    assert scene.standing() == (0, held + rounds * CLIENTS * PRICE_MICRO)
+        acme.grant(DOCUMENT)
+        assert authorize(crowd, acme) == ONE
+    assert acme.standing == (0, rounds * DOCUMENT)
 
 
-def test_the_last_room_under_a_members_cap_goes_to_exactly_one_of_many(scene: Scene) -> None:
-    request = CapRequest("member", "cleo", "", "period", 0, "hard")
-    cap = limits.set_cap(scene.database, "acme", request, actor="tests", now=_now()).state.cap
-    scene.grant(scene.rounds + CLIENTS)
-    for turn in range(1, scene.rounds + 1):
-        limit = turn * PRICE_MICRO
-        limits.change_cap(
-            scene.database, "acme", cap.cap_id, CapChange(limit), actor="tests", now=_now()
-        )  # fmt: skip
-        assert scene.authorize(member="cleo") == ONE
-    (watched,) = limits.list_caps(scene.database, "acme", now=_now())
-    assert (watched.state.spent_micro, watched.state.held_micro) == (0, scene.rounds * PRICE_MICRO)
-    available, _ = scene.standing()
-    assert available == CLIENTS * PRICE_MICRO
-    # What the cap left over goes to whoever it does not bind.
-    assert scene.authorize() == ALL
+def test_nobody_is_refused_while_there_is_enough_for_all(
+    site: Site, acme: Company, crowd: Crowd
+) -> None:
+    rounds = rounds_on(site, ROUNDS // 20)
+    for _ in range(rounds):
+        acme.grant(CLIENTS * DOCUMENT)
+        assert authorize(crowd, acme) == ALL
+    assert acme.standing == (0, rounds * CLIENTS * DOCUMENT)
+
+
+@pytest.mark.parametrize("on", CAPS)
+def test_the_last_room_under_a_cap_goes_to_exactly_one_of_many(
+    site: Site, acme: Company, crowd: Crowd, on: str
+) -> None:
+    rounds = ROUNDS if on == "member" else ROUNDS_OF_EACH_CAP
+    rounds = rounds_on(site, rounds)
+    acme.grant((rounds + 2 * CLIENTS) * DOCUMENT)
+    # What was spent before the cap was made counts in it.
+    acme.hold(member="cleo", project="atlas")
+    cap = acme.cap(0, **CAPS[on])
+    for turn in range(1, rounds + 1):
+        acme.change_cap(cap, (1 + turn) * DOCUMENT)
+        assert authorize(crowd, acme, member="cleo", project="atlas") == ONE
+    acme.change_cap(cap, (1 + rounds + CLIENTS) * DOCUMENT)
+    assert authorize(crowd, acme, member="cleo", project="atlas") == ALL
+    assert authorize(crowd, acme, member="cleo", project="atlas") == NONE
+    held = 1 + rounds + CLIENTS
+    assert acme.standing == ((CLIENTS - 1) * DOCUMENT, held * DOCUMENT)
