@@ -138,6 +138,19 @@ def _postgres_engine(url: str, pool_size: int) -> Engine:
     )
 
 
+def hasty_setting(tx: Connection) -> str | None:
+    """Return the setting by which PostgreSQL answers a commit before it is on the disk, or None.
+
+    Of SQLite there is nothing to ask: every connection of this module waits for the disk.
+    """
+    if tx.dialect.name == "sqlite":
+        return None
+    settings = ("fsync", "synchronous_commit")
+    return next(
+        (name for name in settings if tx.exec_driver_sql(f"SHOW {name}").scalar() == "off"), None
+    )
+
+
 def insert_or_ignore(tx: Connection, table: Table, row: dict[str, Any]) -> bool:
     """Insert a row unless its key exists; tells whether it was inserted."""
     statement = _insert(tx, table).values(row).on_conflict_do_nothing()

@@ -5,17 +5,23 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
 from psycopg import sql
 
+from tests.processes import children
+
 USER = "clearmeter"
+#: What a run of all tests writes at most, logs and all.
+ROOM_BYTES = 6 * 2**30
 MISSING = (
     "PostgreSQL's server programs are not installed: apt-get install postgresql "
     "(initdb and pg_ctl are looked for on PATH and in /usr/lib/postgresql/*/bin)"
@@ -27,6 +33,17 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def memory() -> Path | None:
+    """Return a folder in memory with room for stores that nobody pulls the plug of, or None.
+
+    A soak does without: its figures are to be those of a disk.
+    """
+    folder = Path("/dev/shm")  # noqa: S108 # the tests' own folders are made in it
+    if os.environ.get("CLEARMETER_SOAK") or not os.access(folder, os.W_OK):
+        return None
+    return folder if shutil.disk_usage(folder).free > ROOM_BYTES else None
 
 
 def programs() -> Path | None:
@@ -60,19 +77,62 @@ def _run(*command: str) -> None:
 
 
 class Server:
-    """A running server, and the databases made on it."""
+    """A server with its data in a folder of its own, and the databases made on it."""
 
-    def __init__(self, port: int) -> None:
-        self.port = port
+    def __init__(self, binaries: Path, home: Path) -> None:
+        self.port = free_port()
+        self._data, self._log = home / "data", home / "log"
+        self._control = [str(binaries / "pg_ctl"), f"--pgdata={self._data}", "--silent", "--wait"]
         self._made = 0
+        _run(
+            str(binaries / "initdb"), f"--pgdata={self._data}", "--auth=trust",
+            f"--username={USER}", "--encoding=UTF8", "--locale=C.UTF-8",
+        )  # fmt: skip
+
+    def start(self, **settings: str) -> None:
+        """Start, with more settings where they are given."""
+        given = {
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": "",
+            "max_connections": "150",
+            "jit": "off",
+            "checkpoint_timeout": "1h",
+        } | settings
+        options = " ".join(f"-c {name}={value}" for name, value in given.items())
+        _run(*self._control, f"--log={self._log}", f"--options=-p {self.port} {options}", "start")
+
+    def stop(self) -> None:
+        """Stop without ceremony."""
+        _run(*self._control, "--mode=immediate", "stop")
+
+    def crash(self) -> None:
+        """Kill every process of the server at once, as when the machine's memory runs out."""
+        postmaster = int((self._data / "postmaster.pid").read_text().split()[0])
+        every = [postmaster, *children(postmaster)]
+        for pid in every:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        while any(Path(f"/proc/{pid}").exists() for pid in every):
+            time.sleep(0.01)
+
+    def backends(self, database: str) -> list[int]:
+        """Return the processes that serve a database's clients."""
+        with psycopg.connect(f"{self._address}/postgres") as connection:
+            rows = connection.execute(
+                "SELECT pid FROM pg_stat_activity WHERE datname = %s", [database]
+            ).fetchall()
+        return [pid for (pid,) in rows]
+
+    @property
+    def _address(self) -> str:
+        return f"postgresql://{USER}@127.0.0.1:{self.port}"
 
     def url(self, database: str) -> str:
         """Return a database's address as the product takes it."""
         return f"postgresql+psycopg://{USER}@127.0.0.1:{self.port}/{database}"
 
     def _execute(self, command: str, *names: str) -> None:
-        address = f"postgresql://{USER}@127.0.0.1:{self.port}/postgres"
-        with psycopg.connect(address, autocommit=True) as connection:
+        with psycopg.connect(f"{self._address}/postgres", autocommit=True) as connection:
             connection.execute(sql.SQL(command).format(*map(sql.Identifier, names)))
 
     def create(self, template: str | None = None) -> str:
@@ -95,8 +155,7 @@ class Server:
         Much faster than a new copy, which writes some nine hundred files to the disk. Triggers do
         not fire for a replica, so that rows which are never deleted are deleted here alone.
         """
-        address = f"postgresql://{USER}@127.0.0.1:{self.port}/{database}"
-        with psycopg.connect(address) as connection:
+        with psycopg.connect(f"{self._address}/{database}") as connection:
             connection.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                 "WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -111,27 +170,18 @@ class Server:
 
 
 @contextmanager
-def running(binaries: Path) -> Iterator[Server]:
+def running(binaries: Path, **settings: str) -> Iterator[Server]:
     """Start a server on a free port of the loopback, with its data in a folder of its own."""
-    home = Path(tempfile.mkdtemp(prefix="clearmeter-postgresql-"))
+    home = Path(tempfile.mkdtemp(prefix="clearmeter-postgresql-", dir=memory()))
     if os.geteuid() == 0:
         owner = pwd.getpwnam("postgres")
         os.chown(home, owner.pw_uid, owner.pw_gid)
-    data, port = home / "data", free_port()
-    settings = (
-        f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= "
-        "-c max_connections=150 -c jit=off -c checkpoint_timeout=1h"
-    )
     try:
-        _run(
-            str(binaries / "initdb"), f"--pgdata={data}", "--auth=trust", f"--username={USER}",
-            "--encoding=UTF8", "--locale=C.UTF-8",
-        )  # fmt: skip
-        control = [str(binaries / "pg_ctl"), f"--pgdata={data}", "--silent", "--wait"]
-        _run(*control, f"--log={home / 'log'}", f"--options={settings}", "start")
+        server = Server(binaries, home)
+        server.start(**settings)
         try:
-            yield Server(port)
+            yield server
         finally:
-            _run(*control, "--mode=immediate", "stop")
+            server.stop()
     finally:
         shutil.rmtree(home, ignore_errors=True)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import requests
 
 from tests.postgresql import free_port
+from tests.processes import children
 
 ROOT = Path(__file__).resolve().parent.parent
 SECRET_KEY = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -30,26 +32,56 @@ def environment(database_url: str, port: int, **more: str) -> dict[str, str]:
     }
 
 
-@contextmanager
-def started(command: list[str], url: str, env: dict[str, str]) -> Iterator[None]:
-    """Run a program until ``url`` answers, and stop it at the end."""
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=subprocess.STDOUT)
-        try:
-            deadline = time.monotonic() + 60
-            while not _answers(url):
-                if process.poll() is not None or time.monotonic() > deadline:
-                    log.seek(0)
-                    raise RuntimeError(f"{command} did not start:\n{log.read().decode()}")
-                time.sleep(0.05)
-            yield
-        finally:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+class Server:
+    """The product served from processes of its own, which can be killed and started again."""
+
+    def __init__(self, database_url: str, *, threads: int = 8, **settings: str) -> None:
+        self.port = free_port()
+        self._command = [
+            sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1",
+            "--port", str(self.port), "--workers", "1", "--blocking-threads", str(threads),
+            "--no-ws", "--log-level", "warning", "app:app",
+        ]  # fmt: skip
+        self._env = environment(database_url, self.port, **settings)
+
+    def start(self) -> None:
+        """Run until ready. Raises RuntimeError with what it said where it does not start."""
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 # closed when the server is killed
+        self._process = subprocess.Popen(
+            self._command,
+            cwd=ROOT,
+            env=self._env,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + 60
+        while not _answers(f"http://127.0.0.1:{self.port}/readyz"):
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self._log.seek(0)
+                said = self._log.read().decode()
+                self.kill()
+                raise RuntimeError(f"{self._command} did not start:\n{said}")
+            time.sleep(0.05)
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes it runs in."""
+        return [self._process.pid, *children(self._process.pid)]
+
+    def stop(self) -> None:
+        """Ask it to go, and see that it does."""
+        self._process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(20)
+        self.kill()
+
+    def kill(self) -> None:
+        """Kill every process of it at once, whatever they are doing."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._log.close()
 
 
 def _answers(url: str) -> bool:
@@ -62,12 +94,9 @@ def _answers(url: str) -> bool:
 @contextmanager
 def serving(database_url: str, *, threads: int = 8, **settings: str) -> Iterator[int]:
     """Serve the product from one process on a free port; gives the port."""
-    port = free_port()
-    command = [
-        sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1",
-        "--port", str(port), "--workers", "1", "--blocking-threads", str(threads),
-        "--no-ws", "--log-level", "warning", "app:app",
-    ]  # fmt: skip
-    env = environment(database_url, port, **settings)
-    with started(command, f"http://127.0.0.1:{port}/readyz", env):
-        yield port
+    server = Server(database_url, threads=threads, **settings)
+    server.start()
+    try:
+        yield server.port
+    finally:
+        server.stop()

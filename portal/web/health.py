@@ -11,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy.exc import DBAPIError
 
 from portal.core.errors import Unavailable
+from portal.db import hasty_setting
 from portal.web.api import openapi
 from portal.web.services import services
 
@@ -25,12 +26,21 @@ def alive() -> Response:
 
 @blueprint.get("/readyz")
 def ready() -> Response:
-    """Answer whether the store is reachable and migrated. Raises Unavailable."""
+    """Answer whether the store is reachable, keeps what it accepts, and is migrated.
+
+    Raises Unavailable.
+    """
     try:
         with services().database.reading() as tx:
+            hasty = hasty_setting(tx)
             stored = MigrationContext.configure(tx).get_current_revision()
     except DBAPIError as error:
         raise Unavailable("The store does not answer.") from error
+    if hasty:
+        raise Unavailable(
+            f"PostgreSQL would lose what was answered if the power failed: {hasty} is off for this "
+            "database. Turn it on."
+        )
     expected = ScriptDirectory(str(Path(current_app.root_path) / "migrations")).get_current_head()
     if stored != expected:
         raise Unavailable("The store is not migrated. Run: flask --app app db upgrade")

@@ -1,8 +1,9 @@
-"""Stores whose commits wait for the disk, and what serves them: one of each for the session."""
+"""Stores that are written as in production, and what serves them: one of each for the session."""
 
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,29 +18,18 @@ EACH_STORE = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)
 
 
 @pytest.fixture(scope="session")
-def durable_sqlite(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A migrated SQLite store's address."""
-    copy = shutil.copy(sqlite_template, tmp_path_factory.mktemp("faults") / "store.db")
-    return f"sqlite:///{copy}"
+def sqlite_site(sqlite_template: Path) -> Iterator[Site]:
+    with tempfile.TemporaryDirectory(prefix="clearmeter-", dir=postgresql.memory()) as folder:
+        copy = shutil.copy(sqlite_template, Path(folder) / "store.db")
+        with opened(f"sqlite:///{copy}", processes=soak.size(1, 2)) as site:
+            yield site
 
 
 @pytest.fixture(scope="session")
-def durable_postgresql(postgresql_server: postgresql.Server) -> str:
-    """A migrated PostgreSQL store's address."""
+def postgresql_site(postgresql_server: postgresql.Server) -> Iterator[Site]:
     url = postgresql_server.url(postgresql_server.create())
     migrate(url)
-    return url
-
-
-@pytest.fixture(scope="session")
-def sqlite_site(durable_sqlite: str) -> Iterator[Site]:
-    with opened(durable_sqlite, processes=soak.size(1, 2)) as site:
-        yield site
-
-
-@pytest.fixture(scope="session")
-def postgresql_site(durable_postgresql: str) -> Iterator[Site]:
-    with opened(durable_postgresql, processes=soak.size(2, 4)) as site:
+    with opened(url, processes=soak.size(2, 4)) as site:
         yield site
 
 

@@ -18,6 +18,7 @@ from tests.faults.money import credits_of, micro_of
 from tests.faults.wire import Line, Reply, request
 from tests.servers import serving
 
+
 def now() -> datetime:
     return datetime.now(UTC)
 
@@ -38,9 +39,7 @@ class Site:
     secret: str
     _names: Iterator[int]
 
-    def request(
-        self, method: str, path: str, body: Any = None, *, key: str | None = None
-    ) -> bytes:
+    def request(self, method: str, path: str, body: Any = None, *, key: str | None = None) -> bytes:
         return request(method, path, self.secret, body, key=key)
 
     def call(self, method: str, path: str, body: Any = None, *, key: str | None = None) -> Reply:

@@ -93,7 +93,7 @@ class _Client:
             if not self.holds or self.random.random() < 0.45:
                 self.authorize()
             else:
-                self.random.choices(acts, weights=(30, 30, 25, 10, 5))[0]()
+                self.random.choices(acts, weights=(30, 30, 28, 11, 1))[0]()
         self.line.close()
         self.seen.held_micro = sum(hold.credits_micro for hold in self.holds if not hold.short)
         self.seen.statuses = dict(self.statuses)

@@ -115,9 +115,7 @@ def by_every_order(found: History, state: int) -> bool:
     """Decide the slow way: try every order that respects time."""
     calls = {event.number: event.content for event in found.events if not event.answered}
     answers = {event.number: event.content for event in found.events if event.answered}
-    first = {
-        event.number: place for place, event in enumerate(found.events) if not event.answered
-    }
+    first = {event.number: place for place, event in enumerate(found.events) if not event.answered}
     last = {event.number: place for place, event in enumerate(found.events) if event.answered}
 
     def search(left: frozenset[int], state: int) -> bool:
