@@ -4,7 +4,7 @@ BIN := .venv/bin
 DEMO_PORT ?= 8000
 PORT ?= 8000
 
-.PHONY: help install demo serve test lint bench
+.PHONY: help install demo serve test soak lint bench
 
 help: ## list what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -28,6 +28,10 @@ serve: install ## the production server; settings from the environment
 test: .venv/.tested ## install what the tests need and run all of them
 	@./scripts/test-system-packages
 	@$(BIN)/python -m pytest -n auto --dist loadfile
+
+soak: .venv/.tested ## the long proofs: hours, not minutes (CLEARMETER_SOAK=0.1 for a tenth)
+	@./scripts/test-system-packages
+	@CLEARMETER_SOAK=$${CLEARMETER_SOAK:-1} $(BIN)/python -m pytest -m soak -s
 
 lint: .venv/.tested ## style, types, templates, imports, security
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .

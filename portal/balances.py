@@ -21,9 +21,10 @@ from portal.core.ledger import (
     take,
     way_back,
 )
-from portal.tables import accounts, entries, grants, hold_pins, holds
+from portal.tables import accounts, entries, grants, hold_pins, holds, wallets
 from portal.wallet import EVERY_STANDING, FIXED_ACCOUNTS, STANDING, lot_of
 
+_MOVED_AT = select(wallets.c.moved_at).where(wallets.c.organization_id == bindparam("org"))
 _PINS = (
     select(holds.c.expires_at, hold_pins.c.account, hold_pins.c.amount_micro)
     .join(
@@ -91,7 +92,13 @@ class _Pins:
 
 
 def balance(tx: Connection, organization_id: str, *, now: datetime) -> Balance:
-    """Return the balance at ``now``."""
+    """Return the balance at ``now``.
+
+    Where the ledger has written later than that (the clock of another server is ahead), the balance
+    is that of its last instant: never half of what it wrote.
+    """
+    moved_at = tx.execute(_MOVED_AT, {"org": organization_id}).scalar()
+    now = now if moved_at is None else max(now, moved_at)
     fixed: dict[str, int] = {}
     lots: dict[str, Lot] = {}
     for row in tx.execute(STANDING, {"org": organization_id}).mappings():

@@ -86,7 +86,13 @@ def _csrf(_error: CSRFError) -> tuple[Response, int]:
 
 def _store(error: OperationalError | InterfaceError | PoolTimeout) -> tuple[Response, int]:
     log.error("store failed", error=type(error).__name__, detail=str(error)[:500])
-    return answer(Unavailable("The store does not answer. Nothing was done; try again."))
+    # The connection may have broken after a commit: whether it was done is not known.
+    return answer(
+        Unavailable(
+            "The store does not answer. Send the same again: with the same Idempotency-Key, or the "
+            "same event ids, it is done once."
+        )
+    )
 
 
 def _unexpected(error: Exception) -> tuple[Response, int]:
