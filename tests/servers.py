@@ -53,7 +53,6 @@ class Server:
             env=self._env,
             stdout=self._log,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
         )
         deadline = time.monotonic() + 60
         while not _answers(f"http://127.0.0.1:{self.port}/readyz"):
@@ -67,6 +66,8 @@ class Server:
     @property
     def pids(self) -> list[int]:
         """The processes it runs in."""
+        if self._process.poll() is not None:
+            return []
         return [self._process.pid, *children(self._process.pid)]
 
     def stop(self) -> None:
@@ -78,8 +79,9 @@ class Server:
 
     def kill(self) -> None:
         """Kill every process of it at once, whatever they are doing."""
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        for pid in self.pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self._process.wait()
         self._log.close()
 

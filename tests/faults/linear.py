@@ -18,12 +18,19 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+#: Beyond so many choices a history has no verdict: it would take longer than anybody waits.
+MOST_CHOICES = 2_000_000
+
 #: The answer of an operation whose answer never came.
 UNKNOWN = object()
 
 #: From a state, what was asked and what was answered, to the state after it; None where the model
 #: would not have answered so. Of an UNKNOWN answer it returns the state if the operation happened.
 Step = Callable[[Any, Any, Any], Hashable | None]
+
+
+class Undecided(Exception):
+    """Neither shown to be linearizable nor shown not to be."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +111,10 @@ def _ring(events: Sequence[Event]) -> tuple[_Node, int]:
 
 
 def linearizable(history: History, initial: Hashable, step: Step) -> bool:
-    """Tell whether one order of all that was answered explains every answer."""
+    """Tell whether one order of all that was answered explains every answer.
+
+    Raises Undecided where there are too many orders to try, which proves nothing either way.
+    """
     head, waiting = _ring(history.events)
     state: Any = initial
     done = 0
@@ -121,6 +131,8 @@ def linearizable(history: History, initial: Hashable, step: Step) -> bool:
                 node = node.after
                 continue
             seen.add(place)
+            if len(seen) > MOST_CHOICES:
+                raise Undecided(f"{len(seen):,} choices did not decide it")
             trail.append((node, state))
             done, state = place
             waiting -= node.end is not None

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.soak
 CLIENTS = 32
 #: Enough to meet the moment many times. A naive check fails nearly every round.
 ROUNDS = soak.rounds(200, 500)
-ROUNDS_OF_EACH_CAP = soak.rounds(40, 500)
+ROUNDS_OF_EACH_CAP = soak.rounds(20, 500)
 DOCUMENT = PRICE_MICRO["document"]
 
 ONE = [201] + [402] * (CLIENTS - 1)

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.soak
 
 CLIENTS = 20
 ROUNDS = soak.rounds(5, 200)
-KILLS = soak.rounds(3, 100)
+KILLS = soak.rounds(2, 100)
 
 
 @pytest.fixture

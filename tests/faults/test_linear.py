@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.faults.linear import UNKNOWN, Event, History, linearizable
+from tests.faults import linear
+from tests.faults.linear import UNKNOWN, Event, History, Undecided, linearizable
 
 Line = tuple[str, Any]
 
@@ -198,3 +199,15 @@ def test_events_of_a_long_history_are_not_searched_twice() -> None:
     number = found.ask(1)
     found.answer(number, True)
     assert not linearizable(found, 100, till)
+
+
+def test_a_search_without_end_is_given_up_and_proves_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of so many that took an amount of their own, any may have happened: none explains this."""
+    found = History([Event(number, 2**number) for number in range(40)])
+    number = found.ask(1)
+    found.answer(number, False)
+    monkeypatch.setattr(linear, "MOST_CHOICES", 10_000)
+    with pytest.raises(Undecided):
+        linearizable(found, 2**50, till)

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.soak
 
 HISTORIES = soak.rounds(10, 300)
 CLIENTS = 8
-OPERATIONS = soak.size(25, 200)
+OPERATIONS = soak.size(16, 200)
 CAP_MICRO = 12 * PRICE_MICRO
 CREDITS_MICRO = 16 * PRICE_MICRO
 #: How often a client hangs up without waiting for the answer: some six times a history.
@@ -173,7 +173,7 @@ def record(acme: Company, seed: str, **more: float) -> History:
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Iterator[Path]:
-    """Where a history that could not have been is kept."""
+    """Where the last history is kept, to be looked at."""
     return tmp_path / "history.txt"
 
 
@@ -181,13 +181,13 @@ def test_every_history_could_have_been_one_clerks(site: Site, kept: Path) -> Non
     operations = unknown = 0
     for turn in range(HISTORIES):
         history = record(site.found(), f"{site.database.dialect}/{turn}")
+        kept.write_text("\n".join(map(repr, history.events)))
         asked = sum(not event.answered for event in history.events)
-        operations += asked
-        unknown += 2 * asked - len(history.events)
+        lost = 2 * asked - len(history.events)
+        assert lost < asked / 5, f"history {turn}: too little was answered: see {kept}"
         books = Books(available=CREDITS_MICRO, limit=CAP_MICRO)
-        if not linearizable(history, books, clerk.step):
-            kept.write_text("\n".join(map(repr, history.events)))
-            pytest.fail(f"history {turn} is no single clerk's: see {kept}")
+        assert linearizable(history, books, clerk.step), f"history {turn} is no clerk's: see {kept}"
+        operations, unknown = operations + asked, unknown + lost
     assert unknown
     print(
         f"\n{site.database.dialect}: {HISTORIES} histories of {operations:,} operations, "
