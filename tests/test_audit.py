@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Connection, delete, select, text, update
 from sqlalchemy.exc import DBAPIError
 
-from portal import audit
+from portal import audit, cost_books
 from portal.db import Database
 from portal.tables import APPEND_ONLY, audit_log, entries, metadata, transfers, wallets
 from tests import digest
@@ -19,8 +19,10 @@ from tests.clock import Clock
 
 
 @pytest.fixture
-def history(acme: Customer, clock: Clock) -> Customer:
+def history(acme: Customer, clock: Clock, database: Database) -> Customer:
     """Acme, after a bit of everything."""
+    with database.transaction() as tx:
+        cost_books.load(tx, cost_books.EXAMPLE_FILE.read_text(encoding="utf-8"), now=clock())
     acme.grant(200)
     acme.grant(20, priority=1, expires_at=(clock() + timedelta(minutes=5)).isoformat())
     acme.cap(150)
