@@ -63,7 +63,12 @@ def test_the_store_refuses_to_change_or_delete_what_was_written(
 ) -> None:
     before = digest.counts(database)
     assert before[table] > 0
-    column = {"price_books": "document", "audit_log": "actor", "transfers": "kind"}
+    column = {
+        "price_books": "document",
+        "cost_books": "document",
+        "audit_log": "actor",
+        "transfers": "kind",
+    }
     name = column.get(table, "account")
     statement = {
         "UPDATE": update(metadata.tables[table]).values({name: name}),
