@@ -12,14 +12,13 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from zoneinfo import ZoneInfo
 
 from portal import access, accounts, authorization, catalog, limits, metering, onboarding, usage
 from portal.authorization import AuthorizeRequest
 from portal.caps import CapRequest
 from portal.core.costs import ModelUsage
 from portal.core.events import StatedCost, UsageEvent
-from portal.core.periods import days_between, local_day, start_of_day
+from portal.core.periods import Zone, days_between, local_day, start_of_day
 from portal.core.units import MICRO
 from portal.db import Database
 from portal.metering import Sent
@@ -143,7 +142,7 @@ def tell(database: Database, *, now: datetime) -> None:
 
 def _begins(customer: Customer, now: datetime) -> datetime:
     """Return the first instant, in the customer's zone, of the month two months ago."""
-    zone = ZoneInfo(customer.timezone)
+    zone = Zone(customer.timezone)
     today = local_day(now, zone)
     month = today.year * 12 + today.month - 1 - 2
     return start_of_day(date(month // 12, month % 12 + 1, 1), zone)
@@ -196,7 +195,7 @@ def _found(database: Database, customer: Customer, *, begins: datetime) -> None:
 
 def _days(customer: Customer, *, now: datetime) -> Iterator[tuple[datetime, list[UsageEvent]]]:
     """Yield each local day's end (or now) with its events, oldest first."""
-    zone = ZoneInfo(customer.timezone)
+    zone = Zone(customer.timezone)
     chance = random.Random(f"{customer.organization} {local_day(now, zone).isoformat()}")
     today = local_day(now, zone)
     first = local_day(_begins(customer, now), zone)

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, RowMapping, bindparam, func, insert, select, update
 
+from portal.core import calendars
+from portal.core.calendars import Calendar
 from portal.core.errors import InvalidRequest, NotFound
-from portal.core.periods import Period, anchored_month_of, zone_names
+from portal.core.periods import Period, Zone, zone_names
 from portal.db import insert_or_ignore
 from portal.tables import members, organizations, projects, subscriptions, teams
 
@@ -28,7 +29,7 @@ class Organization:
     organization_id: str
     name: str
     email: str
-    timezone: str
+    calendar: Calendar
     currency: str
     charging: str
     on_empty: str
@@ -38,12 +39,11 @@ class Organization:
     tier: str | None
     seats: int | None
     subscribed: Period | None
-    anchor_day: int
 
     @property
-    def zone(self) -> ZoneInfo:
-        """The organization's time zone."""
-        return ZoneInfo(self.timezone)
+    def zone(self) -> Zone:
+        """The organization's time zone, with its past and what is to come."""
+        return self.calendar.zone
 
     @property
     def shadow(self) -> bool:
@@ -52,13 +52,7 @@ class Organization:
 
     def period_at(self, instant: datetime) -> Period:
         """Return the billing period that holds ``instant``: the subscription's, or the month."""
-        if self.subscribed and instant in self.subscribed:
-            return self.subscribed
-        month = anchored_month_of(instant, self.zone, anchor_day=self.anchor_day)
-        if self.subscribed and month.start < self.subscribed.start < month.end:
-            # The first period begins when the subscription did, not on the anchor's midnight.
-            return Period(month.start, self.subscribed.start)
-        return month
+        return self.calendar.period_at(instant, self.subscribed)
 
 
 @dataclass(frozen=True)
@@ -94,7 +88,7 @@ def _organization(row: RowMapping) -> Organization:
         organization_id=row["organization_id"],
         name=row["name"],
         email=row["email"] or "",
-        timezone=row["timezone"],
+        calendar=calendars.read(row["timezone"], row["calendar"]),
         currency=row["currency"],
         charging=row["charging"],
         on_empty=row["on_empty"],
@@ -104,7 +98,6 @@ def _organization(row: RowMapping) -> Organization:
         tier=row["tier"],
         seats=row["seats"],
         subscribed=subscribed,
-        anchor_day=row["anchor_day"] or 1,
     )
 
 
@@ -112,7 +105,6 @@ _ORGANIZATION = select(
     organizations,
     subscriptions.c.tier,
     subscriptions.c.seats,
-    subscriptions.c.anchor_day,
     subscriptions.c.period_start,
     subscriptions.c.period_end,
 ).select_from(
@@ -174,6 +166,7 @@ def create_organization(
             "name": name,
             "email": email,
             "timezone": timezone,
+            "calendar": Calendar(Zone(timezone)).record(),
             "currency": currency,
             "charging": charging,
             "created_at": now,
@@ -200,6 +193,15 @@ def set_spending(
         update(organizations)
         .where(organizations.c.organization_id == organization_id)
         .values(on_empty=on_empty, overage_limit_minor=overage_limit_minor)
+    )
+
+
+def keep_calendar(tx: Connection, organization_id: str, calendar: Calendar) -> None:
+    """Store an organization's calendar; its first zone stays the one it began in."""
+    tx.execute(
+        update(organizations)
+        .where(organizations.c.organization_id == organization_id)
+        .values(calendar=calendar.record())
     )
 
 
@@ -405,7 +407,6 @@ def subscribe(
     *,
     tier: str,
     seats: int | None,
-    anchor_day: int,
     period: Period,
     now: datetime,
 ) -> None:
@@ -416,7 +417,6 @@ def subscribe(
             organization_id=organization_id,
             tier=tier,
             seats=seats,
-            anchor_day=anchor_day,
             period_start=period.start,
             period_end=period.end,
             created_at=now,

@@ -36,7 +36,7 @@ from portal.core.errors import InvalidRequest, NotFound, Unavailable
 from portal.core.periods import Period
 from portal.core.units import credits_within
 from portal.ids import new_id
-from portal.tables import Flag, Whole, cap_windows, caps, events, hold_caps, holds
+from portal.tables import Flag, Instant, Whole, cap_windows, caps, events, hold_caps, holds
 
 
 @dataclass(frozen=True)
@@ -137,6 +137,22 @@ _ADD_SPENT = (
     update(cap_windows)
     .where(_OF_ORGANIZATION, _LISTED)
     .values(spent_micro=cap_windows.c.spent_micro + bindparam("spent_", type_=Whole))
+)
+_RUNNING = (
+    select(cap_windows, caps.c.window_kind)
+    .join(
+        caps,
+        and_(
+            caps.c.organization_id == cap_windows.c.organization_id,
+            caps.c.cap_id == cap_windows.c.cap_id,
+        ),
+    )
+    .where(_OF_ORGANIZATION, cap_windows.c.window_end > bindparam("now_", type_=Instant))
+)
+_END_WINDOW = (
+    update(cap_windows)
+    .where(_OF_ORGANIZATION, _LISTED)
+    .values(window_end=bindparam("end_", type_=Instant))
 )
 _COUNTERS_OF_HOLD = (
     select(cap_windows, caps.c.scope, caps.c.target, caps.c.action, caps.c.window_kind)
@@ -352,6 +368,21 @@ def _make_window(
     # What was used before anybody looked may have reached a threshold already.
     alerts.watch(tx, organization_id, replace(made, spent_micro=0), spent_micro=spent, now=at)
     return made
+
+
+def recut(tx: Connection, organization: Organization, *, now: datetime) -> None:
+    """Let the windows that still run end where the organization's calendar says now.
+
+    Under the wallet's lock, after a change of time zone or tier; what they counted stays.
+    """
+    rows = tx.execute(_RUNNING, {"org": organization.organization_id, "now_": now}).all()
+    for row in rows:
+        period = organization.period_at(row.window_start)
+        window = window_of(row.window_kind, row.window_start, organization.zone, period)
+        if window.end != row.window_end:
+            listed = [(row.cap_id, row.window_start)]
+            values = {"org": organization.organization_id, "windows_": listed, "end_": window.end}
+            tx.execute(_END_WINDOW, values)
 
 
 def reserve(tx: Connection, organization_id: str, counters: Sequence[CapState], micro: int) -> None:

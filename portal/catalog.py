@@ -15,6 +15,7 @@ from sqlalchemy import Connection, select
 
 from portal.core import catalog as core
 from portal.core.catalog import Action, Pack, PriceBook, Tier
+from portal.core.documents import TableReader
 from portal.core.errors import CatalogError, InvalidRequest, UnknownAction
 from portal.tables import price_books
 from portal.versions import store_version
@@ -63,12 +64,17 @@ def _parsed(version: int, effective_at: datetime, document: str) -> PriceBook:
     return replace(core.parse(document), version=version, effective_at=effective_at)
 
 
+def _every_version(tx: Connection) -> tuple[PriceBook, ...]:
+    rows = tx.execute(_EVERY_VERSION)
+    return tuple(_parsed(row.version, row.effective_at, row.document) for row in rows)
+
+
 def price_books_of(tx: Connection) -> PriceBooks:
     """Return every version. Raises CatalogError where none was loaded yet."""
-    rows = tx.execute(_EVERY_VERSION).all()
-    if not rows:
+    versions = _every_version(tx)
+    if not versions:
         raise CatalogError("No price book is loaded yet. Run: flask --app app catalog load")
-    return PriceBooks(tuple(_parsed(row.version, row.effective_at, row.document) for row in rows))
+    return PriceBooks(versions)
 
 
 def in_force(tx: Connection, *, at: datetime) -> PriceBook:
@@ -79,13 +85,27 @@ def in_force(tx: Connection, *, at: datetime) -> PriceBook:
 def load(tx: Connection, document: str, *, now: datetime) -> tuple[PriceBook, bool]:
     """Store a new version; the second value is False where the newest already says the same.
 
-    Raises CatalogError for a bad file, and for a date that would change prices already in use.
+    Raises CatalogError for a bad file, for a date that would change prices already in use, and for
+    a tier that would be billed by another interval than it was: who has it would change with it.
     """
     book = core.parse(document)
+    _keep_intervals(book, _every_version(tx))
     version, effective_at, new = store_version(
         tx, price_books, document, effective_at=book.effective_at, now=now
     )
     return replace(book, version=version, effective_at=effective_at), new
+
+
+def _keep_intervals(book: PriceBook, earlier: tuple[PriceBook, ...]) -> None:
+    for old in earlier:
+        for key, tier in book.tiers.items():
+            was = old.tiers.get(key, tier).interval
+            if was != tier.interval:
+                raise TableReader(book.document, f"tiers.{key}", {}).refuse(
+                    "interval",
+                    f"is {tier.interval!r}, but version {old.version} bills this tier by the "
+                    f"{was}; make another tier for it",
+                )
 
 
 def action_of(book: PriceBook, key: str) -> Action:

@@ -128,7 +128,7 @@ def _tables(book: PriceBook) -> list[Table]:
     actions = Table("Action", "Name", "Credits")
     for action in book.actions.values():
         actions.add_row(action.key, action.name, format_micro(action.price_micro))
-    tiers = Table("Tier", "Name", "Kind", "Price", "Credits", "Then, a credit")
+    tiers = Table("Tier", "Name", "Kind", "Price", "Every", "Credits", "Then, a credit")
     for tier in book.tiers.values():
         overage = tier.overage_price_micro_minor
         tiers.add_row(
@@ -136,6 +136,7 @@ def _tables(book: PriceBook) -> list[Table]:
             tier.name,
             tier.kind,
             money(tier.price_minor),
+            tier.interval,
             format_micro(tier.allowance_micro),
             "" if overage is None else format_scaled(overage, places=places + 6),
         )
@@ -174,7 +175,7 @@ def push_catalog() -> None:
                 name=tier.name,
                 amount_minor=tier.price_minor,
                 currency=book.currency,
-                monthly=True,
+                interval=tier.interval,
             )
             click.echo(f"tier {tier.key}: {price}")
 

@@ -13,6 +13,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from sqlalchemy.exc import DataError
+
 from portal import catalog, cost_books
 from portal.catalog import PriceBooks
 from portal.core.costs import CostLine
@@ -105,16 +107,18 @@ def capture(
     if any(line.suspect for line in lines):
         return None
     model = next((line.model for line in lines if line.model), "")
-    answer: str | None = database.call(
-        _CAPTURE,
-        (
-            *(only, hold_id, quantity_micro, occurred_at, now, key, print_, content_print),
-            json.dumps(properties) if properties else None,
-            model,
-            json.dumps([_cost(*one) for one in enumerate(lines)]) if lines else None,
-            cost_books_of(database).newest if lines else 0,
-        ),
+    values = (
+        *(only, hold_id, quantity_micro, occurred_at, now, key, print_, content_print),
+        json.dumps(properties) if properties else None,
+        model,
+        json.dumps([_cost(*one) for one in enumerate(lines)]) if lines else None,
+        cost_books_of(database).newest if lines else 0,
     )
+    try:
+        answer: str | None = database.call(_CAPTURE, values)
+    except DataError:
+        # The store's own zone files do not have the organization's time zone.
+        return None
     if answer is None:
         _cost_books.pop(database, None)
     return answer

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from portal import accounts, audit, idempotency, reversals, tiers, wallet
+from portal import accounts, audit, caps, idempotency, reversals, tiers, wallet
 from portal.accounts import Member, Organization
 from portal.core.errors import InvalidRequest, NotFound
 from portal.core.units import format_micro
@@ -32,11 +32,17 @@ class OrganizationRequest:
 
 
 def put_organization(
-    database: Database, organization_id: str, request: OrganizationRequest, *, now: datetime
+    database: Database,
+    organization_id: str,
+    request: OrganizationRequest,
+    *,
+    actor: str = "operator",
+    now: datetime,
 ) -> tuple[Organization, bool]:
     """Make or change an organization; the second value tells whether it is new.
 
-    What is left out stays as it is; time zone and currency are set once. Raises InvalidRequest.
+    What is left out stays as it is; the currency is set once, and another time zone takes effect
+    with the next billing period. Raises InvalidRequest.
     """
     with database.transaction() as tx:
         new = accounts.create_organization(
@@ -66,16 +72,42 @@ def put_organization(
             tiers.subscribe(
                 tx, desk.wallet, organization, tier=request.tier, seats=request.seats, now=desk.now
             )
+        if request.timezone is not None:
+            _change_zone(desk.wallet, request.timezone, actor)
         desk.wallet.write()
         return accounts.find_organization(tx, organization_id), new
 
 
 def _unchangeable(organization: Organization, request: OrganizationRequest) -> None:
-    for name in ("timezone", "currency"):
-        if getattr(request, name) not in {None, getattr(organization, name)}:
-            raise InvalidRequest.at(
-                f"/{name}", f"is {getattr(organization, name)!r} and cannot be changed here"
-            )
+    if request.currency not in {None, organization.currency}:
+        raise InvalidRequest.at(
+            "/currency", f"is {organization.currency!r} and cannot be changed here"
+        )
+
+
+def _change_zone(purse: Wallet, timezone: str, actor: str) -> None:
+    """Change the time zone from the next billing period on, or take back such a change."""
+    accounts.check_zone(timezone)
+    tx, now = purse.tx, purse.now
+    organization = accounts.find_organization(tx, purse.organization_id)
+    calendar = organization.calendar.in_zone(timezone, now=now, running=organization.subscribed)
+    if calendar == organization.calendar:
+        return
+    accounts.keep_calendar(tx, organization.organization_id, calendar)
+    caps.recut(tx, replace(organization, calendar=calendar), now=now)
+    coming = calendar.zone.to_come(now)
+    audit.note(
+        tx,
+        organization.organization_id,
+        actor=actor,
+        act="timezone.changed" if coming else "timezone.change_cancelled",
+        target=timezone,
+        detail={
+            "from": organization.zone.name_at(now),
+            "effective_at": (coming.at if coming else now).isoformat(),
+        },
+        now=now,
+    )
 
 
 def put_member(

@@ -145,7 +145,8 @@ class Overview:
     @property
     def is_calendar_month(self) -> bool:
         """Whether the period is one month from its first to its last day."""
-        return self.first_day.day == 1 and (self.last_day + DAY).day == 1
+        following = self.last_day + DAY
+        return self.first_day.day == following.day == 1 and (following - self.first_day).days <= 31
 
     @property
     def days_left(self) -> int:

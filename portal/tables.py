@@ -187,6 +187,8 @@ organizations = _table(
     _text("name"),
     _maybe("email"),
     _text("timezone"),
+    # What came after the zone it began in, and its billing periods: see core/calendars.py.
+    Column("calendar", Document, nullable=False),
     _text("currency"),
     _text("charging", "on"),
     _text("on_empty", "stop"),
@@ -208,12 +210,10 @@ subscriptions = _table(
     _key("organization_id"),
     _text("tier"),
     Column("seats", Whole),
-    _whole("anchor_day"),
     _instant("period_start"),
     _instant("period_end"),
     _instant("created_at"),
     CheckConstraint("period_start < period_end", name="period_ordered"),
-    CheckConstraint("anchor_day BETWEEN 1 AND 31", name="anchor_in_month"),
     CheckConstraint("seats IS NULL OR seats > 0", name="seats_positive"),
     _of("organizations", "organization_id"),
 )

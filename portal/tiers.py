@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from portal import accounts, caps, catalog
 from portal.accounts import Organization
 from portal.core.catalog import Tier
-from portal.core.periods import Period, anchored_month_of, local_day, start_of_day
+from portal.core.periods import Period
 from portal.wallet import Wallet
 
 
@@ -35,25 +35,24 @@ def subscribe(
     """
     found = catalog.tier_of(catalog.in_force(tx, at=now), tier)
     period = organization.subscribed
-    anchor_day = organization.anchor_day
     same = organization.tier == tier and period is not None and now < period.end
     if not same or period is None:
-        today = local_day(now, organization.zone)
-        anchor_day = today.day
-        month = anchored_month_of(now, organization.zone, anchor_day=anchor_day)
-        period = Period(start_of_day(today, organization.zone), month.end)
+        calendar = organization.calendar.subscribed(found.interval, now=now)
+        accounts.keep_calendar(tx, organization.organization_id, calendar)
+        period = calendar.period_at(now)
     accounts.subscribe(
         tx,
         organization.organization_id,
         tier=tier,
         seats=seats,
-        anchor_day=anchor_day,
         period=period,
         now=now,
     )
     if not same:
+        changed = accounts.find_organization(tx, organization.organization_id)
+        caps.recut(tx, changed, now=now)
         spent = wallet.end_allowances(spent_since=period.start)
-        caps.revalue(tx, accounts.find_organization(tx, organization.organization_id), now=now)
+        caps.revalue(tx, changed, now=now)
         _grant(wallet, found, period, found.allowance_micro - spent, key=None)
 
 
@@ -71,7 +70,7 @@ def begin_next(tx: Connection, wallet: Wallet, organization: Organization) -> Or
     ended = organization.subscribed
     if ended is None or organization.tier is None:
         raise AssertionError("only a subscription has periods that are due")
-    period = anchored_month_of(ended.end, organization.zone, anchor_day=organization.anchor_day)
+    period = organization.period_at(ended.end)
     accounts.begin_period(tx, organization.organization_id, period)
     book = catalog.in_force(tx, at=period.start)
     tier = book.tiers.get(organization.tier)

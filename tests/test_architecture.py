@@ -58,7 +58,7 @@ def test_amounts_are_never_floats() -> None:
             call = (
                 isinstance(node, ast.Call)
                 and isinstance(node.func, ast.Name)
-                and node.func.id == "float"
+                and node.func.id in {"float", "round"}
             )
             division = isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div)
             if literal or call or division:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import random
+import zoneinfo
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from portal import accounts, authorization, caps, catalog, cost_books, ids, limits, onboarding
 from portal.authorization import AuthorizeRequest, CaptureRequest
 from portal.core.costs import ModelUsage
 from portal.core.errors import ClearmeterError
 from portal.core.events import StatedCost
+from portal.core.periods import local_day, zone_names
 from portal.db import Database
 from portal.idempotency import Answer
 from portal.limits import SpendingRequest
 from portal.onboarding import GrantRequest, OrganizationRequest
+from portal.tables import events
 from portal.wallet import Paid
 from tests import digest, postgresql
 from tests.clock import START, Clock
@@ -65,6 +70,8 @@ def _begin(database: Database) -> None:
         cost_books.load(tx, cost_books.EXAMPLE_FILE.read_text(encoding="utf-8"), now=START)
     request = OrganizationRequest("Acme", timezone="Asia/Kathmandu", tier="starter")
     onboarding.put_organization(database, "acme", request, now=START)
+    moved = OrganizationRequest("Acme", timezone="America/New_York")
+    onboarding.put_organization(database, "acme", moved, now=START)
     with database.transaction() as tx:
         accounts.put_team(tx, "acme", "design", name="Design")
         accounts.put_project(tx, "acme", "atlas", name="Atlas")
@@ -97,6 +104,13 @@ def _act(database: Database, dice: random.Random, clock: Clock, holds: list[str]
         choice = dice.choice([SpendingRequest("stop"), SpendingRequest("overage", 5_000)])
         limits.set_spending(database, "acme", choice, actor="tests", now=now)
         return None
+    if kind < 0.15:
+        change = OrganizationRequest(
+            "Acme", timezone=dice.choice([None, "Europe/Berlin"]),
+            tier=dice.choice(["starter", "pro"]),
+        )  # fmt: skip
+        organization, _ = onboarding.put_organization(database, "acme", change, now=now)
+        return organization
     if kind < 0.55 or not holds:
         request = AuthorizeRequest(
             "acme", dice.choice(["document", "analysis", "image"]),
@@ -141,6 +155,8 @@ def _play(database: Database, seed: int) -> tuple[list[Any], dict[str, list[Any]
     database.call = counted  # type: ignore[method-assign]
     with _numbered(seed) as names:
         _begin(database)
+        # The first period ends within the game, and with it the first time zone.
+        clock.forward(timedelta(days=27))
         for _ in range(ACTS):
             names.next_act()
             try:
@@ -198,3 +214,73 @@ def test_new_prices_count_at_once_in_every_process(postgresql_store: str, clock:
     assert '"credits":"3"' in price(here, clock.forward(timedelta(seconds=1)))
     for database in (here, there):
         database.close()
+
+
+def test_a_capture_counts_on_the_day_of_the_zone_it_happened_in(
+    postgresql_store: str, clock: Clock
+) -> None:
+    database = Database(postgresql_store)
+    _begin(database)
+    change = datetime(2026, 12, 8, 18, 15, tzinfo=UTC)
+    clock.set(change + timedelta(hours=30))
+    onboarding.grant(
+        database, "acme", GrantRequest(10**9, "promotion", ""), actor="tests", now=clock()
+    )
+    for step in (-86_401, -86_400, -1, 0, 36_000, 38_000, 86_400, 107_000):
+        occurred_at = change + timedelta(seconds=step)
+        hold = _hold(database, clock())
+        request = CaptureRequest(time=occurred_at)
+        assert _captured_at_once(database, hold, request, clock())
+        with database.reading() as tx:
+            zone = accounts.find_organization(tx, "acme").zone
+            day = tx.execute(select(events.c.day).where(events.c.event_id == hold)).scalar_one()
+        assert day == local_day(occurred_at, zone), step
+    database.close()
+
+
+def test_a_zone_the_store_does_not_know_is_left_to_the_long_way(
+    postgresql_store: str, clock: Clock, tmp_path: Path
+) -> None:
+    found = next(Path(one, "Asia/Kathmandu") for one in zoneinfo.TZPATH if Path(one).is_dir())
+    (tmp_path / "Nowhere").mkdir()
+    (tmp_path / "Nowhere" / "Base_Camp").write_bytes(found.read_bytes())
+    usual = zoneinfo.TZPATH
+    zoneinfo.reset_tzpath([str(tmp_path), *usual])
+    zone_names.cache_clear()
+    try:
+        database = Database(postgresql_store)
+        with database.transaction() as tx:
+            catalog.load(tx, catalog.DEFAULT_FILE.read_text(encoding="utf-8"), now=START)
+        request = OrganizationRequest("Acme", timezone="Nowhere/Base_Camp", tier="starter")
+        onboarding.put_organization(database, "acme", request, now=START)
+        hold = _hold(database, clock())
+        assert not _captured_at_once(database, hold, CaptureRequest(), clock())
+        with database.reading() as tx:
+            day = tx.execute(select(events.c.day).where(events.c.event_id == hold)).scalar_one()
+        assert day == date(2026, 11, 9)
+        database.close()
+    finally:
+        zoneinfo.reset_tzpath(usual)
+        zone_names.cache_clear()
+
+
+def _hold(database: Database, now: datetime) -> str:
+    request = AuthorizeRequest("acme", "image")
+    return authorization.authorize(database, request, key=None, now=now).body.split('"', 4)[3]
+
+
+def _captured_at_once(
+    database: Database, hold: str, request: CaptureRequest, now: datetime
+) -> bool:
+    """Capture, and tell whether it went through the lane."""
+    found: list[Any] = []
+
+    def call(statement: str, values: tuple[Any, ...]) -> Any:
+        found.append(Database.call(database, statement, values))
+        return found[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database, "call", call)
+        answer = authorization.capture(database, hold, request, key=None, now=now)
+    assert answer.status == 200
+    return found not in ([], [None])

@@ -21,6 +21,18 @@ CREATE FUNCTION clearmeter_instant(at_ timestamptz) RETURNS text LANGUAGE sql ST
       ELSE to_char(at_ AT TIME ZONE 'UTC', '.US') END || '+00:00'
 $$;
 
+-- The organization's day of an instant, in the zone then in force: core/periods.py's local_day.
+CREATE FUNCTION clearmeter_local_day(org text, at_ timestamptz) RETURNS date LANGUAGE sql STABLE
+AS $$
+  SELECT greatest((at_ AT TIME ZONE coalesce(c.zone, o.timezone))::date, c.first_day)
+  FROM organizations o LEFT JOIN LATERAL (
+      SELECT z.zone, z.first_day
+      FROM jsonb_to_recordset(o.calendar -> 'zones')
+        AS z ("from" timestamptz, zone text, first_day date)
+      WHERE z."from" <= at_ ORDER BY z."from" DESC LIMIT 1) c ON true
+  WHERE o.organization_id = org
+$$;
+
 -- The organization is plain: charged, in its period, with nothing past a deadline and no retry.
 CREATE FUNCTION clearmeter_plain(org text, route_ text, key_ text, now_ timestamptz)
 RETURNS boolean LANGUAGE sql STABLE AS $$
@@ -161,7 +173,6 @@ DECLARE
   pin record;
   account_ record;
   held record;
-  zone text;
   local_day date;
   due bigint;
   rest bigint;
@@ -213,8 +224,7 @@ BEGIN
     RETURN NULL;
   END IF;
 
-  SELECT timezone INTO zone FROM organizations WHERE organization_id = org;
-  local_day := (coalesce(occurred, now_) AT TIME ZONE zone)::date;
+  local_day := clearmeter_local_day(org, coalesce(occurred, now_));
   SELECT balance_micro AS balance, version INTO held FROM accounts
     WHERE organization_id = org AND account = 'held';
   SELECT balance_micro AS balance, version INTO account_ FROM accounts

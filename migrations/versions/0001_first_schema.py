@@ -19,7 +19,7 @@ down_revision = None
 #: What PostgreSQL does by itself on the hot path (see portal/express.py).
 EXPRESS = Path(__file__).resolve().parents[1] / "functions" / "express.sql"
 REWRITTEN = ("accounts", "wallets", "cap_windows", "holds", "usage_daily", "cost_daily")
-FUNCTIONS = ("authorize", "capture", "plain", "instant", "decimal")
+FUNCTIONS = ("authorize", "capture", "plain", "local_day", "instant", "decimal")
 #: Rows of these are history: the store itself refuses to change or delete one.
 APPEND_ONLY = ("entries", "transfers", "event_debits", "price_books", "cost_books", "audit_log")
 
@@ -76,6 +76,7 @@ def upgrade() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("email", sa.Text(), nullable=True),
         sa.Column("timezone", sa.Text(), nullable=False),
+        sa.Column("calendar", portal.tables.Document(), nullable=False),
         sa.Column("currency", sa.Text(), nullable=False),
         sa.Column("charging", sa.Text(), server_default="on", nullable=False),
         sa.Column("on_empty", sa.Text(), server_default="stop", nullable=False),
@@ -379,15 +380,9 @@ def upgrade() -> None:
         sa.Column("organization_id", sa.Text(), nullable=False),
         sa.Column("tier", sa.Text(), nullable=False),
         sa.Column("seats", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
-        sa.Column(
-            "anchor_day", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
-        ),
         sa.Column("period_start", portal.tables.Instant(timezone=True), nullable=False),
         sa.Column("period_end", portal.tables.Instant(timezone=True), nullable=False),
         sa.Column("created_at", portal.tables.Instant(timezone=True), nullable=False),
-        sa.CheckConstraint(
-            "anchor_day BETWEEN 1 AND 31", name=op.f("ck_subscriptions_anchor_in_month")
-        ),
         sa.CheckConstraint(
             "period_start < period_end", name=op.f("ck_subscriptions_period_ordered")
         ),

@@ -106,13 +106,21 @@ class Gateway:
             return str(customer.id)
 
     def ensure_price(
-        self, product: str, *, name: str, amount_minor: int, currency: str, monthly: bool = False
+        self,
+        product: str,
+        *,
+        name: str,
+        amount_minor: int,
+        currency: str,
+        interval: str | None = None,
     ) -> str:
         """Return the price of a product at exactly this amount, making both where needed.
 
-        A price that exists is never edited: another amount is another price.
+        A price that exists is never edited: another amount is another price. With an ``interval``
+        (month or year) it recurs.
         """
-        lookup_key = f"{product}-{currency}-{amount_minor}{'-monthly' if monthly else ''}"
+        recurs = f"-{interval}ly" if interval else ""
+        lookup_key = f"{product}-{currency}-{amount_minor}{recurs}"
         with self._calling() as v1:
             found = v1.prices.list({"lookup_keys": [lookup_key], "active": True, "limit": 1}).data
             if found:
@@ -124,8 +132,8 @@ class Gateway:
                 "currency": currency,
                 "lookup_key": lookup_key,
             }
-            if monthly:
-                params["recurring"] = {"interval": "month"}
+            if interval:
+                params["recurring"] = {"interval": interval}
             price = v1.prices.create(params, {"idempotency_key": f"clearmeter-price-{lookup_key}"})
             return str(price.id)
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from zoneinfo import ZoneInfo
 
-from portal.core.periods import Period, day_of, week_of
+from portal.core.periods import Period, Zone, day_of, week_of
 
 SCOPES = ("organization", "team", "member", "project")
 WINDOWS = ("period", "day", "week")
@@ -83,7 +82,7 @@ def reached(cap: Cap, spent_micro: int) -> set[int]:
     return {one for one in cap.thresholds if spent_micro * 100 >= one * cap.limit_micro}
 
 
-def window_of(window: str, instant: datetime, zone: ZoneInfo, billing_period: Period) -> Period:
+def window_of(window: str, instant: datetime, zone: Zone, billing_period: Period) -> Period:
     """Return the cap window that holds ``instant``, in the organization's time zone."""
     if window == "day":
         return day_of(instant, zone)

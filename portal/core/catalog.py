@@ -16,6 +16,8 @@ from portal.core.documents import TableReader, a_table, a_text, an_instant, entr
 from portal.core.units import NotExact, parse_micro, parse_scaled
 
 TIER_KINDS = ("credits", "per_seat", "flat", "custom")
+#: How often a tier is billed and its allowance granted.
+INTERVALS = ("month", "year")
 #: Currencies whose minor unit is the unit itself (ISO 4217 exponent 0), as Stripe charges them.
 ZERO_DECIMAL = frozenset(
     {"bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "ugx", "vnd", "vuv"}
@@ -35,7 +37,7 @@ class Action:
 
 @dataclass(frozen=True)
 class Tier:
-    """What an organization subscribes to.
+    """What an organization subscribes to: a price and an allowance for each ``interval``.
 
     ``overage_price_micro_minor`` is the price of one credit beyond all grants, in millionths of
     the currency's minor unit: 8 cents = 8_000_000. None where the tier has no overage.
@@ -49,6 +51,7 @@ class Tier:
     overage_price_micro_minor: int | None
     rollover: bool
     summary: str
+    interval: str
 
 
 @dataclass(frozen=True)
@@ -116,11 +119,11 @@ def _credits(value: Any) -> int:
     return micro
 
 
-def _price(places: int) -> Callable[[Any], int]:
+def _price(places: int, *, least: int = 0) -> Callable[[Any], int]:
     def convert(value: Any) -> int:
         minor = parse_scaled(value, places=places, largest=1_000_000)
-        if minor < 0:
-            raise NotExact("is negative")
+        if minor < least:
+            raise NotExact("must be above zero" if least and minor == 0 else "is negative")
         return minor
 
     return convert
@@ -128,6 +131,12 @@ def _price(places: int) -> Callable[[Any], int]:
 
 def _kind(value: Any) -> str:
     if value not in TIER_KINDS:
+        raise ValueError
+    return str(value)
+
+
+def _interval(value: Any) -> str:
+    if value not in INTERVALS:
         raise ValueError
     return str(value)
 
@@ -182,16 +191,20 @@ def _tier(reader: TableReader, places: int) -> Tier:
         name=reader.take("name", 'a name such as "Starter"', a_text),
         kind=kind,
         price_minor=reader.take(
-            "price", "a monthly price such as 29.00", _price(places), price_missing
+            "price", "a price for each interval, such as 29.00", _price(places), price_missing
         ),
         allowance_micro=reader.take(
-            "credits", "the credits included each month", _credits, credits_missing
+            "credits", "the credits included in each interval", _credits, credits_missing
         ),
         overage_price_micro_minor=reader.take(
-            "overage", "the price of one further credit, such as 0.08", _price(places + 6), None
+            "overage",
+            "the price of one further credit, such as 0.08",
+            _price(places + 6, least=1),
+            None,
         ),
         rollover=reader.take("rollover", "true or false", _truth, False),
         summary=reader.take("summary", "a short sentence", a_text, ""),
+        interval=reader.take("interval", "one of " + ", ".join(INTERVALS), _interval, "month"),
     )
     reader.finish()
     return tier

@@ -109,13 +109,21 @@ def apportion(whole: int, weights: Sequence[int]) -> list[int]:
 
 
 def money_for(credits_micro: int, price_micro_minor: int) -> int:
-    """Return what credits cost in minor units, rounded once, half to even.
+    """Return what credits cost, in minor units: rounded once, half to even.
 
-    ``price_micro_minor`` is the price of one credit in millionths of the minor unit.
+    ``price_micro_minor`` is the price of one credit in millionths of a minor unit. Price a total,
+    not its parts: the sum of rounded parts is not the rounded sum (see ``apportion``).
     """
     return divide_half_even(credits_micro * price_micro_minor, MICRO * MICRO)
 
 
 def credits_within(amount_minor: int, price_micro_minor: int) -> int:
-    """Return the most credits, in millionths, whose exact price does not pass an amount."""
+    """Return the most credits, in millionths, whose exact price does not pass an amount of money.
+
+    The limit holds before rounding, so that ``money_for`` of what is returned never passes it
+    either. For what is left of a limit take the credits used off the limit's credits, not the
+    rounded money off the limit. Raises ValueError for a price that is not above zero.
+    """
+    if price_micro_minor <= 0:
+        raise ValueError("a limit in money needs a price above zero")
     return amount_minor * MICRO * MICRO // price_micro_minor

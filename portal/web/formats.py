@@ -8,7 +8,6 @@ from __future__ import annotations
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
-from zoneinfo import ZoneInfo
 
 from babel import Locale
 from babel.dates import format_date, format_time
@@ -16,6 +15,7 @@ from babel.numbers import format_currency, format_decimal
 from jinja2 import Environment
 
 from portal.core.catalog import minor_places
+from portal.core.periods import Zone, local_day
 from portal.core.units import MICRO, NANO
 
 LOCALE = Locale.parse("en_US")
@@ -43,6 +43,7 @@ def register(jinja: Environment) -> None:
         short_day=short_day,
         last_day=last_day,
         clock=clock,
+        local_day=local_day,
         place=place,
         change=change,
         share=share,
@@ -110,10 +111,13 @@ def dollars(nano: int) -> str:
     )
 
 
-def day(value: date | datetime, zone: ZoneInfo | None = None, today: date | None = None) -> str:
-    """Write a day as 30 Nov, with its year where that is not ``today``'s."""
-    if isinstance(value, datetime):
-        value = value.astimezone(zone).date()
+def day(value: date | datetime, zone: Zone | None = None, today: date | None = None) -> str:
+    """Write a day as 30 Nov, with its year where that is not ``today``'s.
+
+    An instant is written as the clocks of its own time showed it.
+    """
+    if isinstance(value, datetime) and zone is not None:
+        value = value.astimezone(zone.at(value)).date()
     pattern = "d MMM" if today is None or value.year == today.year else "d MMM y"
     return _written(value, pattern)
 
@@ -129,14 +133,14 @@ def short_day(value: date) -> str:
     return str(format_date(value, "EEE d MMM", locale=LOCALE))
 
 
-def last_day(end: datetime, zone: ZoneInfo, today: date | None = None) -> str:
+def last_day(end: datetime, zone: Zone, today: date | None = None) -> str:
     """Write the last day before an end: what ends at midnight of 1 Dec is there until 30 Nov."""
     return day(end - _MICROSECOND, zone, today)
 
 
-def clock(instant: datetime, zone: ZoneInfo) -> str:
+def clock(instant: datetime, zone: Zone) -> str:
     """Write a time of day as 14:02."""
-    return str(format_time(instant.astimezone(zone), "HH:mm", locale=LOCALE))
+    return str(format_time(instant.astimezone(zone.at(instant)), "HH:mm", locale=LOCALE))
 
 
 def place(timezone: str) -> str:

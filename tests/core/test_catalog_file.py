@@ -64,9 +64,19 @@ def test_a_currency_without_minor_units_takes_whole_prices() -> None:
         parse(yen.replace("price = 990", "price = 990.5"))
 
 
+def test_a_tier_is_billed_by_the_month_unless_it_says_otherwise() -> None:
+    assert parse(SMALL).tiers["pro"].interval == "month"
+    yearly = SMALL.replace("overage", 'interval = "year"\noverage')
+    assert parse(yearly).tiers["pro"].interval == "year"
+
+
 WRONG = [
     ('currency = "usd"', "", "Line 1, key currency: is missing"),
     ('"usd"', '"US dollars"', "Line 1, key currency: expected a currency code"),
+    ("price = 99.00", 'price = 99.00\ninterval = "week"', r"Line 10, .*interval: expected one"),
+    ("price = 99.00", "price = 99.00\ninterval = 12", r"Line 10, key tiers\.pro\.interval: exp"),
+    ("overage = 0.0625", "overage = 0", r"Line 11, key tiers\.pro\.overage.*above zero"),
+    ("overage = 0.0625", "overage = -0.01", r"Line 11, key tiers\.pro\.overage.*negative"),
     ("credits = 0.5", "credits = -1", r"Line 5, key actions\.document\.credits.*negative"),
     ("credits = 0.5", "credits = 0.0000001", r"Line 5, key actions\.document\.credits"),
     ("credits = 0.5", "credits = nan", r"Line 5, key actions\.document\.credits"),

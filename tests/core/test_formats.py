@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
-from zoneinfo import ZoneInfo
 
 import pytest
 
+from portal.core.periods import Zone
 from portal.web import formats
 from portal.web.customer import sheet
 
-BERLIN = ZoneInfo("Europe/Berlin")
+BERLIN = Zone("Europe/Berlin")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -13,11 +12,11 @@ from portal.core.caps import Cap, CapState, Spender, tightest, window_of
 from portal.core.costs import CostLine, ModelUsage, Quality
 from portal.core.errors import InvalidRequest, NotFound
 from portal.core.forecast import project
-from portal.core.periods import Period, day_of, month_of, week_of
+from portal.core.periods import Period, Zone, day_of, period_of, week_of
 
 NOW = datetime(2026, 11, 9, 12, tzinfo=UTC)
-ZONE = ZoneInfo("Europe/Berlin")
-PERIOD = month_of(NOW, ZONE)
+ZONE = Zone("Europe/Berlin")
+PERIOD = period_of(NOW, ZONE)
 CLEO = Spender("cleo", "research", "atlas", "document")
 
 

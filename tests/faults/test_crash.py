@@ -155,7 +155,8 @@ class Stage:
         with self.database.transaction() as tx:
             for table, rows in contents:
                 if rows:
-                    new = [{name: _renamed(row[name], number) for name in row} for row in rows]
+                    given = [name for name in rows[0] if table.c[name].computed is None]
+                    new = [{name: _renamed(row[name], number) for name in given} for row in rows]
                     tx.execute(insert(table), new)
         names: tuple[str, ...] = tuple(_renamed(one, number) for one in order.organizations)
         path, body = _renamed(order.path, number), _renamed(order.body, number)

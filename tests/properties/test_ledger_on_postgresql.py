@@ -1,4 +1,4 @@
-"""The machine of rules on PostgreSQL: 10,000 steps, or what CLEARMETER_STEPS_POSTGRESQL says."""
+"""The machine of rules on PostgreSQL: 3,000 steps, or what CLEARMETER_STEPS_POSTGRESQL says."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from portal.db import Database
 from tests import postgresql
 from tests.properties import machine
 
-STEPS = int(os.environ.get("CLEARMETER_STEPS_POSTGRESQL", "10000"))
+STEPS = int(os.environ.get("CLEARMETER_STEPS_POSTGRESQL", "3000"))
 
 
 @pytest.mark.postgresql

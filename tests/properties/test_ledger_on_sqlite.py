@@ -1,4 +1,4 @@
-"""The machine of rules on SQLite: 50,000 steps, or as many as CLEARMETER_STEPS_SQLITE says."""
+"""The machine of rules on SQLite: 12,000 steps, or as many as CLEARMETER_STEPS_SQLITE says."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from portal.db import Database
 from tests.properties import machine
 
-STEPS = int(os.environ.get("CLEARMETER_STEPS_SQLITE", "50000"))
+STEPS = int(os.environ.get("CLEARMETER_STEPS_SQLITE", "12000"))
 
 
 def test_the_ledger_agrees_with_the_model(sqlite_template: Path, tmp_path: Path) -> None:

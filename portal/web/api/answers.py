@@ -47,12 +47,14 @@ def when(instant: datetime | None) -> str | None:
 
 def organization(found: Organization, now: datetime) -> dict[str, Any]:
     """Return an organization."""
-    period = found.period_at(now)
+    period, coming = found.period_at(now), found.zone.to_come(now)
     return {
         "id": found.organization_id,
         "name": found.name,
         "email": found.email or None,
-        "timezone": found.timezone,
+        "timezone": found.zone.name_at(now),
+        "timezone_next": coming.name if coming else None,
+        "timezone_changes_at": when(coming.at) if coming else None,
         "currency": found.currency,
         "charging": found.charging,
         "tier": found.tier,

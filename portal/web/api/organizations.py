@@ -39,7 +39,7 @@ LARGEST_PAGE = 200
 
 @blueprint.put("/organizations/<organization_id>")
 def put_organization(organization_id: str) -> tuple[Response, int]:
-    """Make or change an organization."""
+    """Make or change an organization; another time zone takes effect with its next period."""
     need("manage")
     need_service()
     convert(organization_id, Id, at="/id")
@@ -59,6 +59,7 @@ def put_organization(organization_id: str) -> tuple[Response, int]:
             seats=body.seats,
             charging=body.charging,
         ),
+        actor=caller().name,
         now=now,
     )
     return answers.answer(answers.organization(found, now), 201 if new else 200)

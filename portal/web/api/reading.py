@@ -142,6 +142,7 @@ def get_usage(organization_id: str) -> tuple[Response, int] | Response:
         raise NotAllowed("Models and costs are the operator's: use a service key.")
     parts, now = services(), services().clock()
     organization = current(organization_id)
+    zone = organization.zone
     with parts.database.reading() as tx:
         start, end = _range(organization, now)
         report = usage.report(
@@ -163,7 +164,12 @@ def get_usage(organization_id: str) -> tuple[Response, int] | Response:
     body: dict[str, Any] = {
         "start": report.start.isoformat(),
         "end": report.end.isoformat(),
-        "timezone": organization.timezone,
+        "timezone": zone.name_on(min(end - DAY, local_day(now, zone))),
+        "timezone_changes": [
+            {"at": answers.when(one.at), "timezone": one.name}
+            for one in zone.changes
+            if start < one.first_day < end
+        ],
         "as_of": answers.when(now),
         "totals": _totals(report.totals),
         "data": [{**_labels(row.labels), **_totals(row.totals)} for row in report.rows],
@@ -412,6 +418,7 @@ def get_catalog() -> tuple[Response, int]:
                     "key": one.key,
                     "name": one.name,
                     "kind": one.kind,
+                    "interval": one.interval,
                     "price": None
                     if one.price_minor is None
                     else format_scaled(one.price_minor, places=places),
