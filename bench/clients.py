@@ -10,8 +10,8 @@ from multiprocessing.synchronize import Barrier
 from typing import Any
 
 #: How long a measurement lasts, in seconds, and how long before it its clients warm up.
-SECONDS = 4.0
-WARM_UP = 1.0
+SECONDS = 2.5
+WARM_UP = 0.5
 
 
 @dataclass(frozen=True)
