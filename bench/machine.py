@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from app import create_app
 from portal.config import Settings
 from tests.postgresql import Server
 
-SECRET_KEY = "bench " * 8
+SECRET_KEY = secrets.token_urlsafe(48)
 
 
 @dataclass(frozen=True)
