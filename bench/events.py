@@ -135,11 +135,15 @@ def _row(number: int, at: datetime) -> dict[str, Any]:
     }
 
 
-#: A table of the same columns and primary key, with no other index and no reference.
+#: A table of the columns that every event fills, and of the same primary key: no other index, and
+#: no reference.
 _peer = Table(
     "bench_events",
     MetaData(),
-    *(Column(one.name, one.type, primary_key=one.primary_key) for one in events.c),
+    *(
+        Column(name, events.c[name].type, primary_key=events.c[name].primary_key)
+        for name in _row(0, datetime.now(UTC))
+    ),
 )
 _OR_IGNORE = _peer.insert().prefix_with("OR IGNORE")
 _UNNEST = (
