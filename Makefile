@@ -40,5 +40,5 @@ lint: .venv/.tested ## style, types, templates, imports, security
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/bandit -q -ll -r app.py portal sandbox demo -c pyproject.toml
 
-bench: .venv/.tested ## the benchmarks: ratios, side by side, in one run
-	@$(BIN)/python -m bench
+bench: .venv/.tested ## the benchmarks: ratios, side by side, in one run (PGLEDGER=… its checkout)
+	@$(BIN)/python -m bench $(if $(PGLEDGER),--pgledger $(PGLEDGER))

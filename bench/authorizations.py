@@ -7,14 +7,19 @@ a pair does at the least.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
 from sqlalchemy import make_url
 
-from portal import accounts, authorization, catalog, limits, onboarding
+from bench import clients
+from bench.events import prepare_books
+from bench.machine import Machine
+from bench.report import Found, LeftOut, at_least, in_turns, median
+from portal import accounts, authorization, limits, onboarding
 from portal.authorization import AuthorizeRequest, CaptureRequest
 from portal.caps import CapRequest
 from portal.core.units import MICRO
@@ -25,11 +30,36 @@ CLIENTS = 8
 SPREAD = 1_000
 
 
+def hot(machine: Machine) -> Iterator[Found]:
+    """Measure one busy organization."""
+    yield _pairs("authorize + capture, one organization, 8 clients", machine, 1)
+
+
+def spread(machine: Machine) -> Iterator[Found]:
+    """Measure as many clients on many organizations."""
+    what = f"authorize + capture, {SPREAD:,} organizations, 8 clients"
+    yield _pairs(what, machine, SPREAD)
+
+
+def _pairs(what: str, machine: Machine, organizations: int) -> Found:
+    if machine.pgledger is None:
+        return LeftOut(what, "Name a checkout of pgledger with --pgledger to compare with.")
+    url = machine.postgresql()
+    database = Database(url)
+    prepare(database, organizations)
+    load_peer(url, machine.pgledger, organizations)
+    ours, theirs = in_turns(
+        lambda: clients.measure(pair, CLIENTS, url, organizations).per_second,
+        lambda: clients.measure(transfer, CLIENTS, url, organizations).per_second,
+    )
+    database.close()
+    return at_least(what, median(ours), median(theirs), "pgledger, transfers", 1.0)
+
+
 def prepare(database: Database, organizations: int) -> None:
     """Make organizations with credits, a team, a member and three caps each."""
     now = datetime.now(UTC)
-    with database.transaction() as tx:
-        catalog.load(tx, catalog.DEFAULT_FILE.read_text(encoding="utf-8"), now=now)
+    prepare_books(database)
     for number in range(organizations):
         _customer(database, f"org-{number}", now)
 
@@ -49,13 +79,15 @@ def _customer(database: Database, name: str, now: datetime) -> None:
 def pair(number: int, url: str, organizations: int) -> Callable[[], None]:
     """Return the act of a client: authorize and capture on the next organization of its turn."""
     database = Database(url, pool_size=1)
-    names = itertools.cycle([f"org-{one}" for one in range(number, number + organizations)])
-    keys = itertools.count()
+    names = itertools.cycle(range(organizations))
+    # Each client begins elsewhere, as the peer's do.
+    for _ in range(number * organizations // CLIENTS):
+        next(names)
+    keys = (f"{os.getpid()}-{one}" for one in itertools.count())
 
     def act() -> None:
-        now, key = datetime.now(UTC), f"{number}-{next(keys)}"
-        name = f"org-{int(next(names)[4:]) % organizations}"
-        request = AuthorizeRequest(name, "document", member="ana")
+        now, key = datetime.now(UTC), next(keys)
+        request = AuthorizeRequest(f"org-{next(names)}", "document", member="ana")
         answer = authorization.authorize(database, request, key=key, now=now)
         hold_id = answer.body.split('"', 4)[3]
         authorization.capture(database, hold_id, CaptureRequest(), key=key, now=datetime.now(UTC))
@@ -65,7 +97,7 @@ def pair(number: int, url: str, organizations: int) -> Callable[[], None]:
 
 def load_peer(url: str, folder: Path, organizations: int) -> None:
     """Load pgledger's SQL from a checkout, and make as many pairs of accounts."""
-    with psycopg.connect(_address(url), autocommit=True) as connection:
+    with psycopg.connect(address(url), autocommit=True) as connection:
         for file in (*sorted((folder / "vendor").rglob("*.sql")), folder / "pgledger.sql"):
             connection.execute(file.read_text(encoding="utf-8").encode())
         connection.execute(
@@ -79,7 +111,7 @@ def load_peer(url: str, folder: Path, organizations: int) -> None:
 
 def transfer(number: int, url: str, organizations: int) -> Callable[[], None]:
     """Return the act of a peer's client: one transfer on the next pair of accounts."""
-    connection = psycopg.connect(_address(url), autocommit=True)
+    connection = psycopg.connect(address(url), autocommit=True)
     rows = connection.execute("SELECT source, target FROM bench_accounts ORDER BY number")
     turns = itertools.cycle(rows.fetchall())
     for _ in range(number * organizations // CLIENTS):
@@ -91,5 +123,6 @@ def transfer(number: int, url: str, organizations: int) -> Callable[[], None]:
     return act
 
 
-def _address(url: str) -> str:
+def address(url: str) -> str:
+    """Return a store's address as psycopg takes it."""
     return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)

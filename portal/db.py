@@ -16,10 +16,12 @@ from typing import Any
 
 from psycopg.types.numeric import Int8
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Engine,
     Insert,
     Table,
+    any_,
     bindparam,
     create_engine,
     event,
@@ -149,6 +151,18 @@ def hasty_setting(tx: Connection) -> str | None:
     return next(
         (name for name in settings if tx.exec_driver_sql(f"SHOW {name}").scalar() == "off"), None
     )
+
+
+def among(tx: Connection, column: ColumnElement[str], values: Sequence[str]) -> ColumnElement[bool]:
+    """Return the condition that a column is one of many values.
+
+    One array where the store has them: a thousand parameters are planned once for all values, and
+    compared one by one with every row where the planner has not yet seen how many rows there are.
+    """
+    if tx.dialect.name == "sqlite":
+        return column.in_(values)
+    listed = bindparam(None, list(values), type_=postgresql.ARRAY(column.type))
+    return column == any_(listed)
 
 
 def insert_or_ignore(tx: Connection, table: Table, row: dict[str, Any]) -> bool:

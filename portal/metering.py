@@ -37,7 +37,7 @@ from portal.core.events import (
 )
 from portal.core.ledger import Account, Take
 from portal.core.rating import rate
-from portal.db import Database
+from portal.db import Database, among
 from portal.desk import open_desk
 from portal.ids import new_id
 from portal.overage import Standing
@@ -283,7 +283,7 @@ class _Ingestion:
                 select(events_table.c.event_id, events_table.c.fingerprint).where(
                     events_table.c.organization_id == self.organization.organization_id,
                     events_table.c.source == source,
-                    events_table.c.event_id.in_(ids),
+                    among(self.tx, events_table.c.event_id, ids),
                 )
             )
             known.update({(source, row.event_id): row.fingerprint for row in rows})
