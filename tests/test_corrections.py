@@ -43,6 +43,7 @@ def test_a_closed_periods_statement_stays_what_it_was(acme: Customer, clock: Clo
     clock.set(datetime(2026, 12, 10, tzinfo=UTC))
     path = f"{acme.path}/statement?period=2026-11-15"
     before = acme.api.get(path).get_data()
+    assert ok(acme.api.get(path))["closing"] == {"credits": "90"}
     ok(acme.send(acme.event("image", time=datetime(2026, 11, 20, tzinfo=UTC))))
     assert acme.api.get(path).get_data() == before
     december = ok(acme.api.get(f"{acme.path}/statement"))

@@ -27,6 +27,9 @@ BODIES: dict[str, type[msgspec.Struct]] = {
     "api.patch_cap": shapes.CapChangeBody,
     "api.post_portal_session": shapes.PortalSessionBody,
     "api.post_events": shapes.EventBody,
+    "api.void_grant": shapes.VoidBody,
+    "api.patch_spending": shapes.SpendingBody,
+    "api.replay_rejected_events": shapes.ReplayBody,
 }
 IDEMPOTENT = frozenset(
     {

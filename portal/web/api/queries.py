@@ -12,7 +12,12 @@ _LABELS = {name: f"only this {name}" for name in usage.FILTERS}
 #: By endpoint: each parameter's name and what it means.
 QUERIES: dict[str, dict[str, str]] = {
     "api.list_organizations": _PAGE,
-    "api.get_balance": {"at": "an instant; not offered yet"},
+    "api.get_balance": {"at": "a past instant; now where it is left out"},
+    "api.get_statement": {
+        "period": "current, previous, or a day or time of the period",
+        "detail": "days, or movements for every one",
+    },
+    "api.get_rejected_events": {"code": "only those refused with this code", **_PAGE},
     "api.get_usage": {
         "start": "the first local day, 2026-11-01",
         "end": "the local day after the last one",

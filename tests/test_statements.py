@@ -1,0 +1,80 @@
+"""Looking back: the balance of any past instant, and statements that add up."""
+
+from __future__ import annotations
+
+import csv
+import io
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from tests.cast import Api, Customer, ok, refused
+from tests.clock import Clock
+
+
+def test_the_balance_of_a_past_instant_is_what_it_was(acme: Customer, clock: Clock) -> None:
+    shown: dict[datetime, tuple[str, str]] = {clock(): acme.standing}
+    for act in (
+        lambda: acme.hold("analysis", expires_in=60),
+        lambda: ok(acme.send(acme.event("image"))),
+        lambda: acme.grant(7, expires_at=(clock() + timedelta(minutes=3)).isoformat()),
+        lambda: acme.hold("document"),
+    ):
+        clock.forward(timedelta(minutes=2))
+        act()
+        shown[clock()] = acme.standing
+    clock.forward(timedelta(days=2))
+    acme.hold("image")
+    for at, figures in shown.items():
+        found = ok(acme.api.get(f"{acme.path}/balance?at={at.isoformat().replace('+', '%2B')}"))
+        assert (found["available"], found["held"]) == figures
+        assert found["as_of"] == at.isoformat()
+
+
+def test_there_is_no_balance_of_tomorrow(acme: Customer, clock: Clock) -> None:
+    tomorrow = (clock() + timedelta(days=1)).isoformat().replace("+", "%2B")
+    problem = refused(acme.api.get(f"{acme.path}/balance?at={tomorrow}"), 422, "invalid-request")
+    assert problem["errors"][0]["pointer"] == "/at"
+
+
+def test_a_statement_begins_and_ends_and_its_movements_make_up_the_difference(
+    api: Api, clock: Clock
+) -> None:
+    ok(api.put("/v1/organizations/pro", {"name": "Pro", "tier": "pro"}), 201)
+    pro = Customer(api, "pro")
+    ok(pro.send(pro.event("analysis", quantity=3)))
+    pro.hold("document")
+    pro.grant(20)
+    clock.forward(timedelta(days=31))
+    november = ok(api.get(f"{pro.path}/statement?period=previous"))
+    lines = [(one["kind"], one["source"], one["credits"]) for one in november["movements"]]
+    assert lines == [
+        ("granted", "allowance", "2500"),
+        ("granted", "promotion", "20"),
+        ("used", None, "-30"),
+        ("expired", "allowance", "-2470"),
+    ]
+    # What ends with the period is dated to its last day and stands in its statement.
+    assert november["movements"][-1]["day"] == "2026-12-08"
+    assert (november["opening"], november["closing"]) == ({"credits": "0"}, {"credits": "20"})
+    assert november["closed"] is True
+    december = ok(api.get(f"{pro.path}/statement"))
+    assert (december["opening"], december["closing"]) == ({"credits": "20"}, {"credits": "2520"})
+    every = ok(api.get(f"{pro.path}/statement?period=2026-11-20&detail=movements"))
+    assert sum(Decimal(one["credits"]) for one in every["movements"]) == 20
+
+
+def test_a_statement_reads_the_same_in_a_spreadsheet(acme: Customer) -> None:
+    ok(acme.send(acme.event("analysis")))
+    sheet = acme.api.get(f"{acme.path}/statement", headers={"Accept": "text/csv"})
+    rows = list(csv.DictReader(io.StringIO(sheet.get_data(as_text=True))))
+    assert [(row["kind"], row["credits"]) for row in rows] == [
+        ("opening", "0"), ("granted", "100"), ("used", "-10"), ("closing", "90"),
+    ]  # fmt: skip
+
+
+def test_a_period_nobody_knows_is_refused(acme: Customer) -> None:
+    for period in ("next", "2026-13-01", "2027-01-01"):
+        problem = refused(
+            acme.api.get(f"{acme.path}/statement?period={period}"), 422, "invalid-request"
+        )
+        assert problem["errors"][0]["pointer"] == "/period"
