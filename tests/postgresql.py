@@ -108,6 +108,7 @@ class Server:
     def crash(self) -> None:
         """Kill every process of the server at once, as when the machine's memory runs out."""
         postmaster = int((self._data / "postmaster.pid").read_text().split()[0])
+        assert str(self._data) in Path(f"/proc/{postmaster}/cmdline").read_text()
         every = [postmaster, *children(postmaster)]
         for pid in every:
             with suppress(ProcessLookupError):

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 #: Beyond so many choices a history has no verdict: it would take longer than anybody waits.
-MOST_CHOICES = 2_000_000
+MOST_CHOICES = 200_000
 
 #: The answer of an operation whose answer never came.
 UNKNOWN = object()
