@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from portal import catalog
+from portal import catalog, desk, statements
 from portal.accounts import find_organization
 from portal.core.errors import CatalogError
-from portal.core.periods import Zone, day_of, local_day, start_of_day
+from portal.core.periods import Period, Zone, day_of, local_day, start_of_day
+from portal.core.statement import GRANTED, USED
 from portal.db import Database
 from tests.cast import Api, Customer, ok
 from tests.clock import Clock
@@ -61,9 +62,28 @@ def used(acme: Customer, first: date, end: date) -> Decimal:
     return Decimal(acme.usage(f"start={first}&end={end}")["totals"]["credits"])
 
 
+def statement(database: Database, acme: Customer, clock: Clock) -> tuple[Period, int, int]:
+    """Return the last period, what its statement says was given in it, and what was left.
+
+    The statement adds up, and what its lines say was used is what the usage of its days says.
+    """
+    desk.book_due(database, acme.id, now=clock())
+    with database.reading() as tx:
+        organization = find_organization(tx, acme.id)
+        ended = organization.period_at(organization.period_at(clock()).start - TICK)
+        told = statements.statement(tx, organization, ended, now=clock())
+    by_kind = {GRANTED: 0, USED: 0}
+    for line in told.lines:
+        by_kind[line.kind] = by_kind.get(line.kind, 0) + line.credits_micro
+    assert told.opening_micro + sum(by_kind.values()) == told.closing_micro
+    first, following = (local_day(edge, organization.zone) for edge in (ended.start, ended.end))
+    assert Decimal(-by_kind[USED]).scaleb(-6) == used(acme, first, following)
+    return ended, by_kind[GRANTED] // 10**6, told.closing_micro
+
+
 @pytest.mark.parametrize("timezone", ZONES)
 def test_a_subscription_of_the_31st_lives_through_a_year(
-    api: Api, clock: Clock, timezone: str
+    api: Api, clock: Clock, database: Database, timezone: str
 ) -> None:
     zone = Zone(timezone)
     acme = found(api, clock, date(2026, 12, 31), timezone, tier="starter")
@@ -83,6 +103,7 @@ def test_a_subscription_of_the_31st_lives_through_a_year(
         months.append(used(acme, first, following))
         spent += 2 + 10 * month
         clock.set(end)
+        assert statement(database, acme, clock) == (Period(start, end), 500, 0)
     assert begins == [
         "2026-12-31", "2027-01-31", "2027-02-28", "2027-03-31", "2027-04-30", "2027-05-31",
         "2027-06-30", "2027-07-31", "2027-08-31", "2027-09-30", "2027-10-31", "2027-11-30",

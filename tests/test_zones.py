@@ -18,6 +18,7 @@ from portal.db import Database
 from portal.tables import audit_log, cap_windows, events, usage_daily
 from tests.cast import Api, Customer, ok, refused
 from tests.clock import Clock
+from tests.test_billing_periods import statement
 from tests.test_pages import enter
 
 TICK, HOUR, DAY = timedelta(microseconds=1), timedelta(hours=1), timedelta(days=1)
@@ -279,3 +280,20 @@ def test_a_forecast_across_a_change_counts_every_day_once(berlin: Customer, cloc
     assert found["spent"] == totals["credits"]
     assert Decimal(found["spent"]) > 0
     assert bounds(found["period"]) == (CHANGE, datetime(2026, 12, 31, 18, 15, tzinfo=UTC))
+
+
+@pytest.mark.parametrize("timezone", FIRST_DAY_ENDS)
+def test_the_statements_on_both_sides_of_a_change_say_what_the_usage_of_their_days_says(
+    berlin: Customer, database: Database, clock: Clock, timezone: str
+) -> None:
+    move(berlin, timezone)
+    clock.set(CHANGE - 2 * DAY)
+    while clock() < CHANGE + 3 * DAY:
+        ok(berlin.send(berlin.event("image")))
+        clock.forward(timedelta(hours=2, minutes=30))
+    november, given, left = statement(database, berlin, clock)
+    assert (november.end, given) == (CHANGE, 1000)
+    clock.set(datetime(2027, 1, 2, tzinfo=UTC))
+    december, given, _ = statement(database, berlin, clock)
+    assert (december.start, given) == (CHANGE, 0)
+    assert left < 1000 * 10**6
