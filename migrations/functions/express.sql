@@ -205,6 +205,10 @@ BEGIN
     due := due + 1;
   END IF;
   IF due > hold.credits_micro OR hold.credits_micro = 0 OR due = 0 THEN RETURN NULL; END IF;
+  -- Work authorized while nothing is charged has set nothing aside.
+  IF NOT EXISTS (SELECT FROM hold_pins WHERE organization_id = org AND hold_id = hold_) THEN
+    RETURN NULL;
+  END IF;
   -- What would cross a threshold, or come back to a grant that is not plain, goes the long way.
   IF EXISTS (SELECT FROM hold_caps l
       JOIN cap_windows w ON w.organization_id = org AND w.cap_id = l.cap_id

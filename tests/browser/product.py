@@ -19,7 +19,6 @@ from flask_migrate import upgrade
 from app import create_app
 from portal import access, accounts, balances, catalog, keys, metering, onboarding
 from portal.config import Settings
-from portal.core.costs import ModelUsage
 from portal.core.events import StatedCost, UsageEvent
 from portal.core.units import MICRO
 from portal.db import Database
@@ -133,9 +132,7 @@ def _event(number: int, at: datetime) -> UsageEvent:
         type=("document", "analysis", "image")[number % 3],
         time=at,
         member=("ana", "ben", "cleo")[number % 3],
-        costs=(
-            StatedCost("inference", CANARY_USD_NANO, "openai", "gpt-4o-mini", ModelUsage(100, 10)),
-        ),
+        costs=(StatedCost("inference", CANARY_USD_NANO, "openai", "gpt-4o-mini"),),
     )
 
 
