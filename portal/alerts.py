@@ -46,14 +46,26 @@ def watch(
         "cap_id": before.cap.cap_id,
         "window_start": before.window.start,
     }
-    raised = [{**window, "threshold": one, "raised_at": now} for one in sorted(is_ - was)]
-    if raised:
-        tx.execute(insert(cap_alerts), raised)
+    of_window = [cap_alerts.c[name] == value for name, value in window.items()]
+    if is_ - was:
+        # What was raised and ended at this very instant stands on.
+        standing = tx.execute(
+            update(cap_alerts)
+            .where(*of_window, cap_alerts.c.threshold.in_(is_ - was), cap_alerts.c.raised_at == now)
+            .values(ended_at=None)
+            .returning(cap_alerts.c.threshold)
+        ).scalars()
+        raised = [
+            {**window, "threshold": one, "raised_at": now}
+            for one in sorted(is_ - was - set(standing))
+        ]
+        if raised:
+            tx.execute(insert(cap_alerts), raised)
     if was - is_:
         tx.execute(
             update(cap_alerts)
             .where(
-                *(cap_alerts.c[name] == value for name, value in window.items()),
+                *of_window,
                 cap_alerts.c.threshold.in_(was - is_),
                 cap_alerts.c.ended_at.is_(None),
             )

@@ -346,15 +346,57 @@ class LedgerMachine(RuleBasedStateMachine):
         ]
         answer = self.send([*fresh, *fresh[:1]])
         short = [
-            self.model.happen(
-                Spender(member, self.model.teams.get(member, ""), "", action), quantity, at
-            )
-            for action, member, quantity in batch
+            self.model.happen(one.event_id, self.spender(one), one.quantity_micro, at)
+            for one in fresh
         ]
         assert (answer.accepted, answer.duplicates) == (len(fresh), 1)
         assert (answer.uncollected, answer.rejected) == (sum(1 for s in short if s), [])
         self.sent += fresh
         self.events += len(fresh)
+
+    def spender(self, one: UsageEvent) -> Spender:
+        return Spender(one.member, self.model.teams.get(one.member, ""), "", one.type)
+
+    @rule(
+        action=actions, member=members, quantity=quantities,
+        ago=st.sampled_from([timedelta(days=days) for days in (1, 2, 3, 5, 9, 20, 34)]),
+    )  # fmt: skip
+    def work_that_is_told_late(
+        self, action: str, member: str, quantity: int, ago: timedelta
+    ) -> None:
+        """Within three days of its period's end it counts when it happened; after that, now."""
+        at, id_ = self.clock() - ago, f"e{next(self.numbers)}"
+        late = UsageEvent("tests", id_, "acme", action, at, quantity, member)
+        answer = self.send([late])
+        counted_at = self.model.counted_at(at)
+        short = self.model.happen(id_, self.spender(late), quantity, counted_at)
+        assert (answer.accepted, answer.uncollected) == (1, 1 if short else 0)
+        self.sent.append(late)
+        self.events += 1
+
+    @precondition(lambda self: self.model.facts)
+    @rule(data=st.data(), share=st.sampled_from(["as it was", "less", "a bit less", "nothing"]))
+    def correct(self, data: st.DataObject, share: str) -> None:
+        known = list(self.model.facts)
+        id_ = data.draw(st.sampled_from(known[-8:] if data.draw(st.booleans()) else known))
+        fact = self.model.facts[id_]
+        quantity = {
+            "as it was": fact.quantity, "less": fact.quantity // 3,
+            "a bit less": max(0, fact.quantity - 1), "nothing": 0,
+        }[share]  # fmt: skip
+        source = "clearmeter/authorizations" if id_ in self.model.holds else "tests"
+        correction = UsageEvent(
+            "tests", f"c{next(self.numbers)}", "acme", fact.who.action, None, quantity,
+            corrects=(source, id_),
+        )  # fmt: skip
+        answer = self.send([correction, correction])
+        assert (answer.accepted, answer.duplicates, answer.rejected) == (1, 1, [])
+        self.model.correct(fact, quantity)
+        more = UsageEvent(
+            "tests", f"c{next(self.numbers)}", "acme", fact.who.action, None, quantity + 1,
+            corrects=(source, id_),
+        )  # fmt: skip
+        assert [one.code for one in self.send([more]).rejected] == ["invalid-event"]
 
     @precondition(lambda self: self.sent)
     @rule(data=st.data())
@@ -502,7 +544,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule()
     def look_at_what_was_used(self) -> None:
-        first, last = START.date() - timedelta(days=2), self.clock().date() + timedelta(days=2)
+        first, last = START.date() - timedelta(days=40), self.clock().date() + timedelta(days=2)
         with self.database.reading() as tx:
             found = usage.report(tx, "acme", start=first, end=last, group_by=("action", "member"))
         assert found.totals.credits_micro == self.model.charged

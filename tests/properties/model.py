@@ -94,6 +94,20 @@ class Hold:
 
 
 @dataclass
+class Fact:
+    """Work that was recorded, with what corrections have left of it."""
+
+    who: Spender
+    at: datetime
+    quantity: int
+    credits: int
+    short: int = 0
+    paid: list[tuple[Lot, int]] = field(default_factory=list)
+    over: int = 0
+    over_at: tuple[datetime, int] | None = None
+
+
+@dataclass
 class Spend:
     """Credits that were charged, and the instant that decides in which window they count."""
 
@@ -110,6 +124,7 @@ class Model:
     holds: dict[str, Hold] = field(default_factory=dict)
     caps: dict[str, Cap] = field(default_factory=dict)
     spends: list[Spend] = field(default_factory=list)
+    facts: dict[str, Fact] = field(default_factory=dict)
     rated: int = 0
     uncollected: int = 0
     debt: int = 0
@@ -133,7 +148,12 @@ class Model:
             if start <= at < end:
                 return start, end
         first = datetime(at.year, at.month, 1, tzinfo=UTC)
-        return first, Model.month_after(Model(first, {}), first)
+        after = Model.month_after(Model(first, {}), first)
+        return first, min([after, *(start for start, _ in self.periods[:1])])
+
+    def counted_at(self, at: datetime) -> datetime:
+        """Return when work counts: when it happened, or now where that came too late."""
+        return self.now if self.now >= self.period_at(at)[1] + timedelta(hours=72) else at
 
     def window(self, kind: str, at: datetime) -> tuple[datetime, datetime]:
         day = datetime(at.year, at.month, at.day, tzinfo=UTC)
@@ -355,23 +375,25 @@ class Model:
         late = hold.status == "expired"
         due = quantity * PRICE_MICRO[hold.who.action] // 1_000_000
         at = self.now if late else hold.at
-        used, returned = self._use(hold, due)
+        fact = self.facts[hold.id] = Fact(hold.who, at, quantity, due)
+        used, returned = self._use(hold, due, fact)
         self.spends.append(Spend(at, hold.who, used))
         caps = self.binding(hold.who) if late else self.linked(hold)
         where = self.overage_now() if late else self.beyond_of(hold)
-        extra = self._spend_now(due - used, hold.who, caps, at, where)
-        short = due - used - extra
+        extra = self._spend_now(due - used, fact, caps, where)
+        fact.short = due - used - extra
         self.rated += due
-        self.uncollected += short
-        return short, returned
+        self.uncollected += fact.short
+        return fact.short, returned
 
-    def _use(self, hold: Hold, due: int) -> tuple[int, int]:
+    def _use(self, hold: Hold, due: int, fact: Fact) -> tuple[int, int]:
         """Spend what a hold pins, first taken first, and give the rest back."""
         rest, back, touched = due, [], []
         for lot, amount in hold.pins:
             part = min(amount, rest)
             rest -= part
             lot.spent += part
+            fact.paid.append((lot, part))
             touched.append(lot)
             back.append((lot, amount - part))
         over = min(hold.over, rest)
@@ -379,6 +401,7 @@ class Model:
         if over and hold.over_since:
             key = (hold.over_since, hold.over_price)
             self.beyond[key] = self.beyond.get(key, 0) + over
+            fact.over, fact.over_at = over, key
         hold.pins, hold.over, hold.status = [], 0, "captured"
         self._give_back([one for one in back if one[1]], at=self.now)
         for lot in touched:
@@ -394,30 +417,60 @@ class Model:
         self._settle(self.now)
 
     def _spend_now(
-        self, due: int, who: Spender, caps: list[Cap], at: datetime, beyond: tuple[datetime, int]
+        self, due: int, fact: Fact, caps: list[Cap], beyond: tuple[datetime, int]
     ) -> int:
         """Charge work that was not set aside, as far as balance and caps go; return how much."""
         if self.debt:
             return 0
+        at = fact.at
         since, price = beyond
         allowed = min(due, self.room(caps, at, due))
         taken = self._take(allowed)
+        fact.paid += taken
         for lot, part in taken:
             lot.spent += part
         paid = sum(part for _, part in taken)
         over = min(allowed - paid, self.beyond_room(since, price))
         if over:
             self.beyond[since, price] = self.beyond.get((since, price), 0) + over
-        self.spends.append(Spend(at, who, paid + over))
+            fact.over, fact.over_at = fact.over + over, (since, price)
+        self.spends.append(Spend(at, fact.who, paid + over))
         return paid + over
 
-    def happen(self, who: Spender, quantity: int, at: datetime) -> int:
+    def happen(self, id_: str, who: Spender, quantity: int, at: datetime) -> int:
         """Take an event of work that was not authorized; return what stays uncollected."""
         due = quantity * PRICE_MICRO[who.action] // 1_000_000
-        paid = self._spend_now(due, who, self.binding(who), at, self.overage_now())
+        fact = self.facts[id_] = Fact(who, at, quantity, due)
+        paid = self._spend_now(due, fact, self.binding(who), self.overage_now())
         self.rated += due
-        self.uncollected += due - paid
-        return due - paid
+        fact.short = due - paid
+        self.uncollected += fact.short
+        return fact.short
+
+    def correct(self, fact: Fact, quantity: int) -> None:
+        """Give back what was too much: the uncollected, what was beyond, what was taken last."""
+        back = fact.credits - quantity * PRICE_MICRO[fact.who.action] // 1_000_000
+        fact.quantity, fact.credits = quantity, fact.credits - back
+        self.rated -= back
+        forgiven = min(back, fact.short)
+        fact.short -= forgiven
+        self.uncollected -= forgiven
+        back -= forgiven
+        self.spends.append(Spend(fact.at, fact.who, -back))
+        over = min(fact.over, back)
+        if over and fact.over_at:
+            fact.over -= over
+            self.beyond[fact.over_at] -= over
+            back -= over
+        returned, kept = [], []
+        for lot, paid in sorted(fact.paid, key=lambda one: one[0].key, reverse=True):
+            part = min(paid, back)
+            back -= part
+            lot.spent -= part
+            returned.append((lot, part))
+            kept.append((lot, paid - part))
+        fact.paid = kept
+        self._give_back([one for one in returned if one[1]], at=self.now)
 
     # --- what is taken back ---
 
@@ -465,6 +518,9 @@ class Model:
             return
         today = datetime(self.now.year, self.now.month, self.now.day, tzinfo=UTC)
         self.anchor = today.day
+        if self.tier:
+            began, _ = self.periods.pop()
+            self.periods += [(began, today)] if began < today else []
         self.tier = tier
         end = self.month_after(today)
         self.periods.append((today, end))
