@@ -15,6 +15,7 @@ from sqlalchemy import Connection, RowMapping, bindparam, func, insert, select, 
 from portal.core import calendars
 from portal.core.calendars import Calendar
 from portal.core.errors import InvalidRequest, NotFound
+from portal.core.events import GRACE
 from portal.core.periods import Period, Zone, zone_names
 from portal.db import insert_or_ignore
 from portal.tables import members, organizations, projects, subscriptions, teams
@@ -53,6 +54,16 @@ class Organization:
     def period_at(self, instant: datetime) -> Period:
         """Return the billing period that holds ``instant``: the subscription's, or the month."""
         return self.calendar.period_at(instant, self.subscribed)
+
+    def closed_period(self, instant: datetime, *, now: datetime) -> datetime | None:
+        """Return the start of the billing period that holds ``instant``, where that has closed.
+
+        A period takes what happened in it until ``GRACE`` after its end.
+        """
+        if instant > now - GRACE or instant >= self.period_at(now).start:
+            return None
+        period = self.period_at(instant)
+        return period.start if now >= period.end + GRACE else None
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,9 @@ from portal.core import refusals
 from portal.core.caps import CapState, Spender, tightest
 from portal.core.costs import CostLine
 from portal.core.errors import AuthorizationSettled, InsufficientCredits, InvalidRequest
-from portal.core.events import OWN_SOURCES, RatedEvent, StatedCost, UsageEvent
+from portal.core.events import GRACE, OWN_SOURCES, RatedEvent, StatedCost, UsageEvent
 from portal.core.ledger import Account, Take, beyond_grants, split_receipt
+from portal.core.overage import Place
 from portal.core.rating import rate
 from portal.core.units import MICRO, format_micro
 from portal.db import Database
@@ -333,6 +334,8 @@ def _capture_at_once(
     """Take the store's express lane where it is offered; None where the case is not plain."""
     if not express.offered(database):
         return None
+    if request.time is not None and request.time < now - GRACE:
+        return None  # Its period may have closed.
     lines: tuple[CostLine, ...] = ()
     if request.costs:
         books = express.cost_books_of(database)
@@ -377,14 +380,14 @@ def _capture(desk: _Act, hold: Hold, request: CaptureRequest) -> tuple[int, dict
         return _release(desk, hold, late=late)
     due = _credits_for(quantity, hold.price_micro)
     used, released = ([], 0) if late else _use_pinned(desk, hold, due)
-    extra = _take_excess(desk, hold, due - _sum(used), late=late)
+    extra, place = _take_excess(desk, hold, due - _sum(used), late=late)
     receipt = _merged([*used, *extra])
     # A shadow organization owes nothing, so nothing of it is uncollected either; but credits that
     # were set aside before it became one are spent as they were promised.
     free = desk.organization.shadow and not receipt
     uncollected = 0 if free else due - _sum(receipt)
     desk.wallet.leave_uncollected(uncollected, hold.hold_id)
-    event_id = _record(desk, hold, request, quantity, due, uncollected, receipt)
+    event_id = _record(desk, hold, request, quantity, due, uncollected, receipt, place)
     answer = {
         "id": hold.hold_id,
         "status": "captured",
@@ -417,10 +420,16 @@ def _use_pinned(desk: _Act, hold: Hold, due: int) -> tuple[list[Take], int]:
     return used, _sum(returned)
 
 
-def _take_excess(desk: _Act, hold: Hold, missing: int, *, late: bool) -> list[Take]:
-    """Take what fits of the credits a capture needs beyond its hold, and count it in the limits."""
+def _take_excess(
+    desk: _Act, hold: Hold, missing: int, *, late: bool
+) -> tuple[list[Take], Place | None]:
+    """Take what fits of the credits a capture needs beyond its hold, and count it in the limits.
+
+    Returns the receipt, and where what the capture used beyond all grants is counted.
+    """
+    place = None if late else hold.place
     if missing <= 0 or desk.organization.shadow or desk.wallet.debt_micro:
-        return []
+        return [], place
     if late:
         counters = desk.counters(hold.spender)
     else:
@@ -433,9 +442,10 @@ def _take_excess(desk: _Act, hold: Hold, missing: int, *, late: bool) -> list[Ta
         if more:
             extra.append(Take(Account.OVERAGE, more))
             overage.count(desk.tx, desk.organization_id, beyond, held_micro=0, spent_micro=more)
+            place = beyond.place
     desk.wallet.debit(extra, hold.hold_id)
     caps.add_spent(desk.tx, desk.organization_id, counters, _sum(extra), now=desk.now)
-    return extra
+    return extra, place
 
 
 def _merged(receipt: Sequence[Take]) -> list[Take]:
@@ -453,6 +463,7 @@ def _record(
     credits_micro: int,
     uncollected_micro: int,
     receipt: Sequence[Take],
+    place: Place | None,
 ) -> str:
     event = UsageEvent(
         source=SOURCE,
@@ -470,6 +481,8 @@ def _record(
         properties=request.properties or {},
     )
     occurred_at = request.time or desk.now
+    charged = bool(receipt) or not desk.organization.shadow
+    closed = desk.organization.closed_period(occurred_at, now=desk.now) if charged else None
     rated = RatedEvent(
         event=event,
         occurred_at=occurred_at,
@@ -479,10 +492,12 @@ def _record(
         uncollected_micro=uncollected_micro,
         price_micro=hold.price_micro,
         price_book_version=hold.price_book_version,
-        charged=bool(receipt) or not desk.organization.shadow,
+        charged=charged,
         receipt=tuple(receipt),
         costs=costs.Costing(desk.tx).lines(request.costs, at=occurred_at),
         hold_id=hold.hold_id,
+        adjusts=closed,
+        beyond=place,
         content_print=_content_print(hold.hold_id, request),
     )
     events.record(desk.tx, desk.organization, [rated], now=desk.now)

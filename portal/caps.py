@@ -224,11 +224,13 @@ def _counted(
     tx: Connection, organization_id: str, cap: Cap, window: Period
 ) -> tuple[int, list[RowMapping]]:
     """Count a window from its start: what was charged, and the holds that are open in it."""
-    # What came too late for its period counts when it came; what a correction takes back does not.
-    counted_at = case(
-        (or_(events.c.adjusts.is_(None), events.c.corrects_id != ""), events.c.occurred_at),
-        else_=events.c.received_at,
+    # What came too late for its period, or is dated ahead of the clock, counts when it came. A
+    # correction is dated to when what it corrects counted.
+    dated = or_(
+        events.c.corrects_id != "",
+        and_(events.c.adjusts.is_(None), events.c.occurred_at <= events.c.received_at),
     )
+    counted_at = case((dated, events.c.occurred_at), else_=events.c.received_at)
     spent = tx.execute(
         select(
             func.coalesce(func.sum(events.c.credits_micro - events.c.uncollected_micro), 0)

@@ -7,7 +7,6 @@ was charged goes back to the very grants that paid, last taken first.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,10 +14,11 @@ from sqlalchemy import Connection, RowMapping, func, select
 
 from portal import caps, overage
 from portal.accounts import Organization
-from portal.core.caps import Spender
+from portal.core.caps import CapState, Spender, window_of
 from portal.core.errors import FieldError, InvalidEvent
 from portal.core.events import RatedEvent, UsageEvent
 from portal.core.ledger import Account, Take, beyond_grants, burn_down_key
+from portal.core.overage import Place
 from portal.core.rating import rate
 from portal.desk import Desk
 from portal.tables import event_debits, events, holds
@@ -34,16 +34,18 @@ class Standing:
     credits_micro: int
     uncollected_micro: int
     paid: dict[str, int]
+    #: Where what it used beyond all grants is counted, if it used any.
+    beyond: Place | None
 
 
-def correct(
-    desk: Desk, event: UsageEvent, *, closed: Callable[[datetime], datetime | None]
-) -> RatedEvent:
+def correct(desk: Desk, event: UsageEvent) -> RatedEvent:
     """Give back what an event was too much, and return the correction to be recorded.
 
-    ``closed`` tells the start of the period an instant lies in, where that has closed.
-    Raises InvalidEvent where there is no such event to correct, or it would grow.
+    Raises InvalidEvent, and has changed nothing, where there is no such event to correct, where it
+    would grow, or where the correction says more than a quantity.
     """
+    if event.costs:
+        raise _wrong("/data/costs", "belong to an event of their own; this one corrects a quantity")
     stands = _standing(desk.tx, desk.organization, event)
     more = stands.quantity_micro - event.quantity_micro
     if more < 0:
@@ -67,7 +69,12 @@ def correct(
         receipt=tuple(Take(line.account, -line.amount_micro) for line in receipt),
         costs=(),
         quantity_micro=-more,
-        adjusts=closed(row["occurred_at"]) if row["charged"] else None,
+        adjusts=(
+            desk.organization.closed_period(row["occurred_at"], now=desk.now)
+            if row["charged"]
+            else None
+        ),
+        beyond=stands.beyond,
         like=dict(row),
     )
 
@@ -90,7 +97,9 @@ def _standing(tx: Connection, organization: Organization, event: UsageEvent) -> 
         raise _wrong("/data/corrects", f"names no event: there is no {event_id!r} of {source!r}")
     if row["corrects_id"]:
         raise _wrong("/data/corrects", "names a correction: correct the event itself again")
-    if row["type"] != event.type or not row["action"]:
+    if not row["action"]:
+        raise _wrong("/data/corrects", "names an event that costs no credits: there is no quantity")
+    if row["type"] != event.type:
         raise _wrong("/type", f"must be that of the event it corrects, {row['type']!r}")
     corrected = tx.execute(
         select(
@@ -100,13 +109,15 @@ def _standing(tx: Connection, organization: Organization, event: UsageEvent) -> 
         ).where(mine, events.c.corrects_source == source, events.c.corrects_id == event_id)
     ).one()
     quantity, credits_, uncollected = (int(one) for one in corrected)
+    paid, beyond = _paid(tx, row)
     return Standing(
         row,
         _counted_at(tx, row),
         row["quantity_micro"] + quantity,
         row["credits_micro"] + credits_,
         row["uncollected_micro"] + uncollected,
-        _paid(tx, row),
+        paid,
+        beyond,
     )
 
 
@@ -114,7 +125,8 @@ def _counted_at(tx: Connection, row: RowMapping) -> datetime:
     """Return the instant that decides in which windows the event counted."""
     if not row["hold_id"]:
         found: datetime = row["occurred_at"] if row["adjusts"] is None else row["received_at"]
-        return found
+        came: datetime = row["received_at"]
+        return min(found, came)
     hold = tx.execute(
         select(holds.c.authorized_at, holds.c.expires_at, holds.c.ended_at).where(
             holds.c.organization_id == row["organization_id"], holds.c.hold_id == row["hold_id"]
@@ -124,10 +136,18 @@ def _counted_at(tx: Connection, row: RowMapping) -> datetime:
     return hold.ended_at if late else hold.authorized_at  # type: ignore[no-any-return]
 
 
-def _paid(tx: Connection, row: RowMapping) -> dict[str, int]:
-    """Return which accounts paid for the event, less what corrections gave back already."""
+def _paid(tx: Connection, row: RowMapping) -> tuple[dict[str, int], Place | None]:
+    """Return which accounts paid for the event, less what corrections gave back already.
+
+    Also where what it used beyond all grants is counted.
+    """
+    place = (event_debits.c.overage_since, event_debits.c.overage_price_micro_minor)
     rows = tx.execute(
-        select(event_debits.c.account, func.sum(event_debits.c.amount_micro).label("amount_micro"))
+        select(
+            event_debits.c.account,
+            *place,
+            func.sum(event_debits.c.amount_micro).label("amount_micro"),
+        )
         .join(
             events,
             (events.c.organization_id == event_debits.c.organization_id)
@@ -142,9 +162,13 @@ def _paid(tx: Connection, row: RowMapping) -> dict[str, int]:
                 & (events.c.corrects_id == row["event_id"])
             ),
         )
-        .group_by(event_debits.c.account)
+        .group_by(event_debits.c.account, *place)
+    ).all()
+    beyond = [one for one in rows if one.account == Account.OVERAGE]
+    return (
+        {one.account: int(one.amount_micro) for one in rows if one.amount_micro},
+        Place(beyond[0].overage_since, beyond[0].overage_price_micro_minor) if beyond else None,
     )
-    return {one.account: int(one.amount_micro) for one in rows if one.amount_micro}
 
 
 def _last_first(desk: Desk, paid: dict[str, int], back_micro: int) -> list[Take]:
@@ -163,28 +187,31 @@ def _last_first(desk: Desk, paid: dict[str, int], back_micro: int) -> list[Take]
 def _return(
     desk: Desk, stands: Standing, receipt: list[Take], forgiven_micro: int, reference: str
 ) -> None:
-    row, organization_id = stands.row, desk.organization.organization_id
+    organization_id = desk.organization.organization_id
     if forgiven_micro:
         desk.wallet.move("correct", Account.UNCOLLECTED, Account.ISSUED, forgiven_micro, reference)
     if not receipt:
         return
     desk.wallet.give_back(receipt, reference, of=Account.CAPTURED)
-    overage.give_back(
-        desk.tx,
-        organization_id,
-        since=desk.organization.period_at(stands.counted_at).start,
-        spent_micro=beyond_grants(receipt),
-    )
-    spender = Spender(row["member_id"], row["team_id"], row["project_id"], row["action"])
-    counters = [
-        state
-        for state in caps.open_windows(
-            desk.tx,
-            desk.organization,
-            caps.applying(desk.tx, organization_id, spender),
-            at=stands.counted_at,
-        )
-        if state.window.end > desk.now
-    ]
+    over = beyond_grants(receipt)
+    if over and stands.beyond is not None:
+        overage.give_back(desk.tx, organization_id, stands.beyond, spent_micro=over)
     back = sum(line.amount_micro for line in receipt)
-    caps.add_spent(desk.tx, organization_id, counters, -back, now=desk.now)
+    caps.add_spent(desk.tx, organization_id, _counters(desk, stands), -back, now=desk.now)
+
+
+def _counters(desk: Desk, stands: Standing) -> list[CapState]:
+    """Return the windows the event counted in, of caps in force, where work still counts in them.
+
+    Those that run, and those of a period that still takes what happened in it.
+    """
+    row, at, organization = stands.row, stands.counted_at, desk.organization
+    spender = Spender(row["member_id"], row["team_id"], row["project_id"], row["action"])
+    takes_more = organization.closed_period(at, now=desk.now) is None
+    period = organization.period_at(at)
+    wanted = [
+        cap
+        for cap in caps.applying(desk.tx, organization.organization_id, spender)
+        if takes_more or window_of(cap.window, at, organization.zone, period).end > desk.now
+    ]
+    return caps.open_windows(desk.tx, organization, wanted, at=at)

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, func, insert, select
 from portal.accounts import Organization
 from portal.core.costs import CostLine, Quality
 from portal.core.events import RatedEvent
+from portal.core.ledger import Account, Take
 from portal.core.periods import local_day
 from portal.db import add_to_rows, insert_rows
 from portal.ids import new_id
@@ -39,17 +40,7 @@ def record(
         return
     organization_id = organization.organization_id
     insert_rows(tx, events, [_event_row(organization, one, now) for one in rated])
-    debits = [
-        {
-            "organization_id": organization_id,
-            "source": one.event.source,
-            "event_id": one.event.event_id,
-            "account": line.account,
-            "amount_micro": line.amount_micro,
-        }
-        for one in rated
-        for line in one.receipt
-    ]
+    debits = [_debit_row(organization_id, one, line) for one in rated for line in one.receipt]
     insert_rows(tx, event_debits, debits)
     lines = [
         _cost_row(organization_id, one, number, line)
@@ -100,6 +91,19 @@ def _event_row(organization: Organization, one: RatedEvent, now: datetime) -> di
         "price_book_version": one.price_book_version,
         "charged": one.charged,
         "properties": event.properties or None,
+    }
+
+
+def _debit_row(organization_id: str, one: RatedEvent, line: Take) -> dict[str, Any]:
+    place = one.beyond if line.account == Account.OVERAGE else None
+    return {
+        "organization_id": organization_id,
+        "source": one.event.source,
+        "event_id": one.event.event_id,
+        "account": line.account,
+        "amount_micro": line.amount_micro,
+        "overage_since": place.since if place else None,
+        "overage_price_micro_minor": place.price_micro_minor if place else None,
     }
 
 

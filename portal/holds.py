@@ -17,6 +17,7 @@ from portal import caps, overage
 from portal.core.caps import Spender
 from portal.core.errors import NotFound, Unavailable
 from portal.core.ledger import Take, beyond_grants
+from portal.core.overage import Place
 from portal.tables import hold_pins, holds
 from portal.wallet import Wallet
 
@@ -70,6 +71,13 @@ class Hold:
     authorized_at: datetime
     expires_at: datetime
     outcome: dict[str, Any] | None
+
+    @property
+    def place(self) -> Place | None:
+        """Where what it sets aside beyond all grants is counted."""
+        if self.overage_since is None:
+            return None
+        return Place(self.overage_since, self.overage_price_micro_minor)
 
     @property
     def spender(self) -> Spender:

@@ -28,14 +28,13 @@ from portal.core.errors import (
     UnknownAction,
 )
 from portal.core.events import (
-    GRACE,
     REACH_AHEAD,
     REACH_BACK,
     REACH_BACK_BACKFILL,
     RatedEvent,
     UsageEvent,
 )
-from portal.core.ledger import Account, Take
+from portal.core.ledger import Account, Take, beyond_grants
 from portal.core.rating import rate
 from portal.db import Database, among
 from portal.desk import open_desk
@@ -262,8 +261,8 @@ class _Ingestion:
         """Take a correction, after all that it could be about is recorded."""
         try:
             self._check_time(event, came=_came(sent, self.now))
-            done = corrections.correct(self.desk, event, closed=self._closed)
-        except ClearmeterError as error:
+            done = corrections.correct(self.desk, event)
+        except InvalidEvent as error:
             part.rejected.append((sent, error))
             return
         self.wallet.write()
@@ -355,7 +354,7 @@ class _Ingestion:
             )
         charged = event.charge and not self.organization.shadow and credits_micro > 0
         # History that is not charged stands where it happened: nothing of it was ever billed.
-        closed = self._closed(occurred_at) if charged else None
+        closed = self.organization.closed_period(occurred_at, now=self.now) if charged else None
         receipt: list[Take] = []
         uncollected = 0
         if charged:
@@ -376,14 +375,8 @@ class _Ingestion:
             lines,
             event.authorization,
             adjusts=closed,
+            beyond=self._beyond.place if self._beyond and beyond_grants(receipt) else None,
         )
-
-    def _closed(self, occurred_at: datetime) -> datetime | None:
-        """Return the start of the billing period that an instant lies in, if that has closed."""
-        if occurred_at >= self.organization.period_at(self.now).start:
-            return None
-        period = self.organization.period_at(occurred_at)
-        return period.start if self.now >= period.end + GRACE else None
 
     def _check_time(self, event: UsageEvent, *, came: datetime) -> datetime:
         if not event.charge and not self.backfill:

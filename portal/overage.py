@@ -16,7 +16,7 @@ from sqlalchemy import Connection, RowMapping, bindparam, insert, select, update
 from portal.accounts import Organization
 from portal.core.catalog import PriceBook, Tier
 from portal.core.errors import Unavailable
-from portal.core.overage import Rate, room, worst_case_minor
+from portal.core.overage import Place, Rate, room, worst_case_minor
 from portal.core.periods import Period
 from portal.tables import Whole, overage_periods
 
@@ -55,6 +55,13 @@ class Standing:
     price_micro_minor: int | None
     limit_minor: int | None
     room_micro: int
+
+    @property
+    def place(self) -> Place:
+        """Where more is counted."""
+        if self.price_micro_minor is None:
+            raise AssertionError("without a price there is no room to count in")
+        return Place(self.period.start, self.price_micro_minor)
 
     @property
     def credits_micro(self) -> int:
@@ -120,9 +127,7 @@ def count(
 
     Raises Unavailable where the limit would be passed after all.
     """
-    price = found.price_micro_minor
-    if price is None:
-        raise AssertionError("without a price there is no room to count in")
+    price = found.place.price_micro_minor
     mine = [rate for rate in found.rates if rate.price_micro_minor == price]
     if not mine:
         tx.execute(
@@ -145,24 +150,16 @@ def count(
     )
 
 
-def give_back(tx: Connection, organization_id: str, *, since: datetime, spent_micro: int) -> None:
-    """Take off what a correction gives back of a period's overage, the dearest price first."""
-    if not spent_micro:
-        return
-    rows = tx.execute(_OF_PERIOD, {"org": organization_id, "since_": since}).mappings()
-    for rate in sorted(map(_rate, rows), key=lambda one: -one.price_micro_minor):
-        part = min(rate.spent_micro, spent_micro)
-        spent_micro -= part
-        settle(
-            tx,
-            organization_id,
-            since=since,
-            price_micro_minor=rate.price_micro_minor,
-            held_micro=0,
-            spent_micro=-part,
-        )
-    if spent_micro:
-        raise Unavailable("The overage was counted in another period. Nothing was done.")
+def give_back(tx: Connection, organization_id: str, place: Place, *, spent_micro: int) -> None:
+    """Take off what a correction gives back, where it was counted."""
+    settle(
+        tx,
+        organization_id,
+        since=place.since,
+        price_micro_minor=place.price_micro_minor,
+        held_micro=0,
+        spent_micro=-spent_micro,
+    )
 
 
 def settle(

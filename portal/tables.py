@@ -561,7 +561,14 @@ event_debits = _table(
     _key("event_id"),
     _key("account"),
     _whole("amount_micro"),
+    _instant("overage_since", nullable=True),
+    Column("overage_price_micro_minor", Whole),
     CheckConstraint("amount_micro <> 0", name="debits_something"),
+    CheckConstraint(
+        "(account = 'overage') = (overage_since IS NOT NULL)"
+        " AND (account = 'overage') = (overage_price_micro_minor IS NOT NULL)",
+        name="overage_is_counted_somewhere",
+    ),
     _of("events", "organization_id", "source", "event_id"),
     Index(None, "organization_id", "account"),
 )

@@ -82,6 +82,29 @@ def test_a_late_event_costs_what_it_cost_then(
     assert acme.usage()["totals"]["credits"] == "5"
 
 
+def test_a_capture_dated_into_a_closed_period_is_booked_when_it_came(
+    acme: Customer, clock: Clock
+) -> None:
+    clock.set(datetime(2026, 12, 10, tzinfo=UTC))
+    november = datetime(2026, 11, 20, tzinfo=UTC).isoformat()
+    ok(acme.capture(acme.hold("analysis"), time=november))
+    assert (sum_of(acme, "2026-11-20"), sum_of(acme, "2026-12-10")) == ("0", "10")
+
+
+def test_work_dated_a_little_ahead_counts_in_one_window_only(acme: Customer, clock: Clock) -> None:
+    clock.set(datetime(2026, 11, 30, 23, 58, tzinfo=UTC))
+    cap = acme.cap(20, window="day")
+    ahead = acme.event("analysis", time=clock() + timedelta(minutes=4))
+    ok(acme.send(ahead))
+    assert acme.caps()[cap]["spent"] == "10"
+    assert counted(acme, acme.cap(30, window="day", mode="soft")) == "10"
+    clock.forward(timedelta(minutes=10))
+    ok(acme.send(acme.event("analysis", quantity=2)))
+    assert (acme.caps()[cap]["spent"], acme.balance()["uncollected"]) == ("20", "0")
+    ok(correct(acme, ahead["id"], 0))
+    assert acme.caps()[cap]["spent"] == "20"
+
+
 # --- corrections ---
 
 
@@ -140,6 +163,62 @@ def test_a_cap_gets_back_what_a_correction_takes_off(acme: Customer) -> None:
     assert counted(acme, acme.cap(40, mode="soft")) == "10"
 
 
+def test_a_window_of_a_period_that_still_takes_work_gets_its_room_back(
+    acme: Customer, clock: Clock
+) -> None:
+    acme.cap(10)
+    sent = acme.event("analysis", time=datetime(2026, 11, 29, tzinfo=UTC))
+    clock.set(datetime(2026, 12, 1, tzinfo=UTC))
+    ok(acme.send(sent))
+    ok(correct(acme, sent["id"], "0.5"))
+    more = acme.event("document", quantity=2, time=datetime(2026, 11, 30, tzinfo=UTC))
+    assert ok(acme.send(more))["uncollected"] == 1
+    assert acme.balance()["uncollected"] == "5"
+
+
+def go_beyond(acme: Customer, tier: str = "pro") -> None:
+    """Put Acme on a tier without a credit left, and allow it overage."""
+    ok(acme.api.put(acme.path, {"name": "Acme", "tier": tier}))
+    ok(acme.api.patch(f"{acme.path}/spending", {"on_empty": "overage", "overage_limit": "50"}))
+    ok(acme.send(acme.event("image", quantity=1 + int(acme.balance()["available"]) // 2)))
+    assert acme.balance()["overage"]["credits"] == "2"
+
+
+def test_what_was_used_beyond_all_grants_is_given_back_where_it_was_counted(
+    acme: Customer, clock: Clock
+) -> None:
+    go_beyond(acme)
+    # It happened in a period that has ended and still takes events, and was booked in this one.
+    clock.set(datetime(2026, 12, 10, tzinfo=UTC))
+    ok(acme.send(acme.event("image", quantity=1 + int(acme.balance()["available"]) // 2)))
+    beyond = acme.balance()["overage"]["credits"]
+    late = acme.event("analysis", time=datetime(2026, 12, 8, tzinfo=UTC))
+    ok(acme.send(late))
+    assert float(acme.balance()["overage"]["credits"]) == float(beyond) + 10
+    ok(correct(acme, late["id"], "0.3"))
+    ok(correct(acme, late["id"], 0))
+    assert acme.balance()["overage"]["credits"] == beyond
+
+
+def test_a_change_of_tier_does_not_hide_where_overage_was_counted(
+    acme: Customer, clock: Clock
+) -> None:
+    go_beyond(acme, "starter")
+    sent = acme.event("analysis")
+    ok(acme.send(sent))
+    hold = acme.hold("analysis")
+    ok(acme.capture(hold))
+    before = float(acme.balance()["overage"]["credits"])
+    clock.forward(timedelta(hours=1))
+    ok(acme.api.put(acme.path, {"name": "Acme", "tier": "pro"}))
+    ok(correct(acme, sent["id"], 0))
+    what = {"source": "clearmeter/authorizations", "id": hold}
+    ok(correct(acme, what, 0))
+    found = acme.balance()
+    assert float(found["overage"]["credits"]) == before - 20
+    assert found["uncollected"] == "0"
+
+
 def test_a_capture_can_be_corrected_too(acme: Customer) -> None:
     cap = acme.cap(50)
     hold = acme.hold("analysis", quantity=2, member=None)
@@ -158,6 +237,7 @@ def test_a_capture_can_be_corrected_too(acme: Customer) -> None:
         ("known", 4, "analysis", "/data/quantity"),
         ("known", 1, "image", "/type"),
         ("correction", 0, "analysis", "/data/corrects"),
+        ("cost", 0, "cost.external", "/data/corrects"),
     ],
 )
 def test_a_correction_that_cannot_be_is_refused(
@@ -166,11 +246,31 @@ def test_a_correction_that_cannot_be_is_refused(
     sent = acme.event("analysis", quantity=3)
     ok(acme.send(sent))
     done = acme.event("analysis", corrects=sent["id"], quantity=2)
-    ok(acme.send(done))
-    name = {"known": sent["id"], "correction": done["id"]}.get(event, event)
+    cost = acme.event("cost.external", costs=[{"layer": "external", "amount_usd": "1"}])
+    ok(acme.send(done, cost))
+    name = {"known": sent["id"], "correction": done["id"], "cost": cost["id"]}.get(event, event)
     problem = refused(correct(acme, name, quantity, type_), 422, "invalid-event")
     assert [one["pointer"] for one in problem["errors"]] == [f"/0{pointer}"]
     assert acme.balance()["available"] == "80"
+
+
+def test_a_correction_says_a_quantity_and_no_cost(acme: Customer) -> None:
+    sent = acme.event("analysis")
+    ok(acme.send(sent))
+    cost = [{"layer": "external", "amount_usd": "1"}]
+    problem = refused(correct(acme, sent["id"], 0, costs=cost), 422, "invalid-event")
+    assert [one["pointer"] for one in problem["errors"]] == ["/0/data/costs"]
+
+
+def test_nobody_corrects_anothers_event(
+    acme: Customer, bystander: Customer, database: Database, clock: Clock
+) -> None:
+    theirs = bystander.api.get(f"{bystander.path}/events").get_json()["data"][0]
+    what = {"source": theirs["source"], "id": theirs["id"]}
+    refused(correct(acme, what, 0, "document"), 422, "invalid-event")
+    own = acme.api.holding(make_key(database, clock, organization="acme", scopes=["meter"]))
+    wrong = bystander.event("document", corrects=theirs["id"], quantity=0)
+    refused(acme.send(wrong, api=own), 422, "invalid-event")
 
 
 def test_an_event_and_its_correction_may_come_together(acme: Customer) -> None:

@@ -125,9 +125,12 @@ def test_every_day_of_usage_is_one_day_and_the_day_of_the_change_is_longer_or_sh
         date(2026, 12, 2): first_day_ends,
         date(2026, 12, 3): first_day_ends + DAY,
     }
-    sent = [berlin.event("image", time=edge + step) for edge in edges.values()
-            for step in (-TICK, timedelta(0), 2 * HOUR, timedelta(hours=9, minutes=59))]  # fmt: skip
-    # Each comes soon after it happened: what comes long after its period's end counts when it came.
+    sent = [
+        berlin.event("image", time=edge + step)
+        for edge in edges.values()
+        for step in (-TICK, timedelta(0), 2 * HOUR, timedelta(hours=9, minutes=59))
+    ]
+    # Each comes soon after it happened: what comes too late for its period counts when it came.
     for edge in (CHANGE, first_day_ends + DAY):
         clock.set(edge + DAY)
         now = clock()

@@ -1014,6 +1014,16 @@ def upgrade() -> None:
         sa.Column(
             "amount_micro", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
         ),
+        sa.Column("overage_since", portal.tables.Instant(timezone=True), nullable=True),
+        sa.Column(
+            "overage_price_micro_minor",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            nullable=True,
+        ),
+        sa.CheckConstraint(
+            "(account = 'overage') = (overage_since IS NOT NULL) AND (account = 'overage') = (overage_price_micro_minor IS NOT NULL)",
+            name=op.f("ck_event_debits_overage_is_counted_somewhere"),
+        ),
         sa.CheckConstraint("amount_micro <> 0", name=op.f("ck_event_debits_debits_something")),
         sa.ForeignKeyConstraint(
             ["organization_id", "source", "event_id"],

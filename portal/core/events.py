@@ -11,6 +11,7 @@ from typing import Any
 
 from portal.core.costs import CostLine, ModelUsage
 from portal.core.ledger import Take
+from portal.core.overage import Place
 
 #: How far from now an event's time may lie (domain: Events).
 REACH_BACK = timedelta(days=35)
@@ -131,6 +132,8 @@ class RatedEvent:
     quantity_micro: int | None = None
     #: The start of the closed period the event belongs to, where it came too late for it.
     adjusts: datetime | None = None
+    #: Where what the receipt took beyond all grants is counted, if it took any.
+    beyond: Place | None = None
     #: The row of the event that this one corrects, whose labels it bears.
     like: Mapping[str, Any] | None = None
     #: The identity of the content where it is not the event's own to tell.

@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
 from portal.core.units import MICRO, money_for
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where overage is counted: the billing period that began then, at this price.
+
+    The price is in millionths of the minor unit.
+    """
+
+    since: datetime
+    price_micro_minor: int
 
 
 @dataclass(frozen=True)
