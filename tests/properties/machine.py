@@ -93,9 +93,9 @@ def credits_of(action: str, quantity: int) -> int:
 
 
 class LedgerMachine(RuleBasedStateMachine):
-    def __init__(self, make_store: Callable[[], Database]) -> None:
+    def __init__(self, emptied: Callable[[], Database]) -> None:
         super().__init__()
-        self.database = make_store()
+        self.database = emptied()
         self.clock = Clock()
         self.model = Model(START, dict(TEAMS))
         self.journal = Journal("acme")
@@ -646,10 +646,13 @@ def open_store(url: str) -> Database:
     return database
 
 
-def run(make_store: Callable[[], Database], *, steps: int) -> None:
-    """Let the machine take that many steps in all, a hundred to a store."""
+def run(emptied: Callable[[], Database], *, steps: int) -> None:
+    """Let the machine take that many steps in all, a hundred to an empty store.
+
+    One Database is best emptied again and again: it keeps the statements that it has compiled.
+    """
     run_state_machine_as_test(
-        lambda: LedgerMachine(make_store),
+        lambda: LedgerMachine(emptied),
         settings=settings(
             max_examples=max(1, steps // STEPS_OF_ONE),
             stateful_step_count=STEPS_OF_ONE,

@@ -17,8 +17,10 @@ STEPS = int(os.environ.get("CLEARMETER_STEPS_POSTGRESQL", "3000"))
 def test_the_ledger_agrees_with_the_model(
     postgresql_server: postgresql.Server, migrated_postgresql: str
 ) -> None:
-    def make() -> Database:
-        postgresql_server.empty(migrated_postgresql)
-        return machine.open_store(postgresql_server.url(migrated_postgresql))
+    database = machine.open_store(postgresql_server.url(migrated_postgresql))
 
-    machine.run(make, steps=STEPS)
+    def emptied() -> Database:
+        postgresql_server.empty(migrated_postgresql)
+        return database
+
+    machine.run(emptied, steps=STEPS)

@@ -13,9 +13,11 @@ STEPS = int(os.environ.get("CLEARMETER_STEPS_SQLITE", "12000"))
 
 
 def test_the_ledger_agrees_with_the_model(sqlite_template: Path, tmp_path: Path) -> None:
-    def make() -> Database:
-        return machine.open_store(
-            f"sqlite:///{shutil.copy(sqlite_template, tmp_path / 'store.db')}"
-        )
+    store = tmp_path / "store.db"
+    database = machine.open_store(f"sqlite:///{store}")
 
-    machine.run(make, steps=STEPS)
+    def emptied() -> Database:
+        shutil.copy(sqlite_template, store)
+        return database
+
+    machine.run(emptied, steps=STEPS)
