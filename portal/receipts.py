@@ -13,11 +13,12 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from portal import usage
+from portal import cap_trail, usage
 from portal.accounts import Member, Organization
 from portal.breakdown import Selection
-from portal.core.errors import InvalidRequest, NotFound
-from portal.core.periods import start_of_day
+from portal.cap_trail import Passed
+from portal.core.errors import InvalidRequest
+from portal.core.periods import Period, start_of_day
 from portal.spending import Choices, book_at, choices
 from portal.usage import EventRow
 
@@ -30,6 +31,7 @@ SOURCES = {
     "pack": "Pack",
     "adjustment": "Adjustment",
     "restoration": "Restored",
+    "overage": "Beyond your credits",
 }
 
 
@@ -62,20 +64,32 @@ class Events:
 
 @dataclass(frozen=True)
 class PaidBy:
-    """One grant's part in paying for an event."""
+    """One grant's part in paying for an event; no grant's where it went beyond them."""
 
-    grant_id: str
+    grant_id: str | None
     name: str
     amount_micro: int
 
 
 @dataclass(frozen=True)
+class CountedIn:
+    """A cap that let an event through: whom it is about, for which work, and from when to when."""
+
+    cap_id: str
+    subject: str
+    work: str
+    window_kind: str
+    window: Period
+
+
+@dataclass(frozen=True)
 class EventReceipt:
-    """What one event cost and who paid."""
+    """What one event cost, what paid for it, and the caps that let it through."""
 
     as_of: datetime
     line: EventLine
     paid_by: Sequence[PaidBy]
+    counted_in: Sequence[CountedIn]
 
 
 def events(
@@ -115,14 +129,33 @@ def receipt(
     source: str | None,
     now: datetime,
 ) -> EventReceipt:
-    """Return one event's receipt. Raises NotFound."""
-    found = usage.receipt(tx, organization.organization_id, event_id, source=source)
-    mine = member.sees_all_use or found.event.member == member.member_id
-    if not mine or not found.event.action:
-        raise NotFound("event", event_id)
+    """Return one event's receipt. Raises NotFound, InvalidRequest."""
+    found = usage.receipt(
+        tx,
+        organization.organization_id,
+        event_id,
+        source=source,
+        member=None if member.sees_all_use else member.member_id,
+    )
     known = choices(tx, organization.organization_id, book_at(tx, now))
     paid = [PaidBy(grant, SOURCES.get(kind, kind), micro) for grant, kind, micro in found.paid_by]
-    return EventReceipt(now, _line(found.event, known), paid)
+    passed = cap_trail.of_event(
+        tx, organization.organization_id, found.event.source, found.event.event_id
+    )
+    return EventReceipt(
+        now, _line(found.event, known), paid, [_counted_in(one, known) for one in passed]
+    )
+
+
+def _counted_in(passed: Passed, known: Choices) -> CountedIn:
+    action = known.actions.get(passed.action)
+    return CountedIn(
+        passed.cap_id,
+        known.subject_of(passed.scope, passed.target),
+        action.plural if action else passed.action,
+        passed.window_kind,
+        passed.window,
+    )
 
 
 def _line(event: EventRow, known: Choices) -> EventLine:

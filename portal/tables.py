@@ -497,6 +497,9 @@ idempotency_keys = _table(
 
 # --- the meter -----------------------------------------------------------------------------------
 
+#: What came too late for its period, and what corrects, may count on another day than it happened.
+COUNTS_ON_ANOTHER_DAY = text("(adjusts IS NOT NULL OR corrects_id <> '')")
+
 events = _table(
     "events",
     _key("organization_id"),
@@ -551,6 +554,13 @@ events = _table(
         "run_id",
         postgresql_where=text("run_id <> ''"),
         sqlite_where=text("run_id <> ''"),
+    ),
+    Index(
+        "ix_events_another_day",
+        "organization_id",
+        "day",
+        postgresql_where=COUNTS_ON_ANOTHER_DAY,
+        sqlite_where=COUNTS_ON_ANOTHER_DAY,
     ),
 )
 

@@ -1,19 +1,33 @@
 """What was used, for pages and answers: sums of the daily rollup, and the events themselves.
 
-Invariant: every total is a sum of stored integers, the same for every grouping and filter.
+Invariant: every total is a sum of stored integers, the same for every grouping and filter. Runs are
+too many for a rollup of their own: by run, the events are added up as the rollup added them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    Table,
+    and_,
+    case,
+    func,
+    or_,
+    select,
+    tuple_,
+)
 
 from portal.core.errors import InvalidRequest, NotFound
+from portal.core.ledger import Account
 from portal.tables import (
+    COUNTS_ON_ANOTHER_DAY,
     cost_daily,
     cost_reviews,
     event_costs,
@@ -23,7 +37,7 @@ from portal.tables import (
     usage_daily,
 )
 
-#: What usage can be grouped and filtered by, and the rollup's column for it.
+#: What usage can be grouped and filtered by, and its column; the rollup has all but the run.
 GROUPS = {
     "day": "day",
     "action": "action",
@@ -31,6 +45,7 @@ GROUPS = {
     "team": "team_id",
     "project": "project_id",
     "model": "model",
+    "run": "run_id",
 }
 #: Only the operator may see which model did the work.
 OPERATOR_ONLY = frozenset({"model"})
@@ -69,12 +84,34 @@ class UsageReport:
     rows: Sequence[UsageRow]
 
 
-_SUMS = (
-    func.coalesce(func.sum(usage_daily.c.credits_micro), 0).label("credits_micro"),
-    func.coalesce(func.sum(usage_daily.c.quantity_micro), 0).label("quantity_micro"),
-    func.coalesce(func.sum(usage_daily.c.uncollected_micro), 0).label("uncollected_micro"),
-    func.coalesce(func.sum(usage_daily.c.events), 0).label("events"),
-)
+def _sums(table: Table) -> list[ColumnElement[int]]:
+    """Return the sums over the rollup, or the same ones over the events."""
+    parts: dict[str, ColumnElement[int]] = {name: table.c[name] for name in _PARTS}
+    if table is events:
+        # What is stored with an event is what it was rated at, and an event of our own cost has
+        # made nothing; a correction changes what was counted, not how often.
+        parts["credits_micro"] = events.c.credits_micro - events.c.uncollected_micro
+        parts["quantity_micro"] = case((events.c.action == "", 0), else_=events.c.quantity_micro)
+        parts["events"] = case((events.c.corrects_id == "", 1), else_=0)
+    else:
+        parts["events"] = usage_daily.c.events
+    return [func.coalesce(func.sum(part), 0).label(name) for name, part in parts.items()]
+
+
+_PARTS = ("credits_micro", "quantity_micro", "uncollected_micro")
+#: A local day begins and ends within this of the same day in UTC, also where a zone changes.
+_NEAR = timedelta(days=3)
+
+
+def _on_days(table: Table, start: date, end: date) -> list[ColumnElement[bool]]:
+    """Return the condition for what is counted on the local days ``[start, end)``."""
+    days: list[ColumnElement[bool]] = [table.c.day >= start, table.c.day < end]
+    if table is events:
+        # An index finds them by when they happened, another those that count on another day.
+        first, last = (datetime.combine(day, time(), UTC) for day in (start, end))
+        near = and_(events.c.occurred_at >= first - _NEAR, events.c.occurred_at < last + _NEAR)
+        days.append(or_(near, and_(COUNTS_ON_ANOTHER_DAY, *days)))
+    return days
 
 
 def report(
@@ -93,22 +130,19 @@ def report(
 
     Raises InvalidRequest for a grouping or a filter that does not exist.
     """
-    conditions = [
-        usage_daily.c.organization_id == organization_id,
-        usage_daily.c.day >= start,
-        usage_daily.c.day < end,
-    ]
+    table = events if "run" in {*group_by, *(filters or {})} else usage_daily
+    conditions = [table.c.organization_id == organization_id, *_on_days(table, start, end)]
     if not with_costs:
-        conditions.append(usage_daily.c.action != "")
+        conditions.append(table.c.action != "")
     for name, value in (filters or {}).items():
         if name not in FILTERS:
             raise InvalidRequest.at(f"/{name}", f"is not one of {', '.join(FILTERS)}")
-        conditions.append(usage_daily.c[GROUPS[name]] == value)
+        conditions.append(table.c[GROUPS[name]] == value)
     for name in group_by:
         if name not in GROUPS:
             raise InvalidRequest.at("/group_by", f"{name!r} is not one of {', '.join(GROUPS)}")
-    columns = [usage_daily.c[GROUPS[name]].label(f"by_{name}") for name in group_by]
-    query = select(*columns, *_SUMS).where(*conditions)
+    columns = [table.c[GROUPS[name]].label(f"by_{name}") for name in group_by]
+    query = select(*columns, *_sums(table)).where(*conditions)
     if columns:
         query = query.group_by(*columns).order_by(*columns)
     rows = [
@@ -281,10 +315,13 @@ class EventRow:
 
 @dataclass(frozen=True)
 class Receipt:
-    """One event with the grants that paid for it, in millionths by grant."""
+    """One event with what paid for it: the grant, its source, and the millionths.
+
+    What was used beyond all grants has no grant, and ``overage`` for its source.
+    """
 
     event: EventRow
-    paid_by: Sequence[tuple[str, str, int]]
+    paid_by: Sequence[tuple[str | None, str, int]]
 
 
 def _event(row: Any) -> EventRow:
@@ -323,8 +360,7 @@ def list_events(
     """
     conditions: list[ColumnElement[bool]] = [events.c.organization_id == organization_id]
     for name, value in (filters or {}).items():
-        column = "run_id" if name == "run" else GROUPS[name]
-        conditions.append(events.c[column] == value)
+        conditions.append(events.c[GROUPS[name]] == value)
     if start is not None:
         conditions.append(events.c.occurred_at >= start)
     if end is not None:
@@ -351,29 +387,45 @@ def list_events(
     return [_event(row) for row in tx.execute(query)]
 
 
+#: How many sources are named where several events share an id.
+_MOST_SOURCES = 20
+
+
 def receipt(
     tx: Connection,
     organization_id: str,
     event_id: str,
     *,
     source: str | None,
+    member: str | None = None,
     with_costs: bool = False,
 ) -> Receipt:
-    """Return one event with the grants that paid. Raises NotFound.
+    """Return one event with what paid. Raises NotFound.
 
-    An event that only costs the operator is not there unless ``with_costs``.
+    An event that only costs the operator is not there unless ``with_costs``; with ``member`` only
+    that member's events are. Raises InvalidRequest that names the sources where several events
+    share the id and ``source`` does not say which.
     """
     conditions = [events.c.organization_id == organization_id, events.c.event_id == event_id]
     if not with_costs:
         conditions.append(events.c.action != "")
     if source is not None:
         conditions.append(events.c.source == source)
-    row = tx.execute(select(events).where(*conditions).limit(1)).first()
-    if row is None:
+    if member is not None:
+        conditions.append(events.c.member_id == member)
+    rows = tx.execute(
+        select(events).where(*conditions).order_by(events.c.source).limit(_MOST_SOURCES)
+    ).all()
+    if not rows:
         raise NotFound("event", event_id)
+    if len(rows) > 1:
+        sources = ", ".join(repr(one.source) for one in rows)
+        raise InvalidRequest.at("/source", f"must say which event is meant: one of {sources}")
+    row = rows[0]
     paid = tx.execute(
         select(grants.c.grant_id, grants.c.source, event_debits.c.amount_micro)
-        .join(
+        .select_from(event_debits)
+        .outerjoin(
             grants,
             and_(
                 grants.c.organization_id == event_debits.c.organization_id,
@@ -385,8 +437,12 @@ def receipt(
             event_debits.c.source == row.source,
             event_debits.c.event_id == event_id,
         )
+        .order_by(grants.c.grant_id.is_(None), grants.c.priority, grants.c.grant_id)
     )
-    return Receipt(_event(row), [(one.grant_id, one.source, one.amount_micro) for one in paid])
+    return Receipt(
+        _event(row),
+        [(one.grant_id, one.source or Account.OVERAGE.value, one.amount_micro) for one in paid],
+    )
 
 
 def cost_of_event(

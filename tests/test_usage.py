@@ -16,7 +16,7 @@ from tests import digest
 from tests.cast import Api, Customer, make_key, ok, refused
 from tests.clock import Clock
 
-GROUPS = ("day", "action", "member", "team", "project", "model")
+GROUPS = ("day", "action", "member", "team", "project", "model", "run")
 FIELDS = ("credits", "quantity", "uncollected", "events")
 RANGE = "start=2026-10-01&end=2026-12-01"
 
@@ -32,7 +32,9 @@ def used(api: Api, clock: Clock) -> Customer:
     ok(api.put(f"{acme.path}/members/cleo", person), 201)
     acme.grant("99.5")
     kinds = itertools.cycle(["document", "analysis", "image"])
-    people = itertools.cycle([{"member": "cleo"}, {"member": "ben", "project": "atlas"}, {}])
+    people = itertools.cycle([
+        {"member": "cleo", "run": "run-1"}, {"member": "ben", "project": "atlas", "run": "run-2"},
+        {}])  # fmt: skip
     for _ in range(3):
         events = [
             acme.event(
@@ -44,6 +46,9 @@ def used(api: Api, clock: Clock) -> Customer:
         ok(acme.capture(acme.hold("image", "1.5", **next(people)), quantity="0.333333"))
         ok(acme.send(*events))
         clock.forward(timedelta(hours=5))
+    corrected = acme.event("image", member="cleo", run="run-1")
+    ok(acme.send(corrected))
+    ok(acme.send(acme.event("image", corrects=corrected["id"], quantity="0.25")))
     ok(acme.send(acme.event("cost.retrieval", member="cleo", costs=[
         {"layer": "retrieval", "amount_usd": "0.000000001"}])))  # fmt: skip
     return acme
@@ -69,7 +74,7 @@ def test_every_grouping_adds_up_to_the_totals_and_to_the_ledger(
     assert totals["credits"] == captured
     assert totals["uncollected"] == uncollected
     assert uncollected > 0
-    for size in (1, 2, 3, 6):
+    for size in (1, 2, 3, 7):
         for groups in itertools.combinations(GROUPS, size):
             found = used.usage(f"{RANGE}&group_by={','.join(groups)}")
             assert sums([found["totals"]]) == totals

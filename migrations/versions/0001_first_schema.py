@@ -615,6 +615,14 @@ def upgrade() -> None:
         sqlite_strict=True,
     )
     op.create_index(
+        "ix_events_another_day",
+        "events",
+        ["organization_id", "day"],
+        unique=False,
+        postgresql_where=sa.text("(adjusts IS NOT NULL OR corrects_id <> '')"),
+        sqlite_where=sa.text("(adjusts IS NOT NULL OR corrects_id <> '')"),
+    )
+    op.create_index(
         "ix_events_corrections",
         "events",
         ["organization_id", "corrects_source", "corrects_id"],
@@ -1200,6 +1208,12 @@ def downgrade() -> None:
         table_name="events",
         postgresql_where=sa.text("corrects_id <> ''"),
         sqlite_where=sa.text("corrects_id <> ''"),
+    )
+    op.drop_index(
+        "ix_events_another_day",
+        table_name="events",
+        postgresql_where=sa.text("(adjusts IS NOT NULL OR corrects_id <> '')"),
+        sqlite_where=sa.text("(adjusts IS NOT NULL OR corrects_id <> '')"),
     )
     op.drop_table("events")
     op.drop_table("cost_daily")

@@ -28,7 +28,6 @@ QUERIES: dict[str, dict[str, str]] = {
     "api.get_events": {
         "start": "from this instant on",
         "end": "before this instant",
-        "run": "only this run",
         **_LABELS,
         **_PAGE,
     },

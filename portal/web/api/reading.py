@@ -13,8 +13,9 @@ from typing import Any
 
 from flask import Response, request
 
-from portal import accounts, balances, catalog, forecasting, overage, usage
+from portal import accounts, balances, cap_trail, catalog, forecasting, overage, usage
 from portal.accounts import Organization
+from portal.cap_trail import Passed
 from portal.core.catalog import Tier, minor_places
 from portal.core.errors import InvalidRequest, NotAllowed
 from portal.core.forecast import Projection
@@ -286,8 +287,6 @@ def get_events(organization_id: str) -> tuple[Response, int]:
     """Answer events, newest first."""
     need("read")
     limit, filters = page_size(), _filters()
-    if "run" in request.args:
-        filters["run"] = request.args["run"]
     if "model" in filters and not caller().is_service:
         raise NotAllowed("Models are the operator's: use a service key.")
     with services().database.reading() as tx:
@@ -313,7 +312,7 @@ def _instant(name: str) -> datetime | None:
 
 @blueprint.get("/organizations/<organization_id>/events/<path:event_id>")
 def get_event(organization_id: str, event_id: str) -> tuple[Response, int]:
-    """Answer one event's receipt: its price and the grants that paid."""
+    """Answer one event's receipt: its price, what paid, and the caps that let it through."""
     need("read")
     with services().database.reading() as tx:
         accounts.find_organization(tx, own(organization_id))
@@ -325,6 +324,7 @@ def get_event(organization_id: str, event_id: str) -> tuple[Response, int]:
             with_costs=caller().is_service,
         )
         body = _event(receipt.event)
+        passed = cap_trail.of_event(tx, organization_id, receipt.event.source, event_id)
         if caller().is_service:
             lines = usage.cost_of_event(tx, organization_id, receipt.event.source, event_id)
             body["costs"] = [_cost_line(line) for line in lines]
@@ -336,7 +336,20 @@ def get_event(organization_id: str, event_id: str) -> tuple[Response, int]:
         {"grant": grant_id, "source": source, "credits": format_micro(amount)}
         for grant_id, source, amount in receipt.paid_by
     ]
+    body["caps"] = [_passed(one) for one in passed]
     return answers.answer(body)
+
+
+def _passed(one: Passed) -> dict[str, Any]:
+    return {
+        "cap": one.cap_id,
+        "scope": one.scope,
+        "target": one.target or None,
+        "action": one.action or None,
+        "window": one.window_kind,
+        "start": answers.when(one.window.start),
+        "end": answers.when(one.window.end),
+    }
 
 
 def _cost_line(line: dict[str, Any]) -> dict[str, Any]:
