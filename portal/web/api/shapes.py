@@ -503,3 +503,9 @@ def plain(value: Any) -> Any:
     if isinstance(value, list):
         return [plain(inner) for inner in value]
     return str(value)
+
+
+# msgspec reads a shape when it first meets it, and a second thread that meets a shape half read
+# brings the whole process down: all are read here, where there is one thread.
+for _shape in (*Strict.__subclasses__(), EventBody):
+    msgspec.json.Decoder(_shape)
