@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
+from threading import Lock
 from typing import Any
 
 from psycopg.types.numeric import Int8
@@ -30,6 +31,8 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+
+from portal.core.errors import Unavailable
 
 #: SQLite below this can corrupt a WAL file that two connections reset at once.
 FIRST_SAFE_WAL = (3, 51, 3)
@@ -58,6 +61,9 @@ class Database:
             _sqlite_engine(url) if dialect == "sqlite" else _postgres_engine(url, pool_size)
         )
         self.dialect = dialect
+        #: SQLite has one writer and makes whoever waits try again, in no order: the threads of
+        #: this process wait for each other here instead, and are woken.
+        self._turn = Lock() if dialect == "sqlite" else None
         self._at_once = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     def call(self, statement: str, values: tuple[Any, ...]) -> Any:
@@ -70,7 +76,7 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """Open the one kind of transaction that writes; commit at the end, roll back on error."""
-        with self.engine.connect() as connection:
+        with self._own_turn(), self.engine.connect() as connection:
             if self.dialect == "sqlite":
                 connection.info["begin"] = "BEGIN IMMEDIATE"
             depth = _open_transactions.set(_open_transactions.get() + 1)
@@ -79,6 +85,18 @@ class Database:
                     yield connection
             finally:
                 _open_transactions.reset(depth)
+
+    @contextmanager
+    def _own_turn(self) -> Iterator[None]:
+        if self._turn is None:
+            yield
+            return
+        if not self._turn.acquire(timeout=SQLITE_BUSY_MS / 1000):
+            raise Unavailable("The store is busy. Nothing was done; try again.")
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
