@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 
 def children(pid: int) -> list[int]:
     """Return the processes that a process started, and those that they did."""
     found = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in map(int, (task / "children").read_text().split()):
-            found += [child, *children(child)]
+    # A thread, or a whole process, may end while it is looked at.
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            started = ""
+            with suppress(FileNotFoundError, ProcessLookupError):
+                started = (task / "children").read_text()
+            for child in map(int, started.split()):
+                found += [child, *children(child)]
     return found
