@@ -156,20 +156,19 @@ def _movements(
     rows = tx.execute(_MOVED, {"org": organization_id, "since": since, "until": until})
     for row in rows:
         of_before = row.kind == "expire" and row.expires_at <= since
-        change = core.effect(row.from_account, row.to_account, row.amount_micro)
-        if change and not of_before:
-            yield _movement(row, change, since)
+        if not of_before:
+            yield from _told(row, since)
     for row in _expired_late(tx, organization_id, until):
         if row.expires_at > since:
-            yield _movement(row, -row.amount_micro, since)
+            yield from _told(row, since)
 
 
-def _movement(row: Any, change: int, since: datetime) -> Movement:
+def _told(row: Any, since: datetime) -> Iterator[Movement]:
     # What expires at the end of a period is dated to its last moment.
     at = max(row.expires_at - _MOMENT, since) if row.kind == "expire" else row.at
-    kind = core.kind_of(row.from_account, row.to_account)
-    source = row.source if row.source and kind in core.OF_A_GRANT else ""
-    return Movement(at, kind, source, change, row.reference)
+    for kind, change in core.movements(row.from_account, row.to_account, row.amount_micro):
+        source = row.source if row.source and kind in core.OF_A_GRANT else ""
+        yield Movement(at, kind, source, change, row.reference)
 
 
 def _lines(movements: Sequence[Movement], organization: Organization) -> list[Line]:

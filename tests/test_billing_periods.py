@@ -17,7 +17,7 @@ from portal.core.statement import GRANTED, USED
 from portal.db import Database
 from tests.cast import Api, Customer, ok
 from tests.clock import Clock
-from tests.test_pages import enter
+from tests.readers import enter
 
 TICK, HOUR, DAY = timedelta(microseconds=1), timedelta(hours=1), timedelta(days=1)
 YEARLY = """

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
 from datetime import timedelta
 
 import pytest
 from flask import Flask
-from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from portal import access, accounts
@@ -16,39 +13,9 @@ from portal.db import Database
 from portal.tables import sessions
 from tests.cast import Customer, ok
 from tests.clock import Clock
+from tests.readers import Reader, enter, link
 
 PASSWORD = "a long enough password"
-
-
-@dataclass
-class Reader:
-    """Somebody with a browser of their own."""
-
-    client: FlaskClient
-
-    def token(self, path: str) -> str:
-        found = re.search(r'name="csrf_token" value="([^"]+)"', self.client.get(path).text)
-        assert found is not None
-        return found[1]
-
-    def send(self, path: str, seen_on: str, **fields: str) -> TestResponse:
-        fields["csrf_token"] = self.token(seen_on)
-        return self.client.post(path, data=fields, headers={"Referer": "http://localhost"})
-
-
-def link(database: Database, clock: Clock, member: str) -> str:
-    with database.transaction() as tx:
-        token, _ = access.make_link(
-            tx, now=clock(), organization_id="acme", member_id=member, return_url="https://x.test/"
-        )
-    return f"/sign-in/{token}"
-
-
-def enter(application: Flask, database: Database, clock: Clock, member: str) -> Reader:
-    reader = Reader(application.test_client())
-    path = link(database, clock, member)
-    assert reader.send(path, path).status_code == 302
-    return reader
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from flask import Flask
 from portal.db import Database
 from tests.cast import Customer, ok, refused
 from tests.clock import Clock
-from tests.test_pages import enter
+from tests.readers import enter
 
 
 def receipt(acme: Customer, event: str, query: str = "") -> Any:

@@ -78,3 +78,15 @@ def test_a_period_nobody_knows_is_refused(acme: Customer) -> None:
             acme.api.get(f"{acme.path}/statement?period={period}"), 422, "invalid-request"
         )
         assert problem["errors"][0]["pointer"] == "/period"
+
+
+def test_work_beyond_the_plan_reads_as_credits_that_came_and_were_used(acme: Customer) -> None:
+    ok(acme.api.put(acme.path, {"name": "Acme", "tier": "starter"}))
+    ok(acme.api.patch(f"{acme.path}/spending", {"on_empty": "overage", "overage_limit": "50.00"}))
+    sent = acme.event("analysis", quantity=70)
+    ok(acme.send(sent))
+    ok(acme.send(acme.event("analysis", corrects=sent["id"], quantity=65)))
+    found = ok(acme.api.get(f"{acme.path}/statement"))
+    lines = [(one["kind"], one["credits"]) for one in found["movements"] if not one["source"]]
+    assert lines == [("returned", "50"), ("beyond the plan", "50"), ("used", "-700")]
+    assert found["closing"] == {"credits": "0"}

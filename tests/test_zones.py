@@ -18,8 +18,8 @@ from portal.db import Database
 from portal.tables import audit_log, cap_windows, events, usage_daily
 from tests.cast import Api, Customer, ok, refused
 from tests.clock import Clock
+from tests.readers import enter
 from tests.test_billing_periods import statement
-from tests.test_pages import enter
 
 TICK, HOUR, DAY = timedelta(microseconds=1), timedelta(hours=1), timedelta(days=1)
 #: The first of December begins in Berlin.

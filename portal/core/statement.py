@@ -56,8 +56,23 @@ def effect(from_account: str, to_account: str, amount_micro: int) -> int:
     return amount_micro * (counts(to_account) - counts(from_account))
 
 
-def kind_of(from_account: str, to_account: str) -> str:
-    """Return the word for a transfer that changes what a statement adds up."""
+def movements(from_account: str, to_account: str, amount_micro: int) -> list[tuple[str, int]]:
+    """Return the lines that a transfer makes: the word and the signed millionths of each.
+
+    Work that was paid from beyond the plan never stood among the credits; it is told as credits
+    that came and were used, so that what a statement says was used is what usage says.
+    """
+    if change := effect(from_account, to_account, amount_micro):
+        return [(_kind(from_account, to_account), change)]
+    if counts(from_account) or Account.UNCOLLECTED in {from_account, to_account}:
+        return []
+    return [
+        (_kind(from_account, Account.HELD), amount_micro),
+        (_kind(Account.HELD, to_account), -amount_micro),
+    ]
+
+
+def _kind(from_account: str, to_account: str) -> str:
     if to_account == Account.CAPTURED:
         return USED
     if to_account == Account.EXPIRED:
