@@ -19,7 +19,7 @@ from bench import served
 from bench.events import prepare_books
 from bench.machine import Machine, application
 from bench.report import Found, LeftOut, Row, at_most, in_turns, median, percentile
-from portal import access, audit, onboarding
+from portal import access, onboarding, proof
 from portal.core.units import MICRO
 from portal.db import Database
 from portal.onboarding import GrantRequest, OrganizationRequest
@@ -105,7 +105,7 @@ def rows(machine: Machine) -> Iterator[Found]:
     for name, length in (("short", SHORT), ("long", long)):
         _organization(database, name, length, now)
     with database.reading() as tx:
-        faults = audit.ledger_faults(tx, "short")
+        faults = proof.ledger_faults(tx, "short")
     if faults:
         raise RuntimeError(f"the history is not as ingestion leaves it: {faults}")
     clients = {name: _signed_in(url, database, name) for name in ("short", "long")}

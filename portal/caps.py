@@ -149,6 +149,17 @@ _RUNNING = (
     )
     .where(_OF_ORGANIZATION, cap_windows.c.window_end > bindparam("now_", type_=Instant))
 )
+_EVERY_WINDOW = (
+    select(cap_windows, *(column for column in caps.c if column.name not in cap_windows.c))
+    .join(
+        caps,
+        and_(
+            caps.c.organization_id == cap_windows.c.organization_id,
+            caps.c.cap_id == cap_windows.c.cap_id,
+        ),
+    )
+    .where(_OF_ORGANIZATION, caps.c.removed_at.is_(None))
+)
 _END_WINDOW = (
     update(cap_windows)
     .where(_OF_ORGANIZATION, _LISTED)
@@ -289,7 +300,8 @@ def states(
     period = organization.period_at(at)
     windows = [(cap, window_of(cap.window, at, organization.zone, period)) for cap in wanted]
     known = _stored(tx, organization.organization_id, windows)
-    lapsed = _lapsed(tx, organization.organization_id, now=at) if known else {}
+    past = holds.c.expires_at <= at
+    lapsed = _held(tx, organization.organization_id, past) if known else {}
     result = []
     for cap, window in windows:
         state = known.get(cap.cap_id)
@@ -304,9 +316,10 @@ def states(
     return result
 
 
-def _lapsed(
-    tx: Connection, organization_id: str, *, now: datetime
+def _held(
+    tx: Connection, organization_id: str, *which: ColumnElement[bool]
 ) -> dict[tuple[str, datetime], int]:
+    """Add up by window what those of the organization's open holds set aside."""
     rows = tx.execute(
         select(
             hold_caps.c.cap_id,
@@ -323,7 +336,7 @@ def _lapsed(
         .where(
             holds.c.organization_id == organization_id,
             holds.c.status == "authorized",
-            holds.c.expires_at <= now,
+            *which,
         )
         .group_by(hold_caps.c.cap_id, hold_caps.c.window_start)
     )
@@ -625,3 +638,19 @@ def remove(tx: Connection, organization_id: str, cap_id: str, *, now: datetime) 
         .values(removed_at=now)
     )
     return cap
+
+
+def faults(tx: Connection, organization_id: str) -> list[str]:
+    """Return in words which windows do not stand at what their events and holds add up to."""
+    found = []
+    linked = _held(tx, organization_id)
+    for row in tx.execute(_EVERY_WINDOW, {"org": organization_id}).mappings().all():
+        cap, window = _cap(row), Period(row["window_start"], row["window_end"])
+        spent, _ = _counted(tx, organization_id, cap, window)
+        held = linked.get((cap.cap_id, window.start), 0)
+        if (row["spent_micro"], row["held_micro"]) != (spent, held):
+            found.append(
+                f"cap {cap.cap_id} says {row['spent_micro']} spent and {row['held_micro']} held"
+                f" since {window.start}, events and holds say {spent} and {held}"
+            )
+    return found

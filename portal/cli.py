@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy.exc import DBAPIError
 
-from portal import access, accounts, audit, catalog, cost_books, cost_review, jobs, keys
+from portal import access, accounts, catalog, cost_books, cost_review, jobs, keys, proof
 from portal.billing import reconcile as reconciliation
 from portal.core import catalog as core_catalog
 from portal.core.catalog import PriceBook, minor_places
@@ -336,7 +336,7 @@ def audit_ledger() -> None:
                 break
             for organization in page:
                 with parts.database.reading() as tx:
-                    faults = audit.ledger_faults(tx, organization.organization_id)
+                    faults = proof.ledger_faults(tx, organization.organization_id)
                 for fault in faults:
                     click.echo(f"{organization.organization_id}: {fault}")
                 faulty += bool(faults)

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from portal import audit
+from portal import proof
 from portal.accounts import list_organizations
 from portal.db import Database
 from portal.tables import accounts, metadata
@@ -53,5 +53,5 @@ def faults(database: Database) -> list[str]:
         return [
             f"{organization.organization_id}: {fault}"
             for organization in list_organizations(tx)
-            for fault in audit.ledger_faults(tx, organization.organization_id)
+            for fault in proof.ledger_faults(tx, organization.organization_id)
         ]

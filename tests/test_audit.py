@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Connection, delete, select, text, update
 from sqlalchemy.exc import DBAPIError
 
-from portal import audit, cost_books
+from portal import cost_books, proof
 from portal.db import Database
 from portal.tables import APPEND_ONLY, audit_log, entries, metadata, transfers, wallets
 from tests import digest
@@ -29,7 +29,8 @@ def history(acme: Customer, clock: Clock, database: Database) -> Customer:
     ok(acme.capture(acme.hold("document", 5), quantity=3))
     ok(acme.release(acme.hold("image")))
     acme.hold("analysis")
-    ok(acme.send(acme.event("document"), acme.event("analysis", quantity=9)))
+    cost = {"layer": "retrieval", "amount_usd": "0.004"}
+    ok(acme.send(acme.event("document", costs=[cost]), acme.event("analysis", quantity=9)))
     clock.forward(timedelta(minutes=6))
     acme.hold("image", expires_in=60)
     clock.forward(timedelta(minutes=6))
@@ -162,6 +163,55 @@ TAMPERED: dict[str, Callable[[Connection], object]] = {
             " WHERE organization_id = 'acme' AND status = 'authorized'"
         )
     ),
+    "a transfer was turned round": lambda tx: tx.execute(
+        text(
+            "UPDATE transfers SET from_account = to_account, to_account = from_account"
+            " WHERE organization_id = 'acme' AND kind = 'hold'"
+        )
+    ),
+    "one event paid for another": lambda tx: tx.execute(
+        text(
+            "UPDATE event_debits SET amount_micro = amount_micro + CASE WHEN event_id ="
+            " (SELECT min(event_id) FROM event_debits WHERE organization_id = 'acme')"
+            " THEN 1 ELSE -1 END WHERE organization_id = 'acme' AND event_id IN"
+            " (SELECT min(event_id) FROM event_debits WHERE organization_id = 'acme'"
+            " UNION SELECT max(event_id) FROM event_debits WHERE organization_id = 'acme')"
+        )
+    ),
+    "a day's usage was changed": lambda tx: tx.execute(
+        text(
+            "UPDATE usage_daily SET credits_micro = credits_micro + 1"
+            " WHERE organization_id = 'acme'"
+        )
+    ),
+    "a day's usage was deleted": lambda tx: tx.execute(
+        text("DELETE FROM usage_daily WHERE organization_id = 'acme' AND action = 'analysis'")
+    ),
+    "a day's usage was made up": lambda tx: tx.execute(
+        text(
+            "INSERT INTO usage_daily SELECT organization_id, day, action, 'nobody', team_id,"
+            " project_id, model, quantity_micro, credits_micro, uncollected_micro, events"
+            " FROM usage_daily WHERE organization_id = 'acme' AND action = 'analysis'"
+        )
+    ),
+    "a day's cost was changed": lambda tx: tx.execute(
+        text(
+            "UPDATE cost_daily SET cost_nano_usd = cost_nano_usd - 1 WHERE organization_id = 'acme'"
+        )
+    ),
+    "what a cap has counted was changed": lambda tx: tx.execute(
+        text("UPDATE cap_windows SET spent_micro = spent_micro - 1 WHERE organization_id = 'acme'")
+    ),
+    "what a cap holds was changed": lambda tx: tx.execute(
+        text("UPDATE cap_windows SET held_micro = 0 WHERE organization_id = 'acme'")
+    ),
+    "overage was made up": lambda tx: tx.execute(
+        text(
+            "INSERT INTO overage_periods (organization_id, period_start, price_micro_minor,"
+            " period_end, spent_micro, held_micro) SELECT organization_id, window_start, 8000000,"
+            " window_end, 1, 0 FROM cap_windows WHERE organization_id = 'acme'"
+        )
+    ),
     "a pin was enlarged": lambda tx: tx.execute(
         text(
             "UPDATE hold_pins SET amount_micro = amount_micro + 1 WHERE organization_id = 'acme'"
@@ -181,8 +231,8 @@ def test_the_audit_finds_whose_ledger_was_tampered_with(
         TAMPERED[what](tx)
     assert digest.of_organization(database, "acme") != before, "nothing was tampered with"
     with database.reading() as tx:
-        assert audit.ledger_faults(tx, "acme") != []
-        assert audit.ledger_faults(tx, bystander.id) == []
+        assert proof.ledger_faults(tx, "acme") != []
+        assert proof.ledger_faults(tx, bystander.id) == []
 
 
 def test_privileged_acts_are_written_down_with_who_did_them(

@@ -22,6 +22,9 @@ GRACE = timedelta(hours=72)
 #: How the sources begin that Clearmeter itself writes: nobody else may send them.
 OWN_SOURCES = "clearmeter/"
 
+#: What the type of an event begins with that costs the operator and charges nobody.
+COST_PREFIX = "cost."
+
 
 @dataclass(frozen=True)
 class StatedCost:
@@ -66,7 +69,7 @@ class UsageEvent:
     @property
     def is_cost(self) -> bool:
         """Whether the event costs the operator money and the customer nothing."""
-        return self.type.startswith("cost.")
+        return self.type.startswith(COST_PREFIX)
 
     def fingerprint(self) -> str:
         """Return the identity of the content, to tell a duplicate from a conflict."""

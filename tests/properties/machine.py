@@ -24,7 +24,6 @@ from sqlalchemy import event as sqlalchemy_event
 
 from portal import (
     accounts,
-    audit,
     authorization,
     balances,
     catalog,
@@ -34,6 +33,7 @@ from portal import (
     metering,
     onboarding,
     overage,
+    proof,
     reversals,
     statements,
     tiers,
@@ -600,7 +600,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule()
     def prove_everything(self) -> None:
         with self.database.reading() as tx:
-            assert audit.ledger_faults(tx, "acme") == []
+            assert proof.ledger_faults(tx, "acme") == []
 
     def begin_due(self) -> None:
         """Begin the period that is due, as whoever reads does first."""
