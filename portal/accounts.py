@@ -40,6 +40,7 @@ class Organization:
     tier: str | None
     seats: int | None
     subscribed: Period | None
+    stops_at: datetime | None
 
     @property
     def zone(self) -> Zone:
@@ -109,6 +110,7 @@ def _organization(row: RowMapping) -> Organization:
         tier=row["tier"],
         seats=row["seats"],
         subscribed=subscribed,
+        stops_at=row["stops_at"],
     )
 
 
@@ -118,6 +120,7 @@ _ORGANIZATION = select(
     subscriptions.c.seats,
     subscriptions.c.period_start,
     subscriptions.c.period_end,
+    subscriptions.c.stops_at,
 ).select_from(
     organizations.outerjoin(
         subscriptions, organizations.c.organization_id == subscriptions.c.organization_id
@@ -137,6 +140,15 @@ def find_organization(tx: Connection, organization_id: str) -> Organization:
     row = tx.execute(_ONE_ORGANIZATION, {"org": organization_id}).mappings().first()
     if row is None:
         raise NotFound("organization", organization_id)
+    return _organization(row)
+
+
+def find_customer(tx: Connection, stripe_customer_id: str) -> Organization:
+    """Return the organization that is this customer of Stripe's. Raises NotFound."""
+    query = _ORGANIZATION.where(organizations.c.stripe_customer_id == stripe_customer_id)
+    row = tx.execute(query).mappings().first()
+    if row is None:
+        raise NotFound("organization", stripe_customer_id)
     return _organization(row)
 
 

@@ -196,13 +196,15 @@ organizations = _table(
     _maybe("stripe_customer_id"),
     _instant("created_at"),
     _one_of("charging", "on", "shadow"),
-    _one_of("on_empty", "stop", "overage"),
+    _one_of("on_empty", "stop", "top_up", "overage"),
     CheckConstraint(
         "overage_limit_minor IS NULL OR overage_limit_minor >= 0", name="overage_limit_not_negative"
     ),
     CheckConstraint(
         "on_empty <> 'overage' OR overage_limit_minor IS NOT NULL", name="overage_is_limited"
     ),
+    # Stripe names a customer where it names nothing of ours.
+    Index(None, "stripe_customer_id"),
 )
 
 subscriptions = _table(
@@ -213,6 +215,8 @@ subscriptions = _table(
     _instant("period_start"),
     _instant("period_end"),
     _instant("created_at"),
+    # Where a payment is overdue: from here on no new work is authorized.
+    _instant("stops_at", nullable=True),
     CheckConstraint("period_start < period_end", name="period_ordered"),
     CheckConstraint("seats IS NULL OR seats > 0", name="seats_positive"),
     _of("organizations", "organization_id"),
@@ -795,6 +799,220 @@ checkouts = _table(
     _one_of("status", "started", "open", "fulfilled", "failed", "expired"),
     UniqueConstraint("organization_id", "stripe_session_id"),
     _of("organizations", "organization_id"),
+)
+
+stripe_subscriptions = _table(
+    "stripe_subscriptions",
+    _key("organization_id"),
+    _text("stripe_subscription_id"),
+    _text("status"),
+    _text("tier"),
+    Column("seats", Whole),
+    # Stripe's own period, to the second; the billing period is cut at the days that hold its ends.
+    _instant("cycle_start"),
+    _instant("cycle_end"),
+    # The most that any tier of this cycle includes: what an upgrade adds is measured from here.
+    _whole("largest_allowance_micro", 0),
+    _instant("cancels_at", nullable=True),
+    _maybe("scheduled_tier"),
+    _instant("scheduled_at", nullable=True),
+    _maybe("stripe_schedule_id"),
+    _maybe("awaited_tier"),
+    _instant("awaited_until", nullable=True),
+    _maybe("awaited_invoice_id"),
+    _instant("past_due_since", nullable=True),
+    _instant("created_at"),
+    CheckConstraint("cycle_start < cycle_end", name="cycle_ordered"),
+    CheckConstraint("largest_allowance_micro >= 0", name="allowance_not_negative"),
+    CheckConstraint("(scheduled_tier IS NULL) = (scheduled_at IS NULL)", name="scheduled_whole"),
+    UniqueConstraint("organization_id", "stripe_subscription_id"),
+    _of("organizations", "organization_id"),
+)
+
+tier_checkouts = _table(
+    "tier_checkouts",
+    _key("organization_id"),
+    _key("checkout_id"),
+    _text("tier"),
+    Column("seats", Whole),
+    _whole("price_book_version"),
+    _whole("amount_minor"),
+    _text("currency"),
+    _text("status"),
+    _maybe("stripe_session_id"),
+    _maybe("stripe_subscription_id"),
+    _text("started_by"),
+    _instant("created_at"),
+    _instant("settled_at", nullable=True),
+    CheckConstraint("amount_minor > 0", name="sells_something"),
+    _one_of("status", "started", "open", "fulfilled", "failed", "expired"),
+    UniqueConstraint("organization_id", "stripe_session_id"),
+    _of("organizations", "organization_id"),
+)
+
+tier_changes = _table(
+    "tier_changes",
+    _key("organization_id"),
+    _key("change_id"),
+    _text("kind"),
+    _text("from_tier"),
+    _text("to_tier", ""),
+    _instant("as_of"),
+    _whole("charge_minor", 0),
+    _text("currency"),
+    _whole("credits_micro", 0),
+    _text("status"),
+    _maybe("stripe_invoice_id"),
+    _text("started_by"),
+    _instant("created_at"),
+    _instant("settled_at", nullable=True),
+    _one_of("kind", "upgrade", "downgrade", "cancel", "undo"),
+    _one_of("status", "started", "awaiting_payment", "done", "failed"),
+    _of("organizations", "organization_id"),
+)
+
+payments = _table(
+    "payments",
+    _key("organization_id"),
+    _key("payment_id"),
+    _text("kind"),
+    _whole("amount_minor"),
+    _text("currency"),
+    Column("fee_minor", Whole),
+    _maybe("grant_id"),
+    _maybe("stripe_charge_id"),
+    _maybe("stripe_invoice_id"),
+    _instant("settled_at", nullable=True),
+    _whole("refunded_minor", 0),
+    _whole("disputed_minor", 0),
+    _text("dispute", "none"),
+    _maybe("stripe_dispute_id"),
+    _whole("refund_revoked_micro", 0),
+    _whole("dispute_revoked_micro", 0),
+    CheckConstraint("amount_minor >= 0", name="amount_not_negative"),
+    CheckConstraint("refunded_minor BETWEEN 0 AND amount_minor", name="refunds_what_was_paid"),
+    CheckConstraint("disputed_minor >= 0", name="disputes_not_negative"),
+    CheckConstraint(
+        "refund_revoked_micro >= 0 AND dispute_revoked_micro >= 0", name="revokes_not_negative"
+    ),
+    _one_of("kind", "pack", "top_up", "tier", "overage", "unknown"),
+    _one_of("dispute", "none", "inquiry", "open", "withdrawn", "won", "lost"),
+    Index(None, "organization_id", "settled_at"),
+    _of("organizations", "organization_id"),
+)
+
+invoices = _table(
+    "invoices",
+    _key("organization_id"),
+    _key("invoice_id"),
+    _text("number", ""),
+    _text("status"),
+    _text("reason", ""),
+    _text("currency"),
+    _whole("subtotal_minor"),
+    _whole("tax_minor"),
+    _whole("total_minor"),
+    _whole("paid_minor"),
+    _whole("due_minor"),
+    _instant("issued_at"),
+    _instant("paid_at", nullable=True),
+    _text("page_url", ""),
+    _text("file_url", ""),
+    # What it is made of, as read from Stripe: kind, tier or action, amount, the time it is for.
+    Column("lines", Document, nullable=False),
+    _one_of("status", "draft", "open", "paid", "void", "uncollectible"),
+    Index(None, "organization_id", "issued_at"),
+    _of("organizations", "organization_id"),
+)
+
+auto_top_ups = _table(
+    "auto_top_ups",
+    _key("organization_id"),
+    _text("pack"),
+    _whole("threshold_micro"),
+    _whole("monthly_limit_minor"),
+    _text("set_by"),
+    _instant("set_at"),
+    _whole("declines", 0),
+    _instant("cools_until", nullable=True),
+    # Why it rests until a person acts, and with which payment method it failed.
+    _text("suspended", ""),
+    _maybe("failed_method_id"),
+    CheckConstraint("threshold_micro > 0 AND monthly_limit_minor > 0", name="buys_something"),
+    CheckConstraint("declines >= 0", name="declines_counted"),
+    _one_of("suspended", "", "declined", "authentication", "disputed"),
+    _of("organizations", "organization_id"),
+)
+
+top_ups = _table(
+    "top_ups",
+    _key("organization_id"),
+    _key("top_up_id"),
+    _text("pack"),
+    _text("pack_name"),
+    _whole("price_book_version"),
+    _whole("credits_micro"),
+    _whole("amount_minor"),
+    _text("currency"),
+    Column("expires_after_days", Integer),
+    _text("status"),
+    _text("failure", ""),
+    _maybe("stripe_payment_intent_id"),
+    _maybe("stripe_method_id"),
+    _instant("started_at"),
+    _instant("settled_at", nullable=True),
+    _maybe("grant_id"),
+    CheckConstraint("amount_minor > 0 AND credits_micro > 0", name="buys_something"),
+    CheckConstraint("(status = 'succeeded') = (grant_id IS NOT NULL)", name="succeeds_by_a_grant"),
+    _one_of("status", "pending", "unknown", "succeeded", "failed", "needs_authentication"),
+    _of("organizations", "organization_id"),
+    Index(
+        "ux_top_ups_one_in_flight",
+        "organization_id",
+        unique=True,
+        postgresql_where=text("status IN ('pending', 'unknown')"),
+        sqlite_where=text("status IN ('pending', 'unknown')"),
+    ),
+    Index(None, "organization_id", "started_at"),
+)
+
+overage_bills = _table(
+    "overage_bills",
+    _key("organization_id"),
+    Column("period_start", Instant, primary_key=True),
+    Column("price_micro_minor", Whole, primary_key=True, autoincrement=False),
+    _key("action"),
+    # A period is billed again where something came late: each bill has what none before it had.
+    Column("sequence", Integer, primary_key=True, autoincrement=False),
+    _whole("credits_micro"),
+    _whole("amount_minor"),
+    _text("currency"),
+    _maybe("stripe_invoice_id"),
+    _maybe("stripe_invoice_item_id"),
+    _instant("created_at"),
+    _of("wallets", "organization_id"),
+)
+
+notices = _table(
+    "notices",
+    _key("organization_id"),
+    _key("notice_id"),
+    _text("kind"),
+    _text("subject", ""),
+    _text("sentence"),
+    _text("url", ""),
+    _instant("raised_at"),
+    _instant("ended_at", nullable=True),
+    _of("organizations", "organization_id"),
+    Index(
+        "ux_notices_one_standing",
+        "organization_id",
+        "kind",
+        "subject",
+        unique=True,
+        postgresql_where=text("ended_at IS NULL"),
+        sqlite_where=text("ended_at IS NULL"),
+    ),
 )
 
 stripe_inbox = _table(

@@ -7,7 +7,6 @@ gets there first. Stripe is never called inside a transaction.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -15,16 +14,15 @@ from sqlalchemy import Connection, insert, select, update
 
 from portal import accounts, audit, catalog
 from portal.accounts import Member, Organization
+from portal.billing.effects import Mark, Quarantined, no_mark
 from portal.billing.gateway import CheckoutSession, Gateway
-from portal.core.errors import ClearmeterError, InvalidRequest, NotFound
+from portal.core.errors import InvalidRequest, NotFound
 from portal.core.units import format_micro
 from portal.db import Database
 from portal.desk import open_desk
 from portal.ids import new_id
 from portal.tables import checkouts
 from portal.wallet import Paid, Wallet
-
-Mark = Callable[[Connection], None]
 
 
 @dataclass(frozen=True)
@@ -38,13 +36,6 @@ class Checkout:
     currency: str
     status: str
     grant_id: str | None
-
-
-class Quarantined(ClearmeterError):
-    """A payment that does not fit what we sold: set aside for the operator, never dropped."""
-
-    code = "quarantined"
-    title = "This payment does not fit"
 
 
 def start(
@@ -158,7 +149,7 @@ def fulfil(
     *,
     livemode: bool,
     now: datetime,
-    mark: Mark | None = None,
+    mark: Mark = no_mark,
 ) -> Checkout:
     """Bring our row to what Stripe's session says; paid means granted, once, whoever asks.
 
@@ -180,8 +171,7 @@ def fulfil(
         elif checkout.status in {"started", "open"} and session.status == "expired":
             checkout = _close(tx, session, "expired", now)
         wallet.write()
-        if mark is not None:
-            mark(tx)
+        mark(tx)
         return checkout
 
 

@@ -6,27 +6,48 @@ nothing; what does not fit is kept in quarantine with its reason, never dropped.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
 from sqlalchemy import Connection, select, update
 
 from portal.billing import checkout
-from portal.billing.checkout import Quarantined
+from portal.billing.effects import Mark, Quarantined
 from portal.billing.gateway import Gateway, StripeEvent
 from portal.db import Database, insert_or_ignore
 from portal.tables import stripe_inbox
 
 log = structlog.get_logger()
 
-CHECKOUT_EVENTS = frozenset(
-    {
-        "checkout.session.completed",
-        "checkout.session.async_payment_succeeded",
-        "checkout.session.async_payment_failed",
-        "checkout.session.expired",
-    }
-)
+
+@dataclass(frozen=True)
+class News:
+    """An event with what its effect is had with."""
+
+    database: Database
+    payments: Gateway
+    event: StripeEvent
+    now: datetime
+    mark: Mark
+
+
+def _checkout(news: News) -> None:
+    session = news.payments.checkout_session(news.event.object_id)
+    checkout.fulfil(
+        news.database,
+        session,
+        livemode=news.payments.livemode,
+        now=news.now,
+        mark=news.mark,
+    )
+
+
+#: What is done about each kind of event, by how its type begins. Each fetches the object anew.
+EFFECTS: Mapping[str, Callable[[News], None]] = {
+    "checkout.session.": _checkout,
+}
 
 
 def receive(database: Database, payments: Gateway, event: StripeEvent, *, now: datetime) -> str:
@@ -57,19 +78,17 @@ def receive(database: Database, payments: Gateway, event: StripeEvent, *, now: d
 
 
 def _act(database: Database, payments: Gateway, event: StripeEvent, *, now: datetime) -> str:
-    if event.type not in CHECKOUT_EVENTS:
+    effect = next((act for begin, act in EFFECTS.items() if event.type.startswith(begin)), None)
+    if effect is None:
         return _finish(database, event, "ignored", "", now)
     if event.livemode != payments.livemode:
         return _finish(database, event, "quarantined", "live and test mode are mixed", now)
-    session = payments.checkout_session(event.object_id)
+
+    def mark(tx: Connection) -> None:
+        _mark(tx, event, "done", "", now)
+
     try:
-        checkout.fulfil(
-            database,
-            session,
-            livemode=payments.livemode,
-            now=now,
-            mark=lambda tx: _mark(tx, event, "done", "", now),
-        )
+        effect(News(database, payments, event, now, mark))
     except Quarantined as error:
         log.error("payment quarantined", event_id=event.event_id, reason=error.detail)
         return _finish(database, event, "quarantined", error.detail, now)

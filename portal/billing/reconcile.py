@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import select
 
 from portal.billing import checkout, inbox
-from portal.billing.checkout import Quarantined
+from portal.billing.effects import Quarantined
 from portal.billing.gateway import CheckoutSession, Gateway
 from portal.core.errors import NotFound
 from portal.core.units import format_micro

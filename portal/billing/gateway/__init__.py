@@ -1,0 +1,31 @@
+"""The one door to Stripe: the only importer of ``stripe``.
+
+Invariant: no call is made while a database transaction is open, every call that changes something
+carries an idempotency key of ours, and what comes back is a plain record. There is no branch for a
+stand-in: ``STRIPE_API_BASE`` is merely another address.
+"""
+
+from __future__ import annotations
+
+from portal.billing.gateway.catalog import CatalogCalls
+from portal.billing.gateway.checkout import CheckoutCalls, CheckoutSession
+from portal.billing.gateway.webhooks import LARGEST_EVENT_BYTES, BadSignature, StripeEvent, verify
+
+__all__ = [
+    "LARGEST_EVENT_BYTES",
+    "BadSignature",
+    "CheckoutSession",
+    "Gateway",
+    "StripeEvent",
+    "verify",
+]
+
+_HOSTED_CHECKOUT = "https://checkout.stripe.com"
+
+
+class Gateway(CatalogCalls, CheckoutCalls):
+    """Stripe, as one application uses it."""
+
+    def __init__(self, secret_key: str, api_base: str = "") -> None:
+        super().__init__(secret_key, api_base)
+        self.checkout_origin = api_base or _HOSTED_CHECKOUT
