@@ -8,7 +8,17 @@ from dataclasses import dataclass
 
 from flask import Flask
 
-from sandbox import catalog, checkout, control, customers, events, hosted, payments
+from sandbox import (
+    balance,
+    catalog,
+    checkout,
+    control,
+    customers,
+    events,
+    hosted,
+    methods,
+    payments,
+)
 from sandbox.api import Gate
 from sandbox.idempotency import Memory
 from sandbox.store import Store
@@ -21,7 +31,9 @@ ROUTES = (
     *catalog.ROUTES,
     *customers.ROUTES,
     *checkout.ROUTES,
+    *methods.ROUTES,
     *payments.ROUTES,
+    *balance.ROUTES,
     *events.ROUTES,
 )
 
@@ -58,6 +70,8 @@ def create_sandbox(
     memory = Memory(clock)
     courier = Courier(webhook_url, webhook_secret, retry_seconds=retry_seconds)
     store.settle_with(checkout.expire_overdue)
+    store.settle_with(balance.release)
+    store.settle_with(payments.settle_due)
     store.listen(courier.enqueue)
     gate = Gate(store, memory, base_url)
     gate.register(app, ROUTES)

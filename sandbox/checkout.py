@@ -9,11 +9,12 @@ from __future__ import annotations
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
-from sandbox import catalog, customers, payments, shapes
+from sandbox import catalog, customers, methods, payments, shapes
 from sandbox.api import Route, retrieve
 from sandbox.cards import Card
 from sandbox.errors import ApiError, parameter_invalid, parameter_missing
 from sandbox.lists import INCLUDABLE, matching, page
+from sandbox.methods import Way
 from sandbox.parameters import (
     Kind,
     asked,
@@ -274,28 +275,69 @@ def list_all(store: Store, params: Object) -> Object:
     return page("/v1/checkout/sessions", found, params)
 
 
-def pay(store: Store, session: Object, card: Card, email_address: str) -> None:
-    """Pay an open session; a card that is declined is raised, and leaves the session open."""
-    intent_fields = store.get("checkout.order", _order_id(session["id"]))["intent_fields"]
-    decline = card.kind.decline
-    reusable = "setup_future_usage" in intent_fields
-    customer = session["customer"]
-    if customer is None and not decline and (reusable or _wants_customer(session)):
-        customer = customers.create(store, {"email": email_address})["id"]
-    keeps_method = customer if reusable and not decline else None
-    method = payments.create_method(store, card, email=email_address, customer=keeps_method)
+def pay(store: Store, session: Object, way: Way, email_address: str) -> str:
+    """Pay an open session and return its intent's status; unless refused, the session completes.
+
+    ``requires_action`` leaves it open until the payer has authenticated.
+    """
+    order = store.get("checkout.order", _order_id(session["id"]))
+    intent_fields = order["intent_fields"]
+    order["email"] = email_address
+    refused = isinstance(way, Card) and way.kind.decline
     intent = _intent(store, session, intent_fields)
+    customer = session["customer"] or intent["customer"]
+    wants_customer = "setup_future_usage" in intent_fields or _wants_customer(session)
+    if customer is None and not refused and wants_customer:
+        customer = customers.create(store, {"email": email_address})["id"]
     intent["customer"] = customer
-    receipt_url = f"{store.cause.base_url}/c/pay/{session['id']}"
-    payments.attempt(store, intent, method, decline, receipt_url=receipt_url)
+    method = methods.create_of(store, way, session["currency"], email=email_address)
+    status = payments.charge_saved(
+        store, intent, method, off_session=False, receipt_url=_receipt(store, session)
+    )
+    if status in ("succeeded", "processing"):
+        _complete(store, session, intent)
+    return status
+
+
+def _receipt(store: Store, session: Object) -> str:
+    return f"{store.cause.base_url}/c/pay/{session['id']}"
+
+
+def _complete(store: Store, session: Object, intent: Object) -> None:
+    email_address = store.get("checkout.order", _order_id(session["id"]))["email"]
     session.update(
         status="complete",
-        payment_status="paid",
-        customer=customer,
+        payment_status="paid" if intent["status"] == "succeeded" else "unpaid",
+        customer=intent["customer"],
         customer_details=_details(email_address),
         url=None,
     )
     store.emit("checkout.session.completed", session)
+
+
+def session_of(store: Store, intent: Object) -> Object | None:
+    """Return the session an intent belongs to, if it came of one."""
+    field: str = intent["object"]
+    sessions = store.newest_first("checkout.session")
+    return next((one for one in sessions if one[field] == intent["id"]), None)
+
+
+def follow_intent(store: Store, intent: Object) -> None:
+    """Go on with the session of an intent whose payer, or bank, has answered."""
+    session = session_of(store, intent)
+    if session is None or session["mode"] != "payment":
+        return
+    if session["status"] == "open":
+        if intent["status"] in ("succeeded", "processing"):
+            _complete(store, session, intent)
+    elif session["payment_status"] == "unpaid" and session["status"] == "complete":
+        paid = intent["status"] == "succeeded"
+        session["payment_status"] = "paid" if paid else "unpaid"
+        outcome = "succeeded" if paid else "failed"
+        store.emit(f"checkout.session.async_payment_{outcome}", session)
+
+
+payments.FOLLOWERS.append(follow_intent)
 
 
 def _wants_customer(session: Object) -> bool:

@@ -97,11 +97,15 @@ def _pay(store: Store, identifier: str) -> AnyResponse:
         typed["number"] = ""  # whose number it is we cannot know, so it is not shown again
     if problems:
         return _form(store, session, typed=typed, problems=problems, status=422)
-    try:
-        checkout.pay(store, session, card, email_address)
-    except ApiError as refusal:
-        return _form(store, session, typed=typed, declined=refusal.message, status=402)
+    outcome = checkout.pay(store, session, card, email_address)
+    if outcome == "requires_payment_method":
+        return _form(store, session, typed=typed, declined=_refusal(store, session), status=402)
     return redirect(checkout.success_address(session), 303)
+
+
+def _refusal(store: Store, session: Object) -> str | None:
+    intent = store.get("payment_intent", session["payment_intent"])
+    return (intent["last_payment_error"] or {}).get("message")
 
 
 def _known_email(session: Object) -> str | None:

@@ -44,7 +44,7 @@ class Store:
         self._clock = clock
         self._lock = threading.RLock()
         self._objects: dict[str, dict[str, Object]] = {}
-        self._when_time_passes: list[Callable[[Store], None]] = []
+        self._when_time_passes: list[Callable[[Store], object]] = []
         self._listeners: list[Callable[[Object], None]] = []
         self.cause = Cause(base_url="")
 
@@ -52,7 +52,7 @@ class Store:
         """Return the sandbox's time, in whole seconds."""
         return int(self._clock())
 
-    def settle_with(self, step: Callable[[Store], None]) -> None:
+    def settle_with(self, step: Callable[[Store], object]) -> None:
         """Have a step run before every access, to settle what time alone decides."""
         self._when_time_passes.append(step)
 
