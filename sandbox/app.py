@@ -11,13 +11,21 @@ from flask import Flask
 from sandbox import (
     balance,
     catalog,
+    challenge,
     checkout,
+    checkout_setup,  # noqa: F401 - checkout learns the mode from it
     control,
     customers,
+    decisions,
+    disputes,
     events,
     hosted,
+    intents,
     methods,
+    pages,
     payments,
+    refunds,
+    setup,
 )
 from sandbox.api import Gate
 from sandbox.idempotency import Memory
@@ -32,7 +40,11 @@ ROUTES = (
     *customers.ROUTES,
     *checkout.ROUTES,
     *methods.ROUTES,
+    *intents.ROUTES,
     *payments.ROUTES,
+    *setup.ROUTES,
+    *refunds.ROUTES,
+    *disputes.ROUTES,
     *balance.ROUTES,
     *events.ROUTES,
 )
@@ -72,11 +84,14 @@ def create_sandbox(
     store.settle_with(checkout.expire_overdue)
     store.settle_with(balance.release)
     store.settle_with(payments.settle_due)
+    store.settle_with(refunds.settle_due)
     store.listen(courier.enqueue)
     gate = Gate(store, memory, base_url)
     gate.register(app, ROUTES)
     app.register_blueprint(hosted.blueprint(gate, courier))
+    app.register_blueprint(challenge.blueprint(gate))
     app.register_blueprint(control.blueprint(gate, courier))
-    app.jinja_env.filters.update(money=hosted.money, instant=hosted.instant)
+    app.register_blueprint(decisions.blueprint(gate))
+    app.jinja_env.filters.update(money=pages.money, instant=pages.instant)
     app.extensions["sandbox"] = Sandbox(store, memory, courier)
     return app

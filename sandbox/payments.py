@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import deepcopy
 
-from sandbox import balance, debits, methods, shapes
+from sandbox import balance, debits, disputes, methods, shapes
 from sandbox.api import Route, retrieve
 from sandbox.cards import AUTHENTICATION_REQUIRED, Decline
 from sandbox.errors import ApiError, card_declined
-from sandbox.lists import envelope, matching, page
+from sandbox.lists import matching, page
 from sandbox.methods import create_method as create_method
 from sandbox.parameters import listed, text
 from sandbox.store import Object, Store, new_id
@@ -191,6 +191,8 @@ def _succeed(store: Store, intent: Object, charge: Object, method: Object) -> No
         last_payment_error=None,
     )
     store.emit("payment_intent.succeeded", intent)
+    if methods.kind_of(store, method).disputed:
+        store.afterwards(lambda store: disputes.dispute_at_once(store, charge))
 
 
 def _save(store: Store, intent: Object, method: Object) -> None:
@@ -215,7 +217,6 @@ def _charge(store: Store, intent: Object, method: Object) -> Object:
             payment_intent=intent["id"],
             payment_method=method["id"],
             payment_method_details=_details(method, intent["amount"]),
-            refunds=envelope(f"/v1/charges/{identifier}/refunds", []),
             **{field: intent[field] for field in carried + descriptors},
         ),
     )
@@ -277,12 +278,6 @@ def _outcome(kind: str, network_status: str, reason: str | None, seller_message:
     }
 
 
-def list_intents(store: Store, params: Object) -> Object:
-    """List payment intents by customer and age."""
-    found = matching(store.newest_first("payment_intent"), params, ["customer"])
-    return page("/v1/payment_intents", found, params)
-
-
 def list_charges(store: Store, params: Object) -> Object:
     """List charges by customer, payment intent and age."""
     found = matching(store.newest_first("charge"), params, ["customer", "payment_intent"])
@@ -290,8 +285,6 @@ def list_charges(store: Store, params: Object) -> Object:
 
 
 ROUTES = (
-    retrieve("payment_intent", "/v1/payment_intents"),
-    Route("GET", "/v1/payment_intents", listed({"customer": text}), list_intents),
     retrieve("charge", "/v1/charges"),
     Route("GET", "/v1/charges", listed({"customer": text, "payment_intent": text}), list_charges),
 )

@@ -20,7 +20,7 @@ PATHS = {
     "customer": "customers",
     "checkout.session": "checkout/sessions",
     "payment_intent": "payment_intents",
-    "charge": "charges",
+    "charge": "charges?expand[]=data.refunds",
     "event": "events",
 }
 # Objects that are expanded, or filled in by whoever uses the API: their keys are not fields.
