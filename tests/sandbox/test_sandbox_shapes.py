@@ -80,6 +80,25 @@ def test_what_hangs_on_a_charge_has_every_field_of_the_real_one(
     assert _differences(ours, real, kind) == []
 
 
+@pytest.mark.parametrize("kind", ["refund", "dispute", "setup_intent", "payment_method"])
+def test_what_comes_after_a_payment_has_every_field_of_the_real_one(shop: Shop, kind: str) -> None:
+    real = _real(kind)
+    customer, method = shop.saved()
+    if kind == "refund":
+        shop.stripe.v1.refunds.create({"charge": shop.charge().id})
+    elif kind == "dispute":
+        shop.control("disputes", charge=shop.charge().id, status="warning_needs_response")
+    elif kind == "setup_intent":
+        params = {"customer": customer, "payment_method": method, "confirm": True}
+        shop.stripe.v1.setup_intents.create(params)
+    answer = requests.get(f"{shop.url}/v1/{kind}s", auth=(KEY, ""), timeout=5).json()
+    ours = answer["data"][0]
+    assert _differences(ours, real, kind) == []
+    assert ours["object"] == kind
+    known_by_the_library = {"customer_account"}
+    assert ours.keys() - real.keys() <= known_by_the_library
+
+
 def test_a_line_of_a_session_has_the_fields_the_library_knows(shop: Shop) -> None:
     _made(shop, "charges")
     session = shop.stripe.v1.checkout.sessions.list().data[0]
