@@ -22,6 +22,7 @@ from sandbox import (
     hosted,
     intents,
     methods,
+    outages,
     pages,
     payments,
     refunds,
@@ -92,6 +93,7 @@ def create_sandbox(
     app.register_blueprint(challenge.blueprint(gate))
     app.register_blueprint(control.blueprint(gate, courier))
     app.register_blueprint(decisions.blueprint(gate))
+    app.register_blueprint(outages.blueprint(gate))
     app.jinja_env.filters.update(money=pages.money, instant=pages.instant)
     app.extensions["sandbox"] = Sandbox(store, memory, courier)
     return app

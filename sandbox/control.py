@@ -114,6 +114,7 @@ def blueprint(gate: Gate, courier: Courier) -> Blueprint:
 
     @control.post("/reset")
     def reset() -> Response:
+        gate.faults.clear()
         gate.store.clear()
         gate.memory.clear()
         courier.clear()
