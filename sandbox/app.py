@@ -25,8 +25,12 @@ from sandbox import (
     outages,
     pages,
     payments,
+    portal,
+    portal_pages,
+    receipts,
     refunds,
     setup,
+    tax_ids,
     versions,
 )
 from sandbox.api import Gate
@@ -47,6 +51,8 @@ ROUTES = (
     *setup.ROUTES,
     *refunds.ROUTES,
     *disputes.ROUTES,
+    *portal.ROUTES,
+    *tax_ids.ROUTES,
     *balance.ROUTES,
     *events.ROUTES,
 )
@@ -94,10 +100,12 @@ def create_sandbox(
     gate.register(app, ROUTES)
     app.register_blueprint(hosted.blueprint(gate, courier))
     app.register_blueprint(challenge.blueprint(gate))
+    app.register_blueprint(portal_pages.blueprint(gate))
+    app.register_blueprint(receipts.blueprint(gate))
     app.register_blueprint(control.blueprint(gate, courier))
     app.register_blueprint(decisions.blueprint(gate))
     app.register_blueprint(outages.blueprint(gate))
-    app.jinja_env.filters.update(money=pages.money, instant=pages.instant)
+    app.jinja_env.filters.update(money=pages.money, instant=pages.instant, day=pages.day)
     app.extensions["sandbox"] = Sandbox(store, memory, courier)
     return app
 

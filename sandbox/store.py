@@ -92,6 +92,10 @@ class Store:
         self._objects.setdefault(kind, {})[thing["id"]] = thing
         return thing
 
+    def remove(self, kind: str, identifier: str) -> None:
+        """Forget an object."""
+        del self._objects[kind][identifier]
+
     def has(self, kind: str, identifier: str) -> bool:
         """Tell whether there is such an object."""
         return identifier in self._objects.get(kind, {})
