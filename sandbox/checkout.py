@@ -1,4 +1,4 @@
-"""Checkout sessions in payment mode: from the cart to the charge.
+"""Checkout sessions: from the cart to the hosted page, and to their end.
 
 A session is open, then complete or expired, and pays at most once. Its order (what is bought, and
 what the payment intent shall carry) is kept beside it, since the session itself does not show it.
@@ -10,12 +10,10 @@ from collections.abc import Callable
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
-from sandbox import catalog, customers, debits, methods, payments, shapes
+from sandbox import catalog, debits, payments, setup, shapes
 from sandbox.api import Route, retrieve
-from sandbox.cards import Card
 from sandbox.errors import ApiError, parameter_invalid, parameter_missing
 from sandbox.lists import INCLUDABLE, matching, page
-from sandbox.methods import Way
 from sandbox.parameters import (
     Kind,
     asked,
@@ -110,9 +108,8 @@ _ECHOED = (
 )
 
 
-# Other modes than payment: who opens a session in one, and who settles what its payer chose.
+# Modes that sell nothing, each with who opens its sessions.
 OPENERS: dict[str, Callable[[Store, Object], Object]] = {}
-PAYERS: dict[str, Callable[[Store, Object, Way, str], str]] = {}
 
 
 def create(store: Store, params: Object) -> Object:
@@ -147,9 +144,14 @@ def create(store: Store, params: Object) -> Object:
     )
     session["automatic_tax"]["enabled"] = params.get("automatic_tax", {}).get("enabled", False)
     intent_fields = params.get("payment_intent_data", {})
-    order = {"id": _order_id(identifier), "items": items, "intent_fields": intent_fields}
-    store.add("checkout.order", order)
+    _keep_order(store, identifier, items=items, intent_fields=intent_fields)
     return store.add("checkout.session", session)
+
+
+def _keep_order(store: Store, session_id: str, **known: object) -> None:
+    blank: Object = {"email": None, "intent": None, "intent_fields": {}, "items": []}
+    order = {**blank, "id": _order_id(session_id), "session": session_id, **known}
+    store.add("checkout.order", order)
 
 
 def open_setup(store: Store, params: Object, setup_intent: str) -> Object:
@@ -174,7 +176,7 @@ def open_setup(store: Store, params: Object, setup_intent: str) -> Object:
         url=f"{store.cause.base_url}/c/pay/{identifier}",
         **{field: params[field] for field in _ECHOED if field in params},
     )
-    store.add("checkout.order", {"id": _order_id(identifier), "items": [], "intent_fields": {}})
+    _keep_order(store, identifier, intent=setup_intent)
     return store.add("checkout.session", session)
 
 
@@ -265,7 +267,7 @@ def _order_id(session_id: str) -> str:
 
 def items_of(store: Store, session: Object) -> list[Object]:
     """Return what is bought in a session."""
-    items: list[Object] = store.get("checkout.order", _order_id(session["id"]))["items"]
+    items: list[Object] = order_of(store, session)["items"]
     return items
 
 
@@ -299,6 +301,10 @@ def expire_overdue(store: Store) -> None:
 
 
 def _expire(store: Store, session: Object) -> Object:
+    intent = store.find(order_of(store, session)["intent"] or "")
+    if intent:
+        gives_up = payments.give_up if intent["object"] == "payment_intent" else setup.give_up
+        gives_up(store, intent, reason=None)
     session.update(status="expired", url=None)
     store.emit("checkout.session.expired", session)
     return session
@@ -314,91 +320,24 @@ def list_all(store: Store, params: Object) -> Object:
     return page("/v1/checkout/sessions", found, params)
 
 
-def pay(store: Store, session: Object, way: Way, email_address: str) -> str:
-    """Pay an open session and return its intent's status; unless refused, the session completes.
-
-    ``requires_action`` leaves it open until the payer has authenticated.
-    """
-    order = store.get("checkout.order", _order_id(session["id"]))
-    order["email"] = email_address
-    if session["mode"] in PAYERS:
-        return PAYERS[session["mode"]](store, session, way, email_address)
-    intent_fields = order["intent_fields"]
-    refused = isinstance(way, Card) and way.kind.decline
-    intent = _intent(store, session, intent_fields)
-    customer = session["customer"] or intent["customer"]
-    wants_customer = "setup_future_usage" in intent_fields or _wants_customer(session)
-    if customer is None and not refused and wants_customer:
-        customer = customers.create(store, {"email": email_address})["id"]
-    intent["customer"] = customer
-    method = methods.create_of(store, way, session["currency"], email=email_address)
-    status = payments.charge_saved(
-        store, intent, method, off_session=False, receipt_url=_receipt(store, session)
-    )
-    if status in ("succeeded", "processing"):
-        complete(store, session, intent)
-    return status
-
-
-def _receipt(store: Store, session: Object) -> str:
-    return f"{store.cause.base_url}/c/pay/{session['id']}"
-
-
-def complete(store: Store, session: Object, intent: Object) -> None:
-    """Close a session whose intent is paid, is being paid, or has set up what it should."""
-    email_address = store.get("checkout.order", _order_id(session["id"]))["email"]
-    if session["mode"] == "payment":
-        session["payment_status"] = "paid" if intent["status"] == "succeeded" else "unpaid"
-    session.update(
-        status="complete",
-        customer=intent["customer"],
-        customer_details=_details(email_address),
-        url=None,
-    )
-    store.emit("checkout.session.completed", session)
+def order_of(store: Store, session: Object) -> Object:
+    """Return what is kept beside a session: its items, its intent, and what that shall carry."""
+    return store.get("checkout.order", _order_id(session["id"]))
 
 
 def session_of(store: Store, intent: Object) -> Object | None:
     """Return the session an intent belongs to, if it came of one."""
-    field: str = intent["object"]
-    sessions = store.newest_first("checkout.session")
-    return next((one for one in sessions if one[field] == intent["id"]), None)
+    for order in store.newest_first("checkout.order"):
+        if order["intent"] == intent["id"]:
+            return store.get("checkout.session", order["session"])
+    return None
 
 
-def follow_intent(store: Store, intent: Object) -> None:
-    """Go on with the session of an intent whose payer, or bank, has answered."""
-    session = session_of(store, intent)
-    if session is None or session["mode"] != "payment":
-        return
-    if session["status"] == "open":
-        if intent["status"] in ("succeeded", "processing"):
-            complete(store, session, intent)
-    elif session["payment_status"] == "unpaid" and session["status"] == "complete":
-        paid = intent["status"] == "succeeded"
-        session["payment_status"] = "paid" if paid else "unpaid"
-        outcome = "succeeded" if paid else "failed"
-        store.emit(f"checkout.session.async_payment_{outcome}", session)
-
-
-payments.FOLLOWERS.append(follow_intent)
-
-
-def _wants_customer(session: Object) -> bool:
-    return bool(session["customer_creation"] == "always" or session["invoice_creation"]["enabled"])
-
-
-def _intent(store: Store, session: Object, fields: Object) -> Object:
-    if session["payment_intent"]:
-        return store.get("payment_intent", session["payment_intent"])
-    intent = payments.create_intent(
-        store,
-        amount=session["amount_total"],
-        currency=session["currency"],
-        customer=session["customer"],
-        **{**fields, "metadata": merged({}, fields.get("metadata", {}))},
-    )
-    session["payment_intent"] = intent["id"]
-    return intent
+def complete(store: Store, session: Object, **changes: object) -> None:
+    """Close a session whose payer has done what it asks for."""
+    details = _details(order_of(store, session)["email"])
+    session.update(status="complete", customer_details=details, url=None, **changes)
+    store.emit("checkout.session.completed", session)
 
 
 def success_address(session: Object) -> str:

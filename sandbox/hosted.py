@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from flask import Blueprint, Response, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
-from sandbox import checkout, debits, payments
+from sandbox import checkout, checkout_payment, debits, payments
 from sandbox.api import Gate
 from sandbox.cards import CARDS, CardProblems, read_card
 from sandbox.debits import DEBITS
@@ -84,7 +84,7 @@ def _pay(store: Store, identifier: str) -> AnyResponse:
         typed["number"] = ""  # whose number it is we cannot know, so it is not shown again
     if problems:
         return _form(store, session, typed=typed, problems=problems, status=422)
-    outcome = checkout.pay(store, session, way, email_address)
+    outcome = checkout_payment.pay(store, session, way, email_address)
     if outcome == "requires_payment_method":
         return _form(store, session, typed=typed, declined=_refusal(store, session), status=402)
     if outcome == "requires_action":
@@ -101,10 +101,8 @@ def _read_way(session: Object, typed: dict[str, str], now: datetime) -> Way:
 
 
 def _intent(store: Store, session: Object) -> Object | None:
-    for field in ("payment_intent", "setup_intent"):
-        if session[field]:
-            return store.get(field, session[field])
-    return None
+    identifier: str | None = checkout.order_of(store, session)["intent"]
+    return store.find(identifier) if identifier else None
 
 
 def _refusal(store: Store, session: Object) -> str | None:

@@ -22,6 +22,7 @@ from sandbox.store import Object, Store, new_id
 # Told of an intent that succeeded or failed after ``charge_saved`` had returned: its payer
 # authenticated or would not, its bank answered, or the API confirmed it.
 FOLLOWERS: list[Callable[[Store, Object], None]] = []
+OPEN = ("requires_payment_method", "requires_confirmation", "requires_action")
 CHALLENGE_FAILED = (
     "The provided PaymentMethod has failed authentication. You can provide payment_method_data or "
     "a new PaymentMethod to attempt to fulfill this PaymentIntent again."
@@ -107,6 +108,15 @@ def not_authenticated(store: Store, intent: Object) -> None:
     refusal = ApiError(CHALLENGE_FAILED, code="payment_intent_authentication_failure")
     _refuse(store, intent, method, refusal, charge=None)
     follow(store, intent)
+
+
+def give_up(store: Store, intent: Object, *, reason: str | None) -> None:
+    """Cancel an intent that is not paid, nor being paid."""
+    if intent["status"] not in OPEN:
+        return
+    changes = {"canceled_at": store.now(), "cancellation_reason": reason, "next_action": None}
+    intent.update(status="canceled", **changes)
+    store.emit("payment_intent.canceled", intent)
 
 
 def follow(store: Store, intent: Object) -> None:

@@ -1,0 +1,82 @@
+"""How a checkout is paid: at once, after its payer has authenticated, or later by their bank."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sandbox import checkout, customers, methods, payments
+from sandbox.cards import Card
+from sandbox.methods import Way
+from sandbox.parameters import merged
+from sandbox.store import Object, Store
+
+# Modes that take no payment, each with who settles what the payer chose.
+PAYERS: dict[str, Callable[[Store, Object, Way, str], str]] = {}
+
+
+def pay(store: Store, session: Object, way: Way, email_address: str) -> str:
+    """Pay an open session and return its intent's status; unless refused, the session completes.
+
+    ``requires_action`` leaves it open until the payer has authenticated.
+    """
+    order = checkout.order_of(store, session)
+    order["email"] = email_address
+    if session["mode"] in PAYERS:
+        return PAYERS[session["mode"]](store, session, way, email_address)
+    refused = isinstance(way, Card) and way.kind.decline
+    intent = _intent(store, session, order)
+    customer = session["customer"] or intent["customer"]
+    wants_customer = intent["setup_future_usage"] or _wants_customer(session)
+    if customer is None and not refused and wants_customer:
+        customer = customers.create(store, {"email": email_address})["id"]
+    intent["customer"] = customer
+    method = methods.create_of(store, way, session["currency"], email=email_address)
+    receipt_url = f"{store.cause.base_url}/c/pay/{session['id']}"
+    status = payments.charge_saved(
+        store, intent, method, off_session=False, receipt_url=receipt_url
+    )
+    if status in ("succeeded", "processing"):
+        _complete(store, session, intent)
+    return status
+
+
+def _complete(store: Store, session: Object, intent: Object) -> None:
+    paid = "paid" if intent["status"] == "succeeded" else "unpaid"
+    checkout.complete(store, session, customer=intent["customer"], payment_status=paid)
+
+
+def follow_intent(store: Store, intent: Object) -> None:
+    """Go on with the session of an intent whose payer, or bank, has answered."""
+    session = checkout.session_of(store, intent)
+    if session is None or session["mode"] in PAYERS:
+        return
+    if session["status"] == "open":
+        if intent["status"] in ("succeeded", "processing"):
+            _complete(store, session, intent)
+    elif session["payment_status"] == "unpaid" and session["status"] == "complete":
+        paid = intent["status"] == "succeeded"
+        session["payment_status"] = "paid" if paid else "unpaid"
+        outcome = "succeeded" if paid else "failed"
+        store.emit(f"checkout.session.async_payment_{outcome}", session)
+
+
+def _wants_customer(session: Object) -> bool:
+    return bool(session["customer_creation"] == "always" or session["invoice_creation"]["enabled"])
+
+
+def _intent(store: Store, session: Object, order: Object) -> Object:
+    if order["intent"]:
+        return store.get("payment_intent", order["intent"])
+    fields = order["intent_fields"]
+    intent = payments.create_intent(
+        store,
+        amount=session["amount_total"],
+        currency=session["currency"],
+        customer=session["customer"],
+        **{**fields, "metadata": merged({}, fields.get("metadata", {}))},
+    )
+    order["intent"] = session["payment_intent"] = intent["id"]
+    return intent
+
+
+payments.FOLLOWERS.append(follow_intent)
