@@ -175,8 +175,9 @@ def update(store: Store, params: Object, identifier: str) -> Object:
     unit = changes.pop("unit_amount_decimal", None)
     if unit is not None or ("quantity" in changes and "amount" not in changes):
         unit = unit or item["pricing"]["unit_amount_decimal"]
-        quantity = int(changes.get("quantity", item["quantity"]))
-        changes["amount"] = rounded(full_amount({"unit_amount_decimal": unit}, quantity))
+        merged_item = {**item, **changes}
+        price = {"unit_amount_decimal": unit}
+        changes["amount"] = rounded(full_amount(price, merged_item["quantity"]))
         changes["pricing"] = {**item["pricing"], "unit_amount_decimal": unit}
     if "amount" in changes:
         changes["net_amount"] = changes["amount"]
