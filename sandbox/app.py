@@ -10,6 +10,8 @@ from flask import Flask
 
 from sandbox import (
     balance,
+    balances,
+    billing,
     catalog,
     challenge,
     checkout,
@@ -21,15 +23,24 @@ from sandbox import (
     events,
     hosted,
     intents,
+    invoice_items,
+    invoice_pages,
+    invoice_payments,
+    invoices,
     methods,
     outages,
     pages,
     payments,
     portal,
     portal_pages,
+    previews,
     receipts,
     refunds,
+    renewals,
+    schedules,
     setup,
+    subscription_updates,
+    subscriptions,
     tax_ids,
     versions,
 )
@@ -55,6 +66,24 @@ ROUTES = (
     *tax_ids.ROUTES,
     *balance.ROUTES,
     *events.ROUTES,
+    *balances.ROUTES,
+    *subscriptions.ROUTES,
+    *subscription_updates.ROUTES,
+    *schedules.ROUTES,
+    *invoices.ROUTES,
+    *invoice_payments.ROUTES,
+    *invoice_items.ROUTES,
+    *previews.ROUTES,
+)
+# What happens by itself, by the clock or because of something else that happened.
+_ATTENDING = (
+    checkout,
+    payments,
+    refunds,
+    billing,
+    subscription_updates,
+    renewals,
+    schedules,
 )
 
 
@@ -89,16 +118,16 @@ def create_sandbox(
     store = Store(clock)
     memory = Memory(clock)
     courier = Courier(webhook_url, webhook_secret, retry_seconds=retry_seconds)
-    store.settle_with(checkout.expire_overdue)
     store.settle_with(balance.release)
-    store.settle_with(payments.settle_due)
-    store.settle_with(refunds.settle_due)
-    store.listen(courier.enqueue)
+    store.listen(courier.enqueue)  # first, so that webhooks go out in the order of the events
     store.tell_as_often_as(courier.tellings)
     courier.render_with(lambda event, version: _in_version(store, event, version))
+    for module in _ATTENDING:
+        module.attend(store)
     gate = Gate(store, memory, base_url)
     gate.register(app, ROUTES)
     app.register_blueprint(hosted.blueprint(gate, courier))
+    app.register_blueprint(invoice_pages.blueprint(gate))
     app.register_blueprint(challenge.blueprint(gate))
     app.register_blueprint(portal_pages.blueprint(gate))
     app.register_blueprint(receipts.blueprint(gate))

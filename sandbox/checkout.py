@@ -10,7 +10,7 @@ from collections.abc import Callable
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
-from sandbox import catalog, debits, payments, setup, shapes
+from sandbox import catalog, checkout_billing, debits, payments, setup, shapes
 from sandbox.api import Route, retrieve
 from sandbox.errors import ApiError, parameter_invalid, parameter_missing
 from sandbox.lists import INCLUDABLE, matching, page
@@ -73,6 +73,7 @@ _CREATE = asked(
         "customer_creation": choice("always", "if_required"),
         "currency": currency,
         "customer_email": email,
+        "customer_update": record(dict.fromkeys(("address", "name"), choice("auto", "never"))),
         "expires_at": integer(),
         "invoice_creation": record(
             {"enabled": boolean, "invoice_data": record(_INVOICE_FIELDS)}, required=["enabled"]
@@ -80,14 +81,16 @@ _CREATE = asked(
         "line_items": each(_LINE),
         "locale": text,
         "metadata": metadata,
-        "mode": choice("payment", "setup"),
+        "mode": choice("payment", "setup", "subscription"),
         "origin_context": choice("mobile_app", "web"),
         "payment_intent_data": record(_INTENT_FIELDS),
         "payment_method_types": each(choice("card", "sepa_debit", "us_bank_account")),
         "phone_number_collection": _ENABLED,
         "setup_intent_data": record({"description": text, "metadata": metadata}),
         "submit_type": choice("auto", "book", "donate", "pay"),
+        "subscription_data": checkout_billing.SUBSCRIPTION_DATA,
         "success_url": web_address,
+        "tax_id_collection": _ENABLED,
         "ui_mode": choice("hosted_page"),
     },
     required=["mode", "success_url"],
@@ -101,6 +104,7 @@ _ECHOED = (
     "customer",
     "customer_email",
     "locale",
+    "mode",
     "origin_context",
     "phone_number_collection",
     "submit_type",
@@ -118,7 +122,8 @@ def create(store: Store, params: Object) -> Object:
         return OPENERS[params["mode"]](store, params)
     customer = _customer(store, params)
     expires_at = _expiry(store, params)
-    items = _items(store, params.get("line_items", []))
+    items = _items(store, params.get("line_items", []), params["mode"])
+    checkout_billing.check_mode(params, items)
     total = sum(item["amount_total"] for item in items)
     if total < AMOUNT_MINOR_MIN:
         message = f"The Checkout Session's total must be at least {AMOUNT_MINOR_MIN} minor units."
@@ -132,26 +137,35 @@ def create(store: Store, params: Object) -> Object:
         amount_total=total,
         created=store.now(),
         currency=items[0]["currency"],
-        customer_creation=None if customer else params.get("customer_creation", "if_required"),
+        customer_creation=None if customer else _customer_creation(params),
         customer_details=_details(known_email) if known_email else None,
         expires_at=expires_at,
-        invoice_creation=_invoice_creation(params.get("invoice_creation", {})),
+        invoice_creation=_invoice_creation(params.get("invoice_creation", {}))
+        if params["mode"] == "payment"
+        else None,
         metadata=merged({}, params.get("metadata", {})),
         payment_method_types=params.get("payment_method_types")
-        or ["card", debits.type_for(items[0]["currency"])],
+        or _offered(params["mode"], items[0]["currency"]),
         url=f"{store.cause.base_url}/c/pay/{identifier}",
         **{field: params[field] for field in _ECHOED if field in params},
     )
     session["automatic_tax"]["enabled"] = params.get("automatic_tax", {}).get("enabled", False)
     intent_fields = params.get("payment_intent_data", {})
-    _keep_order(store, identifier, items=items, intent_fields=intent_fields)
+    _keep_order(
+        store,
+        session,
+        items=items,
+        intent_fields=intent_fields,
+        subscription_data=params.get("subscription_data", {}),
+    )
     return store.add("checkout.session", session)
 
 
-def _keep_order(store: Store, session_id: str, **known: object) -> None:
+def _keep_order(store: Store, session: Object, **known: object) -> None:
     blank: Object = {"email": None, "intent": None, "intent_fields": {}, "items": []}
-    order = {**blank, "id": _order_id(session_id), "session": session_id, **known}
+    order = {**blank, "id": _order_id(session["id"]), "session": session["id"], **known}
     store.add("checkout.order", order)
+    store.wake(session["expires_at"], "checkout.session", session["id"])
 
 
 def open_setup(store: Store, params: Object, setup_intent: str) -> Object:
@@ -169,15 +183,25 @@ def open_setup(store: Store, params: Object, setup_intent: str) -> Object:
         customer_details=_details(known_email) if known_email else None,
         expires_at=_expiry(store, params),
         metadata=merged({}, params.get("metadata", {})),
-        mode="setup",
         payment_status="no_payment_required",
         setup_intent=setup_intent,
         total_details=None,
         url=f"{store.cause.base_url}/c/pay/{identifier}",
         **{field: params[field] for field in _ECHOED if field in params},
     )
-    _keep_order(store, identifier, intent=setup_intent)
+    _keep_order(store, session, intent=setup_intent)
     return store.add("checkout.session", session)
+
+
+def _offered(mode: str, currency: str) -> list[str]:
+    """Return the ways to pay where none are asked for: a subscription begins with a card."""
+    return ["card"] if mode == "subscription" else ["card", debits.type_for(currency)]
+
+
+def _customer_creation(params: Object) -> str:
+    by_default = "always" if params["mode"] == "subscription" else "if_required"
+    chosen: str = params.get("customer_creation", by_default)
+    return chosen
 
 
 def _customer(store: Store, params: Object) -> Object | None:
@@ -201,19 +225,19 @@ def _expiry(store: Store, params: Object) -> int:
     return expires_at
 
 
-def _items(store: Store, lines: list[Object]) -> list[Object]:
+def _items(store: Store, lines: list[Object], mode: str) -> list[Object]:
     if not lines:
         raise parameter_missing("line_items")
-    items = [_item(store, line, f"line_items[{index}]") for index, line in enumerate(lines)]
+    items = [_item(store, line, f"line_items[{index}]", mode) for index, line in enumerate(lines)]
     currencies = {item["currency"] for item in items}
     if len(currencies) > 1:
         raise parameter_invalid("line_items", "All prices must be in one currency.")
     return items
 
 
-def _item(store: Store, line: dict[str, Any], name: str) -> Object:
+def _item(store: Store, line: dict[str, Any], name: str, mode: str) -> Object:
     price = catalog.priced(store, line, name)
-    if price["type"] == "recurring":
+    if price["type"] == "recurring" and mode == "payment":
         message = (
             "You specified `payment` mode but passed a recurring price. "
             "Use only one-time prices in this mode."
@@ -293,11 +317,15 @@ def expire(store: Store, _params: Object, identifier: str) -> Object:
     return _expire(store, session)
 
 
-def expire_overdue(store: Store) -> None:
-    """Close the sessions whose time is over."""
-    for session in store.newest_first("checkout.session"):
-        if session["status"] == "open" and session["expires_at"] <= store.now():
-            _expire(store, session)
+def attend(store: Store) -> None:
+    """Have sessions closed when their time is over."""
+    store.when_due("checkout.session", _expire_due, rank=5)
+
+
+def _expire_due(store: Store, identifier: str) -> None:
+    session = store.get("checkout.session", identifier)
+    if session["status"] == "open":
+        _expire(store, session)
 
 
 def _expire(store: Store, session: Object) -> Object:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sandbox import checkout, customers, methods, payments
+from sandbox import checkout, checkout_billing, customers, methods, payments
 from sandbox.cards import Card
 from sandbox.methods import Way
 from sandbox.parameters import merged
@@ -41,8 +41,17 @@ def pay(store: Store, session: Object, way: Way, email_address: str) -> str:
 
 
 def _complete(store: Store, session: Object, intent: Object) -> None:
-    paid = "paid" if intent["status"] == "succeeded" else "unpaid"
-    checkout.complete(store, session, customer=intent["customer"], payment_status=paid)
+    session["customer"] = intent["customer"]
+    paid = intent["status"] == "succeeded"
+    if paid:
+        _fulfil(store, session, intent)
+    checkout.complete(store, session, payment_status="paid" if paid else "unpaid")
+
+
+def _fulfil(store: Store, session: Object, intent: Object) -> None:
+    order = checkout.order_of(store, session)
+    method = store.get("payment_method", intent["payment_method"])
+    checkout_billing.fulfil(store, session, order, intent=intent, method=method)
 
 
 def follow_intent(store: Store, intent: Object) -> None:
@@ -56,18 +65,23 @@ def follow_intent(store: Store, intent: Object) -> None:
     elif session["payment_status"] == "unpaid" and session["status"] == "complete":
         paid = intent["status"] == "succeeded"
         session["payment_status"] = "paid" if paid else "unpaid"
+        if paid:
+            _fulfil(store, session, intent)
         outcome = "succeeded" if paid else "failed"
         store.emit(f"checkout.session.async_payment_{outcome}", session)
 
 
 def _wants_customer(session: Object) -> bool:
-    return bool(session["customer_creation"] == "always" or session["invoice_creation"]["enabled"])
+    invoiced = (session["invoice_creation"] or {}).get("enabled", False)
+    return bool(session["customer_creation"] == "always" or invoiced)
 
 
 def _intent(store: Store, session: Object, order: Object) -> Object:
     if order["intent"]:
         return store.get("payment_intent", order["intent"])
-    fields = order["intent_fields"]
+    fields = dict(order["intent_fields"])
+    if session["mode"] == "subscription":
+        fields.update(description="Subscription creation", setup_future_usage="off_session")
     intent = payments.create_intent(
         store,
         amount=session["amount_total"],
@@ -75,7 +89,9 @@ def _intent(store: Store, session: Object, order: Object) -> Object:
         customer=session["customer"],
         **{**fields, "metadata": merged({}, fields.get("metadata", {}))},
     )
-    order["intent"] = session["payment_intent"] = intent["id"]
+    order["intent"] = intent["id"]
+    if session["mode"] == "payment":  # a subscription's is found by its invoice
+        session["payment_intent"] = intent["id"]
     return intent
 
 

@@ -139,12 +139,18 @@ def _pay(store: Store, intent: Object, method: Object, receipt_url: str | None) 
 
 def _process(store: Store, intent: Object, charge: Object, method: Object) -> None:
     _save(store, intent, method)
-    due = {"id": f"{intent['id']}/due", "at": store.now() + debits.SETTLED_AFTER_SECONDS}
+    due: Object = {"id": f"{intent['id']}/due", "at": store.now() + debits.SETTLED_AFTER_SECONDS}
     store.add("payment_intent.due", {**due, "intent": intent["id"]})
+    store.wake(due["at"], "payment_intent.due", due["id"])
     charge["outcome"] = _outcome("authorized", "approved_by_network", None, "Payment pending.")
     store.emit("charge.pending", charge)
     intent.update(status="processing")
     store.emit("payment_intent.processing", intent)
+
+
+def attend(store: Store) -> None:
+    """Have banks answer when it is time."""
+    store.when_due("payment_intent.due", lambda store, _due: settle_due(store), rank=2)
 
 
 def settle_due(store: Store, *, at_once: bool = False) -> int:
