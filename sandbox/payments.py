@@ -126,7 +126,7 @@ def follow(store: Store, intent: Object) -> None:
 
 
 def _pay(store: Store, intent: Object, method: Object, receipt_url: str | None) -> None:
-    kind = methods.kind_of(store, method)
+    kind = methods.kind_of(method)
     charge = _charge(store, intent, method)
     charge["receipt_url"] = receipt_url or f"{store.cause.base_url}/c/receipt/{charge['id']}"
     if method["type"] != "card":
@@ -173,7 +173,7 @@ def settle_due(store: Store, *, at_once: bool = False) -> int:
 def _answer(store: Store, intent: Object) -> None:
     method = store.get("payment_method", intent["payment_method"])
     charge = store.get("charge", intent["latest_charge"])
-    decline = methods.kind_of(store, method).decline
+    decline = methods.kind_of(method).decline
     if decline:
         _fail(store, intent, charge, method, decline)
     else:
@@ -207,7 +207,7 @@ def _succeed(store: Store, intent: Object, charge: Object, method: Object) -> No
         last_payment_error=None,
     )
     store.emit("payment_intent.succeeded", intent)
-    if methods.kind_of(store, method).disputed:
+    if methods.kind_of(method).disputed:
         store.afterwards(lambda store: disputes.dispute_at_once(store, charge))
 
 

@@ -24,7 +24,7 @@ def create(store: Store, params: Object) -> Object:
     amount: int = params.get("amount", rest)
     _check(store, charge, amount, rest)
     method = store.get("payment_method", charge["payment_method"])
-    kind = methods.kind_of(store, method)
+    kind = methods.kind_of(method)
     waits = kind.refund == "succeeds_later" or method["type"] != "card"
     refund = shapes.new(
         "refund",

@@ -64,7 +64,7 @@ def attempt(store: Store, intent: Object, method: Object) -> str:
     A refusal is ``requires_payment_method``, for the reason in ``last_setup_error``.
     """
     intent.update(next_action=None, payment_method=method["id"])
-    decline = methods.kind_of(store, method).setup_decline
+    decline = methods.kind_of(method).setup_decline
     if decline:
         _refuse(store, intent, method, card_declined(decline.message, decline.code))
     elif methods.wants_challenge(store, method):

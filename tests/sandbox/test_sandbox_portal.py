@@ -41,6 +41,7 @@ def _subscribe(shop: Shop, customer: str, identifier: str = "sub_1") -> dict[str
         "customer": customer,
         "status": "active",
         "default_payment_method": None,
+        "schedule": None,
         "cancel_at": None,
         "cancel_at_period_end": False,
         "canceled_at": None,
