@@ -229,6 +229,10 @@ def detach(store: Store, _params: Object, identifier: str) -> Object:
     if settings["default_payment_method"] == identifier:
         changed = {**settings, "default_payment_method": None}
         store.change("customer.updated", customer, {"invoice_settings": changed})
+    for subscription in store.newest_first("subscription"):
+        if subscription["default_payment_method"] == identifier:
+            changes = {"default_payment_method": None}
+            store.change("customer.subscription.updated", subscription, changes)
     return method
 
 

@@ -152,6 +152,16 @@ def test_another_saved_card_may_become_the_default_and_the_old_one_go(shop: Shop
     assert _post(session.url, "anything").status_code == 422
 
 
+def test_a_card_taken_away_is_no_subscriptions_default(shop: Shop) -> None:
+    customer = _customer(shop)
+    subscription = _subscribe(shop, customer)
+    session = _session(shop, customer)
+    _type_card(session.url, GOOD)
+    shop.stripe.v1.payment_methods.detach(subscription["default_payment_method"])
+    assert subscription["default_payment_method"] is None
+    assert shop.told()[-1].type == "customer.subscription.updated"
+
+
 def test_a_tax_id_is_entered_and_taken_away(shop: Shop) -> None:
     customer = _customer(shop)
     session = _session(shop, customer)
