@@ -21,6 +21,7 @@ from sandbox import (
     invoice_pages,
     invoice_payments,
     invoices,
+    pages,
     payments,
     previews,
     renewals,
@@ -94,6 +95,6 @@ def create_sandbox(
     app.register_blueprint(hosted.blueprint(gate, courier))
     app.register_blueprint(invoice_pages.blueprint(gate))
     app.register_blueprint(control.blueprint(gate, courier))
-    app.jinja_env.filters.update(money=hosted.money, instant=hosted.instant)
+    app.jinja_env.filters.update(money=pages.money, instant=pages.instant)
     app.extensions["sandbox"] = Sandbox(store, memory, courier)
     return app

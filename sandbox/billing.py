@@ -29,7 +29,7 @@ def attend(store: Store) -> None:
     """Have invoices finalized and tried again when it is time, and settled by their payments."""
     store.when_due("invoice.finalization", _finalize_due, rank=3)
     store.when_due("invoice.retry", _retry_due, rank=4)
-    store.listen(lambda event: _hear(store, event))
+    store.follow(_follow)
 
 
 def build(store: Store, customer: Object, **fields: object) -> Object:
@@ -218,19 +218,18 @@ def charge_soon(store: Store, invoice: Object) -> None:
     store.wake(store.now(), "invoice.retry", invoice["id"])
 
 
-def _hear(store: Store, event: Object) -> None:
+def _follow(store: Store, happened: str, about: Object) -> None:
     """Follow what becomes of an invoice's payment intent."""
-    intent: Object = event["data"]["object"]
-    outcome = event["type"].removeprefix("payment_intent.")
+    outcome = happened.removeprefix("payment_intent.")
     if outcome not in ("succeeded", "payment_failed", "requires_action"):
         return
-    invoice = invoice_payments.invoice_of(store, intent["id"])
+    invoice = invoice_payments.invoice_of(store, about["id"])
     if invoice is None or invoice["status"] not in ("open", "uncollectible"):
         return
     if outcome == "succeeded":
         _paid(store, invoice)
     else:
-        error = intent["last_payment_error"] or {}
+        error = about["last_payment_error"] or {}
         wanted = error.get("code") == "authentication_required"
         _failed(store, invoice, action=wanted or outcome == "requires_action")
 

@@ -320,7 +320,7 @@ def pay(store: Store, session: Object, card: Card, email_address: str) -> None:
         customer_details=_details(email_address),
         url=None,
     )
-    checkout_billing.fulfil(store, session, order, intent=intent, method=method)
+    checkout_billing.fulfil(store, session, order, intent)
     store.emit("checkout.session.completed", session)
 
 

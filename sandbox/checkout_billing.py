@@ -37,26 +37,22 @@ def check_mode(params: Object, items: list[Object]) -> None:
         raise parameter_invalid("line_items", message)
 
 
-def fulfil(
-    store: Store, session: Object, order: Object, *, intent: Object | None, method: Object
-) -> None:
+def fulfil(store: Store, session: Object, order: Object, intent: Object) -> None:
     """Make what a session that has just been paid is for; the session shows it."""
     if session["mode"] == "subscription":
-        _start_subscription(store, session, order, intent, method)
-    elif session["mode"] == "payment" and session["invoice_creation"]["enabled"] and intent:
+        _start_subscription(store, session, order, intent)
+    elif session["mode"] == "payment" and session["invoice_creation"]["enabled"]:
         _make_invoice(store, session, order, intent)
 
 
-def _start_subscription(
-    store: Store, session: Object, order: Object, intent: Object | None, method: Object
-) -> None:
+def _start_subscription(store: Store, session: Object, order: Object, intent: Object) -> None:
     data = order["subscription_data"]
     subscription = subscriptions.begin(
         store,
         store.get("customer", session["customer"]),
         order["items"],
         intent=intent,
-        default_payment_method=method["id"],
+        default_payment_method=intent["payment_method"],
         description=data.get("description"),
         metadata={key: value for key, value in data.get("metadata", {}).items() if value},
         payment_settings={

@@ -7,36 +7,21 @@ same instant pay once.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from decimal import Decimal
-from typing import Any
-from urllib.parse import urlsplit
 
-from babel.numbers import format_currency, get_currency_precision
-from flask import Blueprint, Response, make_response, redirect, render_template, request
+from flask import Blueprint, Response, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from sandbox import checkout
 from sandbox.api import Gate
 from sandbox.cards import CARDS, CardProblems, read_card
 from sandbox.errors import ApiError
+from sandbox.pages import page
 from sandbox.parameters import email as email_kind
 from sandbox.store import Cause, Object, Store
 from sandbox.webhooks import Courier
 
 LATEST = 10
 FIELDS = ("email", "number", "expiry", "cvc")
-
-
-def money(amount_minor: int, currency: str) -> str:
-    """Write an amount in its currency, as a reader expects it."""
-    code = currency.upper()
-    amount = Decimal(amount_minor).scaleb(-get_currency_precision(code))
-    return format_currency(amount, code, locale="en_US")
-
-
-def instant(timestamp: int) -> str:
-    """Write an instant."""
-    return datetime.fromtimestamp(timestamp, UTC).strftime("%d %b %Y, %H:%M:%S UTC")
 
 
 def blueprint(gate: Gate, courier: Courier) -> Blueprint:
@@ -49,7 +34,7 @@ def blueprint(gate: Gate, courier: Courier) -> Blueprint:
         with store.acting(Cause(gate.base_url())):
             charges = [dict(charge) for charge in store.newest_first("charge")[:LATEST]]
         deliveries = courier.deliveries()[: -LATEST - 1 : -1]
-        return hosted_page("home.html", charges=charges, deliveries=deliveries)
+        return page("home.html", charges=charges, deliveries=deliveries)
 
     @pages.get("/c/pay/<identifier>")
     def show(identifier: str) -> Response:
@@ -66,7 +51,7 @@ def blueprint(gate: Gate, courier: Courier) -> Blueprint:
 
 def _show(store: Store, identifier: str) -> Response:
     if not store.has("checkout.session", identifier):
-        return hosted_page("closed.html", status=404, session=None)
+        return page("closed.html", status=404, session=None)
     session = store.get("checkout.session", identifier)
     if session["status"] != "open":
         return _closed(store, session)
@@ -75,7 +60,7 @@ def _show(store: Store, identifier: str) -> Response:
 
 def _pay(store: Store, identifier: str) -> AnyResponse:
     if not store.has("checkout.session", identifier):
-        return hosted_page("closed.html", status=404, session=None)
+        return page("closed.html", status=404, session=None)
     session = store.get("checkout.session", identifier)
     if session["status"] == "complete":  # a second click: it is paid, so go on as the first did
         return redirect(checkout.success_address(session), 303)
@@ -119,7 +104,7 @@ def _form(
     declined: str | None = None,
     status: int = 200,
 ) -> Response:
-    return hosted_page(
+    return page(
         "pay.html",
         status=status,
         session=session,
@@ -134,7 +119,7 @@ def _form(
 
 
 def _closed(store: Store, session: Object) -> Response:
-    return hosted_page(
+    return page(
         "closed.html",
         session=session,
         items=checkout.items_of(store, session),
@@ -142,19 +127,3 @@ def _closed(store: Store, session: Object) -> Response:
         if session["status"] == "complete"
         else session["cancel_url"],
     )
-
-
-def hosted_page(template: str, *, status: int = 200, goes_to: str = "", **shown: Any) -> Response:
-    """Render one of the pages, under a policy without anything inline."""
-    response = make_response(render_template(template, **shown), status)
-    # Browsers hold a form's redirect to the policy too, so the seller's site is named in it.
-    parts = urlsplit(goes_to)
-    target = f" {parts.scheme}://{parts.netloc}" if parts.netloc else ""
-    response.headers["Content-Security-Policy"] = (
-        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
-        f"form-action 'self'{target}; base-uri 'none'; frame-ancestors 'none'"
-    )
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Referrer-Policy"] = "no-referrer"
-    response.headers["Cache-Control"] = "no-store"
-    return response

@@ -12,9 +12,8 @@ from sandbox import billing, invoice_lines, invoice_payments, payments
 from sandbox.api import Gate
 from sandbox.cards import CARDS, Card, CardProblems, read_card
 from sandbox.documents import pdf
-from sandbox.hosted import hosted_page, money
 from sandbox.invoices import refusal
-from sandbox.periods import day
+from sandbox.pages import day, money, page
 from sandbox.store import Cause, Object, Store
 
 FIELDS = ("number", "expiry", "cvc")
@@ -56,7 +55,7 @@ def _find(store: Store, identifier: str) -> Object | None:
 
 
 def _nowhere() -> Response:
-    return hosted_page("closed.html", status=404, session=None)
+    return page("closed.html", status=404, session=None)
 
 
 def _page(store: Store, invoice: Object, *, status: int = 200, **more: Any) -> Response:
@@ -69,7 +68,7 @@ def _page(store: Store, invoice: Object, *, status: int = 200, **more: Any) -> R
         "authenticate": action.get("url"),
         **more,
     }
-    return hosted_page(
+    return page(
         "invoice.html",
         status=status,
         invoice=invoice,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 
-from sandbox.periods import day
+from sandbox.pages import day
 from sandbox.store import Object
 
 

@@ -20,7 +20,7 @@ _SETTLED = ("paid", "uncollectible")
 def attend(store: Store) -> None:
     """Have periods end when it is time, and invoices change how a subscription stands."""
     store.when_due("subscription.period_end", _period_ends, rank=2)
-    store.listen(lambda event: _hear(store, event))
+    store.follow(_follow)
 
 
 def after_retries(store: Store) -> str:
@@ -86,20 +86,17 @@ def next_invoice(store: Store, subscription: Object) -> tuple[Object, list[Objec
     return invoice, items
 
 
-def _hear(store: Store, event: Object) -> None:
-    about: Object = event["data"]["object"]
-    if about["object"] != "invoice":
-        return
-    owner = billing.subscription_of(about)
+def _follow(store: Store, happened: str, about: Object) -> None:
+    """Follow what becomes of a subscription's invoices."""
+    owner = billing.subscription_of(about) if about["object"] == "invoice" else None
     if owner is None or not store.has("subscription", owner):
         return
     subscription = store.get("subscription", owner)
-    invoice = store.get("invoice", about["id"])
     if subscription["status"] in subscriptions.ENDED:
         return
-    if event["type"] == "invoice.payment_failed":
-        _payment_failed(store, subscription, invoice)
-    elif event["type"] in ("invoice.paid", "invoice.voided", "invoice.marked_uncollectible"):
+    if happened == "invoice.payment_failed":
+        _payment_failed(store, subscription, about)
+    elif happened in ("invoice.paid", "invoice.voided", "invoice.marked_uncollectible"):
         _stands_again(store, subscription)
 
 

@@ -63,6 +63,7 @@ class Store:
         self._alarms_set = 0
         self._due: dict[str, tuple[int, Callable[[Store, str], None]]] = {}
         self._when_time_passes: list[Callable[[Store], None]] = []
+        self._followers: list[Callable[[Store, str, Object], None]] = []
         self._listeners: list[Callable[[Object], None]] = []
         self.cause = Cause(base_url="")
 
@@ -100,6 +101,10 @@ class Store:
     def settle_with(self, step: Callable[[Store], None]) -> None:
         """Have a step run before every access, to settle what time alone decides."""
         self._when_time_passes.append(step)
+
+    def follow(self, follower: Callable[[Store, str, Object], None]) -> None:
+        """Have a part of the sandbox go on from what happened: once, however often it is told."""
+        self._followers.append(follower)
 
     def listen(self, listener: Callable[[Object], None]) -> None:
         """Have every new event told."""
@@ -167,6 +172,8 @@ class Store:
         self.add("event", event)
         for listener in self._listeners:
             listener(event)
+        for follower in self._followers:
+            follower(self, event_type, about)
 
     def change(self, event_type: str, thing: Object, changes: Object) -> Object:
         """Change an object; an event tells what it was before, if anything did change."""

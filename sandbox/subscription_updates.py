@@ -73,7 +73,7 @@ _SUPPORTED_WHEN_PENDING = {
 def attend(store: Store) -> None:
     """Have pending updates applied when they are paid for, and dropped when they are not."""
     store.when_due("subscription.pending_update", _expire_due, rank=0)
-    store.listen(lambda event: _hear(store, event))
+    store.follow(_follow)
 
 
 def update(store: Store, params: Object, identifier: str) -> Object:
@@ -306,23 +306,23 @@ def _expire_due(store: Store, identifier: str) -> None:
         drop_pending(store, subscription)
 
 
-def _hear(store: Store, event: Object) -> None:
-    about: Object = event["data"]["object"]
-    if event["type"] == "customer.subscription.deleted":
-        drop_pending(store, store.get("subscription", about["id"]))
-    if event["type"] not in ("invoice.paid", "invoice.voided"):
+def _follow(store: Store, happened: str, about: Object) -> None:
+    """Follow what becomes of the invoice that a change waits for, and of the subscription."""
+    if happened == "customer.subscription.deleted":
+        drop_pending(store, about)
+    if happened not in ("invoice.paid", "invoice.voided"):
         return
     owner = billing.subscription_of(about)
     waiting = _pending(store, owner) if owner else None
-    if owner and waiting and waiting["invoice"] == about["id"]:
-        store.remove("subscription.pending", waiting["id"])
-        subscription = store.get("subscription", owner)
-        if event["type"] == "invoice.paid":
-            _apply_pending(store, subscription, waiting)
-        else:
-            changes = {"pending_update": None}
-            store.change("customer.subscription.updated", subscription, changes)
-            store.emit("customer.subscription.pending_update_expired", subscription)
+    if owner is None or waiting is None or waiting["invoice"] != about["id"]:
+        return
+    store.remove("subscription.pending", waiting["id"])
+    subscription = store.get("subscription", owner)
+    if happened == "invoice.paid":
+        _apply_pending(store, subscription, waiting)
+    else:
+        store.change("customer.subscription.updated", subscription, {"pending_update": None})
+        store.emit("customer.subscription.pending_update_expired", subscription)
 
 
 def _apply_pending(store: Store, subscription: Object, waiting: Object) -> None:
