@@ -14,6 +14,7 @@ from sandbox import (
     catalog,
     checkout,
     control,
+    coupons,
     customers,
     events,
     hosted,
@@ -51,6 +52,7 @@ ROUTES = (
     *invoice_payments.ROUTES,
     *invoice_items.ROUTES,
     *previews.ROUTES,
+    *coupons.ROUTES,
 )
 # What happens by itself, by the clock or because of something else that happened.
 _ATTENDING = (checkout, billing, subscription_updates, renewals, schedules)

@@ -9,7 +9,15 @@ from __future__ import annotations
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
-from sandbox import catalog, checkout_billing, customers, payments, shapes
+from sandbox import (
+    billing,
+    catalog,
+    checkout_billing,
+    checkout_totals,
+    customers,
+    payments,
+    shapes,
+)
 from sandbox.api import Route, retrieve
 from sandbox.cards import Card
 from sandbox.errors import ApiError, parameter_invalid, parameter_missing
@@ -72,6 +80,7 @@ _CREATE = asked(
         "customer_creation": choice("always", "if_required"),
         "customer_email": email,
         "customer_update": record(dict.fromkeys(("address", "name"), choice("auto", "never"))),
+        "discounts": checkout_totals.DISCOUNTS,
         "expires_at": integer(),
         "invoice_creation": record(
             {"enabled": boolean, "invoice_data": record(_INVOICE_FIELDS)}, required=["enabled"]
@@ -116,9 +125,6 @@ def create(store: Store, params: Object) -> Object:
     items = _items(store, params["line_items"], params["mode"])
     checkout_billing.check_mode(params, items)
     total = sum(item["amount_total"] for item in items)
-    if total < AMOUNT_MINOR_MIN:
-        message = f"The Checkout Session's total must be at least {AMOUNT_MINOR_MIN} minor units."
-        raise ApiError(message, code="amount_too_small")
     known_email = params.get("customer_email") or (customer or {}).get("email")
     identifier = new_id("cs_test_a1", 58)
     session = shapes.new(
@@ -145,8 +151,14 @@ def create(store: Store, params: Object) -> Object:
         "items": items,
         "intent": None,
         "intent_fields": intent_fields,
+        "method": None,
         "subscription_data": params.get("subscription_data", {}),
     }
+    checkout_totals.open_with(store, session, order, params)
+    free = session["amount_total"] == 0 and order["coupon"]
+    if session["amount_total"] < AMOUNT_MINOR_MIN and not free:
+        message = f"The Checkout Session's total must be at least {AMOUNT_MINOR_MIN} minor units."
+        raise ApiError(message, code="amount_too_small")
     store.add("checkout.order", order)
     store.wake(expires_at, "checkout.session", identifier)
     return store.add("checkout.session", session)
@@ -243,6 +255,11 @@ def _order_id(session_id: str) -> str:
     return f"{session_id}/order"
 
 
+def order_of(store: Store, session: Object) -> Object:
+    """Return what a session does not show: what is bought, and what was typed so far."""
+    return store.get("checkout.order", _order_id(session["id"]))
+
+
 def items_of(store: Store, session: Object) -> list[Object]:
     """Return what is bought in a session."""
     items: list[Object] = store.get("checkout.order", _order_id(session["id"]))["items"]
@@ -309,13 +326,15 @@ def pay(store: Store, session: Object, card: Card, email_address: str) -> None:
         customer = customers.create(store, {"email": email_address})["id"]
     keeps_method = customer if reusable and not decline else None
     method = payments.create_method(store, card, email=email_address, customer=keeps_method)
-    intent = _intent(store, session, order)
-    intent["customer"] = customer
-    receipt_url = f"{store.cause.base_url}/c/pay/{session['id']}"
-    payments.attempt(store, intent, method, decline, receipt_url=receipt_url)
+    order["method"] = method["id"]
+    intent = _intent(store, session, order) if _to_charge(store, session) else None
+    if intent:
+        intent["customer"] = customer
+        receipt_url = f"{store.cause.base_url}/c/pay/{session['id']}"
+        payments.attempt(store, intent, method, decline, receipt_url=receipt_url)
     session.update(
         status="complete",
-        payment_status="paid",
+        payment_status="paid" if intent else "no_payment_required",
         customer=customer,
         customer_details=_details(email_address),
         url=None,
@@ -324,20 +343,31 @@ def pay(store: Store, session: Object, card: Card, email_address: str) -> None:
     store.emit("checkout.session.completed", session)
 
 
+def _to_charge(store: Store, session: Object) -> int:
+    """Return what is charged: a subscription's first invoice takes up the customer's balance."""
+    total: int = session["amount_total"]
+    if session["mode"] != "subscription" or not session["customer"]:
+        return total
+    return billing.to_charge(total + store.get("customer", session["customer"])["balance"])
+
+
 def _wants_customer(session: Object) -> bool:
     invoiced = (session["invoice_creation"] or {}).get("enabled", False)
     return bool(session["customer_creation"] == "always" or invoiced)
 
 
 def _intent(store: Store, session: Object, order: Object) -> Object:
+    amount = _to_charge(store, session)
     if order["intent"]:
-        return store.get("payment_intent", order["intent"])
+        intent = store.get("payment_intent", order["intent"])
+        intent["amount"] = amount
+        return intent
     fields = dict(order["intent_fields"])
     if session["mode"] == "subscription":
         fields.update(description="Subscription creation", setup_future_usage="off_session")
     intent = payments.create_intent(
         store,
-        amount=session["amount_total"],
+        amount=amount,
         currency=session["currency"],
         customer=session["customer"],
         **{**fields, "metadata": merged({}, fields.get("metadata", {}))},

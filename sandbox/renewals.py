@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 
-from sandbox import billing, invoice_items, subscriptions
+from sandbox import billing, discounts, invoice_items, subscriptions
 from sandbox.periods import end_of_period
 from sandbox.store import Object, Store
 
@@ -58,6 +58,7 @@ def renew(store: Store, subscription: Object) -> None:
     changes = {
         "items": subscriptions.item_list(subscription["id"], items),
         "latest_invoice": invoice["id"],
+        "discounts": discounts.drop_ended(store, subscription),
     }
     store.change("customer.subscription.updated", subscription, changes)
     end = items[0]["current_period_end"]
@@ -76,7 +77,7 @@ def next_invoice(store: Store, subscription: Object) -> tuple[Object, list[Objec
     invoice = billing.build(
         store,
         store.get("customer", subscription["customer"]),
-        **billing.of_subscription(subscription),
+        **billing.of_subscription(store, subscription),
         # Nothing more is collected by itself from a subscription that is unpaid.
         auto_advance=subscription["status"] != "unpaid",
         billing_reason="subscription_cycle",

@@ -31,6 +31,8 @@ from sandbox.subscription_changes import Change
 from sandbox.subscriptions import (
     CANCELLATION,
     check_running,
+    debits_of_lines,
+    full_lines,
     item_list,
     period_of,
     remember,
@@ -222,14 +224,12 @@ def _billed(
         return None, subscription_changes.debits_of(change, lines, None)
     invoice = new_invoice(store, subscription)
     debits = subscription_changes.debits_of(change, lines, invoice["id"])
-    lines = earlier_prorations(store, subscription, lines) + lines
-    if change.restarts:
-        for item in change.items:
-            start, end = item["current_period_start"], item["current_period_end"]
-            line = invoice_lines.of_subscription_item(store, item, start, end)
-            debits[item["id"]] = Debit(line["amount"], start, end, invoice["id"], (line["id"],))
-            lines.append(line)
-    return billing.draft(store, invoice, lines), debits
+    whole = full_lines(store, change.items) if change.restarts else []
+    earlier = earlier_prorations(store, subscription, lines)
+    billing.draft(store, invoice, [*earlier, *lines, *whole])
+    for item, debit in zip(change.items, debits_of_lines(whole), strict=False):
+        debits[item["id"]] = debit
+    return invoice, debits
 
 
 def new_invoice(store: Store, subscription: Object) -> Object:
@@ -237,7 +237,7 @@ def new_invoice(store: Store, subscription: Object) -> Object:
     return billing.build(
         store,
         store.get("customer", subscription["customer"]),
-        **billing.of_subscription(subscription),
+        **billing.of_subscription(store, subscription),
         auto_advance=True,
         billing_reason="subscription_update",
         period_start=period_of(subscription)[0],
