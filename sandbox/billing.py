@@ -74,8 +74,9 @@ def subscription_of(invoice: Object) -> str | None:
 def draft(store: Store, invoice: Object, lines: list[Object]) -> Object:
     """Keep a built invoice as a draft; the invoice items among its lines belong to it now."""
     store.add("invoice", invoice)
-    state = {"automatic": False, "failed_at": None, "exhausted": False, "pending_update": False}
-    store.add("invoice.collection", {"id": _state_id(invoice["id"]), **state})
+    blank = dict.fromkeys(("automatic", "exhausted", "keeps_card", "pending_update"), False)
+    state = {**blank, "id": _state_id(invoice["id"]), "failed_at": None}
+    store.add("invoice.collection", state)
     for line in lines:
         item = invoice_lines.item_of(line)
         if item:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 
-from sandbox import billing, discounts, invoice_items, subscriptions
+from sandbox import billing, discounts, invoice_items, invoice_payments, subscriptions
 from sandbox.periods import end_of_period
 from sandbox.store import Object, Store
 
@@ -97,7 +97,9 @@ def _follow(store: Store, happened: str, about: Object) -> None:
         return
     if happened == "invoice.payment_failed":
         _payment_failed(store, subscription, about)
-    elif happened in ("invoice.paid", "invoice.voided", "invoice.marked_uncollectible"):
+    if happened == "invoice.paid" and billing.collection(store, about)["keeps_card"]:
+        _keep_card(store, subscription, about)
+    if happened in ("invoice.paid", "invoice.voided", "invoice.marked_uncollectible"):
         _stands_again(store, subscription)
 
 
@@ -110,6 +112,14 @@ def _payment_failed(store: Store, subscription: Object, invoice: Object) -> None
         subscriptions.end(store, subscription, {"reason": "payment_failed"})
     elif subscription["status"] != "unpaid":
         store.change("customer.subscription.updated", subscription, {"status": outcome})
+
+
+def _keep_card(store: Store, subscription: Object, invoice: Object) -> None:
+    """Charge renewals to the card that the customer has just paid with."""
+    intent = invoice_payments.intent_of(store, invoice)
+    if intent and intent["payment_method"]:
+        changes = {"default_payment_method": intent["payment_method"]}
+        store.change("customer.subscription.updated", subscription, changes)
 
 
 def _stands_again(store: Store, subscription: Object) -> None:
