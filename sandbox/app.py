@@ -17,6 +17,7 @@ from sandbox import (
     checkout,
     checkout_setup,  # noqa: F401 - checkout learns the mode from it
     control,
+    coupons,
     customers,
     decisions,
     disputes,
@@ -74,6 +75,7 @@ ROUTES = (
     *invoice_payments.ROUTES,
     *invoice_items.ROUTES,
     *previews.ROUTES,
+    *coupons.ROUTES,
 )
 # What happens by itself, by the clock or because of something else that happened.
 _ATTENDING = (

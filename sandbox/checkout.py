@@ -10,7 +10,15 @@ from collections.abc import Callable
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
-from sandbox import catalog, checkout_billing, debits, payments, setup, shapes
+from sandbox import (
+    catalog,
+    checkout_billing,
+    checkout_totals,
+    debits,
+    payments,
+    setup,
+    shapes,
+)
 from sandbox.api import Route, retrieve
 from sandbox.errors import ApiError, parameter_invalid, parameter_missing
 from sandbox.lists import INCLUDABLE, matching, page
@@ -74,6 +82,7 @@ _CREATE = asked(
         "currency": currency,
         "customer_email": email,
         "customer_update": record(dict.fromkeys(("address", "name"), choice("auto", "never"))),
+        "discounts": checkout_totals.DISCOUNTS,
         "expires_at": integer(),
         "invoice_creation": record(
             {"enabled": boolean, "invoice_data": record(_INVOICE_FIELDS)}, required=["enabled"]
@@ -125,9 +134,6 @@ def create(store: Store, params: Object) -> Object:
     items = _items(store, params.get("line_items", []), params["mode"])
     checkout_billing.check_mode(params, items)
     total = sum(item["amount_total"] for item in items)
-    if total < AMOUNT_MINOR_MIN:
-        message = f"The Checkout Session's total must be at least {AMOUNT_MINOR_MIN} minor units."
-        raise ApiError(message, code="amount_too_small")
     known_email = params.get("customer_email") or (customer or {}).get("email")
     identifier = new_id("cs_test_a1", 58)
     session = shapes.new(
@@ -151,21 +157,33 @@ def create(store: Store, params: Object) -> Object:
     )
     session["automatic_tax"]["enabled"] = params.get("automatic_tax", {}).get("enabled", False)
     intent_fields = params.get("payment_intent_data", {})
-    _keep_order(
+    order = _keep_order(
         store,
         session,
         items=items,
         intent_fields=intent_fields,
         subscription_data=params.get("subscription_data", {}),
     )
+    checkout_totals.open_with(store, session, order, params)
+    free = session["amount_total"] == 0 and order["coupon"]
+    if session["amount_total"] < AMOUNT_MINOR_MIN and not free:
+        store.remove("checkout.order", order["id"])
+        message = f"The Checkout Session's total must be at least {AMOUNT_MINOR_MIN} minor units."
+        raise ApiError(message, code="amount_too_small")
     return store.add("checkout.session", session)
 
 
-def _keep_order(store: Store, session: Object, **known: object) -> None:
-    blank: Object = {"email": None, "intent": None, "intent_fields": {}, "items": []}
+def _keep_order(store: Store, session: Object, **known: object) -> Object:
+    blank: Object = {
+        **dict.fromkeys(("code", "country", "coupon", "customer", "email", "intent", "method")),
+        "saves_country": False,
+        "intent_fields": {},
+        "items": [],
+        "subscription_data": {},
+    }
     order = {**blank, "id": _order_id(session["id"]), "session": session["id"], **known}
-    store.add("checkout.order", order)
     store.wake(session["expires_at"], "checkout.session", session["id"])
+    return store.add("checkout.order", order)
 
 
 def open_setup(store: Store, params: Object, setup_intent: str) -> Object:
@@ -289,6 +307,11 @@ def _order_id(session_id: str) -> str:
     return f"{session_id}/order"
 
 
+def order_of(store: Store, session: Object) -> Object:
+    """Return what a session does not show: what is bought, and what was typed so far."""
+    return store.get("checkout.order", _order_id(session["id"]))
+
+
 def items_of(store: Store, session: Object) -> list[Object]:
     """Return what is bought in a session."""
     items: list[Object] = order_of(store, session)["items"]
@@ -348,11 +371,6 @@ def list_all(store: Store, params: Object) -> Object:
     return page("/v1/checkout/sessions", found, params)
 
 
-def order_of(store: Store, session: Object) -> Object:
-    """Return what is kept beside a session: its items, its intent, and what that shall carry."""
-    return store.get("checkout.order", _order_id(session["id"]))
-
-
 def session_of(store: Store, intent: Object) -> Object | None:
     """Return the session an intent belongs to, if it came of one."""
     for order in store.newest_first("checkout.order"):
@@ -361,10 +379,15 @@ def session_of(store: Store, intent: Object) -> Object | None:
     return None
 
 
+def describe_payer(store: Store, session: Object, customer: str | None) -> None:
+    """Have a session show who has paid it, or is about to."""
+    details = _details(order_of(store, session)["email"])
+    session.update(customer=customer, customer_details=details)
+
+
 def complete(store: Store, session: Object, **changes: object) -> None:
     """Close a session whose payer has done what it asks for."""
-    details = _details(order_of(store, session)["email"])
-    session.update(status="complete", customer_details=details, url=None, **changes)
+    session.update(status="complete", url=None, **changes)
     store.emit("checkout.session.completed", session)
 
 

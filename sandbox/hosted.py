@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from flask import Blueprint, Response, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
-from sandbox import checkout, checkout_payment, debits, payments
+from sandbox import checkout, checkout_payment, checkout_totals, debits, payments, tax
 from sandbox.api import Gate
 from sandbox.cards import CARDS, CardProblems, read_card
 from sandbox.debits import DEBITS
@@ -68,8 +68,13 @@ def _pay(store: Store, identifier: str) -> AnyResponse:
         return redirect(checkout.success_address(session), 303)
     if session["status"] != "open":
         return _closed(store, session)
+    order = checkout.order_of(store, session)
+    if "apply" in request.form:
+        return _form(
+            store, session, problems=checkout_totals.adjust(store, session, order, request.form)
+        )
     typed = {field: request.form.get(field, "").strip() for field in FIELDS}
-    problems: dict[str, str] = {}
+    problems = checkout_totals.missing(store, session, order)
     email_address = _known_email(session) or typed["email"]
     try:
         email_kind(email_address, "email")
@@ -128,6 +133,7 @@ def _form(
     declined: str | None = None,
     status: int = 200,
 ) -> Response:
+    order = checkout.order_of(store, session)
     return page(
         "pay.html",
         status=status,
@@ -139,6 +145,9 @@ def _form(
         declined=declined,
         cards=CARDS,
         debits=DEBITS if len(session["payment_method_types"]) > 1 else (),
+        code=request.form.get("promotion_code", checkout_totals.code_of(store, order)).strip(),
+        countries=tax.COUNTRIES if checkout_totals.asks_country(session, order) else {},
+        country=order["country"],
         goes_to=session["success_url"],
     )
 

@@ -13,8 +13,7 @@ from sandbox.api import Gate
 from sandbox.cards import CARDS, Card, CardProblems, read_card
 from sandbox.documents import pdf
 from sandbox.invoices import refusal
-from sandbox.pages import money, page
-from sandbox.periods import day
+from sandbox.pages import day, money, page
 from sandbox.store import Cause, Object, Store
 
 FIELDS = ("number", "expiry", "cvc")
@@ -60,13 +59,11 @@ def _nowhere() -> Response:
 
 
 def _page(store: Store, invoice: Object, *, status: int = 200, **more: Any) -> Response:
-    intent = invoice_payments.intent_of(store, invoice) or {}
-    action = (intent.get("next_action") or {}).get("redirect_to_url") or {}
     shown: dict[str, Any] = {
         "typed": dict.fromkeys(FIELDS, ""),
         "problems": {},
         "declined": None,
-        "authenticate": action.get("url"),
+        "authenticate": _to_authenticate(store, invoice),
         **more,
     }
     return page(
@@ -95,10 +92,15 @@ def _pay(store: Store, invoice: Object) -> AnyResponse:
     if outcome == "requires_payment_method":
         declined = refusal(store, invoice, outcome).message
         return _page(store, invoice, status=402, typed=typed, declined=declined)
-    if outcome == "requires_action":
-        intent = invoice_payments.intent_of(store, invoice) or {}
-        return redirect(payments.challenge_address(store, intent), 303)
-    return redirect(request.path, 303)
+    return redirect(_to_authenticate(store, invoice) or request.path, 303)
+
+
+def _to_authenticate(store: Store, invoice: Object) -> str | None:
+    """Return where the payer authenticates, if the payment waits for that."""
+    intent = invoice_payments.intent_of(store, invoice) or {}
+    action = (intent.get("next_action") or {}).get("redirect_to_url") or {}
+    address: str | None = action.get("url")
+    return address
 
 
 def _charge(store: Store, invoice: Object, card: Card) -> str:
@@ -110,13 +112,9 @@ def _charge(store: Store, invoice: Object, card: Card) -> str:
         email=customer["email"] or "",
         customer=None if card.kind.decline else customer["id"],
     )
-    outcome = billing.collect(store, invoice, method=method, automatic=False, off_session=False)
     owner = billing.subscription_of(invoice)
-    if outcome != "requires_payment_method" and owner and store.has("subscription", owner):
-        changes = {"default_payment_method": method["id"]}
-        subscription = store.get("subscription", owner)
-        store.change("customer.subscription.updated", subscription, changes)
-    return outcome
+    billing.collection(store, invoice)["keeps_card"] = owner is not None
+    return billing.collect(store, invoice, method=method, automatic=False, off_session=False)
 
 
 def _document(store: Store, invoice: Object) -> list[str]:

@@ -64,6 +64,7 @@ class Store:
         self._alarms: list[Alarm] = []
         self._alarms_set = 0
         self._due: dict[str, tuple[int, Callable[[Store, str], object]]] = {}
+        self._followers: list[Callable[[Store, str, Object], None]] = []
         self._listeners: list[Callable[[Object], None]] = []
         self._tellings: Callable[[str], int] = lambda _event_type: 1
         self.cause = Cause(base_url="")
@@ -106,6 +107,10 @@ class Store:
     def afterwards(self, step: Callable[[Store], object]) -> None:
         """Have a step run once what is going on is done, and told."""
         self._afterwards.append(step)
+
+    def follow(self, follower: Callable[[Store, str, Object], None]) -> None:
+        """Have a part of the sandbox go on from what happened: once, however often it is told."""
+        self._followers.append(follower)
 
     def listen(self, listener: Callable[[Object], None]) -> None:
         """Have every new event told."""
@@ -168,6 +173,8 @@ class Store:
         """Record an event with a snapshot of its object, and tell the listeners."""
         for _ in range(self._tellings(event_type)):
             self._tell(event_type, about, previous)
+        for follower in self._followers:
+            follower(self, event_type, about)
 
     def tell_as_often_as(self, tellings: Callable[[str], int]) -> None:
         """Have this decide, by an event's type, how many events tell of one change."""
