@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from flask import Flask
 
 from sandbox import (
-    balances,
     billing,
     catalog,
     checkout,
     control,
     coupons,
+    customer_balance,
     customers,
     events,
     hosted,
@@ -44,7 +44,7 @@ ROUTES = (
     *checkout.ROUTES,
     *payments.ROUTES,
     *events.ROUTES,
-    *balances.ROUTES,
+    *customer_balance.ROUTES,
     *subscriptions.ROUTES,
     *subscription_updates.ROUTES,
     *schedules.ROUTES,
