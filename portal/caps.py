@@ -7,7 +7,7 @@ also where the cap was made later, and editing a cap never resets it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -340,11 +340,17 @@ def _held(
 
 
 def open_windows(
-    tx: Connection, organization: Organization, wanted: Sequence[Cap], *, at: datetime
+    tx: Connection,
+    organization: Organization,
+    wanted: Sequence[Cap],
+    *,
+    at: datetime,
+    make: Callable[[Period], bool] | None = None,
 ) -> list[CapState]:
     """Return the counters of the windows at ``at``, making those that do not exist yet.
 
-    Under the wallet's lock only: that is why a missing row can be made without a race.
+    With ``make`` only those are made of which it says so, and the others left out. Under the
+    wallet's lock only: that is why a missing row can be made without a race.
     """
     if not wanted:
         return []
@@ -352,10 +358,10 @@ def open_windows(
     windows = [(cap, window_of(cap.window, at, organization.zone, period)) for cap in wanted]
     known = _stored(tx, organization.organization_id, windows)
     for cap, window in windows:
-        if cap.cap_id not in known:
+        if cap.cap_id not in known and (make is None or make(window)):
             made = _make_window(tx, organization.organization_id, cap, window, at=at)
             known[cap.cap_id] = made
-    return [known[cap.cap_id] for cap in wanted]
+    return [known[cap.cap_id] for cap in wanted if cap.cap_id in known]
 
 
 def _make_window(
@@ -392,10 +398,12 @@ def recut(tx: Connection, organization: Organization, *, now: datetime) -> None:
         period = organization.period_at(row["window_start"])
         window = window_of(row["window_kind"], row["window_start"], organization.zone, period)
         if window.end != row["window_end"]:
-            _count_anew(tx, organization.organization_id, _cap(row), window)
+            before = CapState(_cap(row), window, row["spent_micro"], row["held_micro"])
+            _count_anew(tx, organization.organization_id, before, now=now)
 
 
-def _count_anew(tx: Connection, organization_id: str, cap: Cap, window: Period) -> None:
+def _count_anew(tx: Connection, organization_id: str, before: CapState, *, now: datetime) -> None:
+    cap, window = before.cap, before.window
     links = (hold_caps.c.cap_id == cap.cap_id, hold_caps.c.window_start == window.start)
     later = select(holds.c.hold_id).where(
         holds.c.organization_id == organization_id,
@@ -418,6 +426,7 @@ def _count_anew(tx: Connection, organization_id: str, cap: Cap, window: Period) 
             "held_": sum(_held(tx, organization_id, *links).values()),
         },
     )
+    alerts.watch(tx, organization_id, before, spent_micro=spent, now=now)
 
 
 def reserve(tx: Connection, organization_id: str, counters: Sequence[CapState], micro: int) -> None:
