@@ -23,6 +23,7 @@ from portal.core.periods import (
     ZoneChange,
     local_day,
     period_of,
+    start_of_day,
 )
 
 _TICK = timedelta(microseconds=1)
@@ -99,8 +100,10 @@ class Calendar:
 
     def subscribed(self, interval: str, *, now: datetime) -> Calendar:
         """Return the calendar with periods that are counted from today's first instant."""
-        today = local_day(now, self.zone.settled(now))
-        return self._anchored(Anchor(interval, today.month, today.day), since=now, now=now)
+        zone = self.zone.settled(now)
+        today = local_day(now, zone)
+        anchor = Anchor(interval, today.month, today.day)
+        return self._anchored(anchor, start=start_of_day(today, zone), now=now)
 
     def billed(self, cycle: Cycle, *, since: datetime, now: datetime) -> Calendar:
         """Return the calendar with periods that are cut from Stripe's cycles.
@@ -111,14 +114,14 @@ class Calendar:
         found = self._at(since)
         if found is not None and found[1] == cycle:
             return self
-        return self._anchored(cycle, since=since, now=now)
+        return self._anchored(cycle, start=self._day_at(since, now=now), now=now)
 
     def unsubscribed(self, *, since: datetime, now: datetime) -> Calendar:
         """Return the calendar with months from the local day of ``since`` on, and nothing else."""
         found = self._at(since)
         if found is None or found[1] == CALENDAR_MONTH:
             return self
-        return self._anchored(CALENDAR_MONTH, since=since, now=now)
+        return self._anchored(CALENDAR_MONTH, start=self._day_at(since, now=now), now=now)
 
     def cycle_at(self, instant: datetime) -> Period | None:
         """Return Stripe's cycle that holds an instant; None where Stripe bills nothing then."""
@@ -131,14 +134,16 @@ class Calendar:
         found = [one for one in self.anchors if one[0] <= instant]
         return found[-1] if found else None
 
-    def _anchored(self, anchor: Anchor | Cycle, *, since: datetime, now: datetime) -> Calendar:
-        """Return the calendar with another anchor from a local day on.
+    def _day_at(self, instant: datetime, *, now: datetime) -> datetime:
+        return first_instant_of_day(instant, self.zone.settled(now))
+
+    def _anchored(self, anchor: Anchor | Cycle, *, start: datetime, now: datetime) -> Calendar:
+        """Return the calendar with another anchor from the start of a local day on.
 
         A change of zone that has not taken effect yet waits for the end of the new period.
         """
         coming = self.zone.to_come(now)
         zone = self.zone.settled(now)
-        start = first_instant_of_day(since, zone)
         kept = tuple(one for one in self.anchors if one[0] < start)
         calendar = Calendar(zone, (*kept, (start, anchor)))
         return calendar.in_zone(coming.name, now=now) if coming else calendar
