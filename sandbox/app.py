@@ -8,7 +8,26 @@ from dataclasses import dataclass
 
 from flask import Flask
 
-from sandbox import catalog, checkout, control, customers, events, hosted, payments
+from sandbox import (
+    balances,
+    billing,
+    catalog,
+    checkout,
+    control,
+    customers,
+    events,
+    hosted,
+    invoice_items,
+    invoice_pages,
+    invoice_payments,
+    invoices,
+    payments,
+    previews,
+    renewals,
+    schedules,
+    subscription_updates,
+    subscriptions,
+)
 from sandbox.api import Gate
 from sandbox.idempotency import Memory
 from sandbox.store import Store
@@ -23,7 +42,17 @@ ROUTES = (
     *checkout.ROUTES,
     *payments.ROUTES,
     *events.ROUTES,
+    *balances.ROUTES,
+    *subscriptions.ROUTES,
+    *subscription_updates.ROUTES,
+    *schedules.ROUTES,
+    *invoices.ROUTES,
+    *invoice_payments.ROUTES,
+    *invoice_items.ROUTES,
+    *previews.ROUTES,
 )
+# What happens by itself, by the clock or because of something else that happened.
+_ATTENDING = (checkout, billing, subscription_updates, renewals, schedules)
 
 
 @dataclass(frozen=True)
@@ -57,11 +86,13 @@ def create_sandbox(
     store = Store(clock)
     memory = Memory(clock)
     courier = Courier(webhook_url, webhook_secret, retry_seconds=retry_seconds)
-    store.settle_with(checkout.expire_overdue)
-    store.listen(courier.enqueue)
+    store.listen(courier.enqueue)  # first, so that webhooks go out in the order of the events
+    for module in _ATTENDING:
+        module.attend(store)
     gate = Gate(store, memory, base_url)
     gate.register(app, ROUTES)
     app.register_blueprint(hosted.blueprint(gate, courier))
+    app.register_blueprint(invoice_pages.blueprint(gate))
     app.register_blueprint(control.blueprint(gate, courier))
     app.jinja_env.filters.update(money=hosted.money, instant=hosted.instant)
     app.extensions["sandbox"] = Sandbox(store, memory, courier)

@@ -1,4 +1,4 @@
-"""Checkout sessions in payment mode: from the cart to the charge.
+"""Checkout sessions: from the cart to the charge.
 
 A session is open, then complete or expired, and pays at most once. Its order (what is bought, and
 what the payment intent shall carry) is kept beside it, since the session itself does not show it.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
-from sandbox import catalog, customers, payments, shapes
+from sandbox import catalog, checkout_billing, customers, payments, shapes
 from sandbox.api import Route, retrieve
 from sandbox.cards import Card
 from sandbox.errors import ApiError, parameter_invalid, parameter_missing
@@ -71,6 +71,7 @@ _CREATE = asked(
         "customer": text,
         "customer_creation": choice("always", "if_required"),
         "customer_email": email,
+        "customer_update": record(dict.fromkeys(("address", "name"), choice("auto", "never"))),
         "expires_at": integer(),
         "invoice_creation": record(
             {"enabled": boolean, "invoice_data": record(_INVOICE_FIELDS)}, required=["enabled"]
@@ -78,13 +79,15 @@ _CREATE = asked(
         "line_items": each(_LINE),
         "locale": text,
         "metadata": metadata,
-        "mode": choice("payment"),
+        "mode": choice("payment", "subscription"),
         "origin_context": choice("mobile_app", "web"),
         "payment_intent_data": record(_INTENT_FIELDS),
         "payment_method_types": each(choice("card")),
         "phone_number_collection": _ENABLED,
         "submit_type": choice("auto", "book", "donate", "pay"),
+        "subscription_data": checkout_billing.SUBSCRIPTION_DATA,
         "success_url": web_address,
+        "tax_id_collection": _ENABLED,
         "ui_mode": choice("hosted_page"),
     },
     required=["mode", "line_items", "success_url"],
@@ -98,6 +101,7 @@ _ECHOED = (
     "customer",
     "customer_email",
     "locale",
+    "mode",
     "origin_context",
     "phone_number_collection",
     "submit_type",
@@ -109,7 +113,8 @@ def create(store: Store, params: Object) -> Object:
     """Open a session for what is bought, with the address of its hosted page."""
     customer = _customer(store, params)
     expires_at = _expiry(store, params)
-    items = _items(store, params["line_items"])
+    items = _items(store, params["line_items"], params["mode"])
+    checkout_billing.check_mode(params, items)
     total = sum(item["amount_total"] for item in items)
     if total < AMOUNT_MINOR_MIN:
         message = f"The Checkout Session's total must be at least {AMOUNT_MINOR_MIN} minor units."
@@ -123,19 +128,34 @@ def create(store: Store, params: Object) -> Object:
         amount_total=total,
         created=store.now(),
         currency=items[0]["currency"],
-        customer_creation=None if customer else params.get("customer_creation", "if_required"),
+        customer_creation=None if customer else _customer_creation(params),
         customer_details=_details(known_email) if known_email else None,
         expires_at=expires_at,
-        invoice_creation=_invoice_creation(params.get("invoice_creation", {})),
+        invoice_creation=_invoice_creation(params.get("invoice_creation", {}))
+        if params["mode"] == "payment"
+        else None,
         metadata=merged({}, params.get("metadata", {})),
         url=f"{store.cause.base_url}/c/pay/{identifier}",
         **{field: params[field] for field in _ECHOED if field in params},
     )
     session["automatic_tax"]["enabled"] = params.get("automatic_tax", {}).get("enabled", False)
     intent_fields = params.get("payment_intent_data", {})
-    order = {"id": _order_id(identifier), "items": items, "intent_fields": intent_fields}
+    order = {
+        "id": _order_id(identifier),
+        "items": items,
+        "intent": None,
+        "intent_fields": intent_fields,
+        "subscription_data": params.get("subscription_data", {}),
+    }
     store.add("checkout.order", order)
+    store.wake(expires_at, "checkout.session", identifier)
     return store.add("checkout.session", session)
+
+
+def _customer_creation(params: Object) -> str:
+    by_default = "always" if params["mode"] == "subscription" else "if_required"
+    chosen: str = params.get("customer_creation", by_default)
+    return chosen
 
 
 def _customer(store: Store, params: Object) -> Object | None:
@@ -159,19 +179,19 @@ def _expiry(store: Store, params: Object) -> int:
     return expires_at
 
 
-def _items(store: Store, lines: list[Object]) -> list[Object]:
+def _items(store: Store, lines: list[Object], mode: str) -> list[Object]:
     if not lines:
         raise parameter_missing("line_items")
-    items = [_item(store, line, f"line_items[{index}]") for index, line in enumerate(lines)]
+    items = [_item(store, line, f"line_items[{index}]", mode) for index, line in enumerate(lines)]
     currencies = {item["currency"] for item in items}
     if len(currencies) > 1:
         raise parameter_invalid("line_items", "All prices must be in one currency.")
     return items
 
 
-def _item(store: Store, line: dict[str, Any], name: str) -> Object:
+def _item(store: Store, line: dict[str, Any], name: str, mode: str) -> Object:
     price = catalog.priced(store, line, name)
-    if price["type"] == "recurring":
+    if price["type"] == "recurring" and mode == "payment":
         message = (
             "You specified `payment` mode but passed a recurring price. "
             "Use only one-time prices in this mode."
@@ -251,11 +271,15 @@ def expire(store: Store, _params: Object, identifier: str) -> Object:
     return _expire(store, session)
 
 
-def expire_overdue(store: Store) -> None:
-    """Close the sessions whose time is over."""
-    for session in store.newest_first("checkout.session"):
-        if session["status"] == "open" and session["expires_at"] <= store.now():
-            _expire(store, session)
+def attend(store: Store) -> None:
+    """Have sessions closed when their time is over."""
+    store.when_due("checkout.session", _expire_due, rank=5)
+
+
+def _expire_due(store: Store, identifier: str) -> None:
+    session = store.get("checkout.session", identifier)
+    if session["status"] == "open":
+        _expire(store, session)
 
 
 def _expire(store: Store, session: Object) -> Object:
@@ -276,15 +300,16 @@ def list_all(store: Store, params: Object) -> Object:
 
 def pay(store: Store, session: Object, card: Card, email_address: str) -> None:
     """Pay an open session; a card that is declined is raised, and leaves the session open."""
-    intent_fields = store.get("checkout.order", _order_id(session["id"]))["intent_fields"]
+    order = store.get("checkout.order", _order_id(session["id"]))
     decline = card.kind.decline
-    reusable = "setup_future_usage" in intent_fields
+    subscribes = session["mode"] == "subscription"
+    reusable = subscribes or "setup_future_usage" in order["intent_fields"]
     customer = session["customer"]
     if customer is None and not decline and (reusable or _wants_customer(session)):
         customer = customers.create(store, {"email": email_address})["id"]
     keeps_method = customer if reusable and not decline else None
     method = payments.create_method(store, card, email=email_address, customer=keeps_method)
-    intent = _intent(store, session, intent_fields)
+    intent = _intent(store, session, order)
     intent["customer"] = customer
     receipt_url = f"{store.cause.base_url}/c/pay/{session['id']}"
     payments.attempt(store, intent, method, decline, receipt_url=receipt_url)
@@ -295,16 +320,21 @@ def pay(store: Store, session: Object, card: Card, email_address: str) -> None:
         customer_details=_details(email_address),
         url=None,
     )
+    checkout_billing.fulfil(store, session, order, intent=intent, method=method)
     store.emit("checkout.session.completed", session)
 
 
 def _wants_customer(session: Object) -> bool:
-    return bool(session["customer_creation"] == "always" or session["invoice_creation"]["enabled"])
+    invoiced = (session["invoice_creation"] or {}).get("enabled", False)
+    return bool(session["customer_creation"] == "always" or invoiced)
 
 
-def _intent(store: Store, session: Object, fields: Object) -> Object:
-    if session["payment_intent"]:
-        return store.get("payment_intent", session["payment_intent"])
+def _intent(store: Store, session: Object, order: Object) -> Object:
+    if order["intent"]:
+        return store.get("payment_intent", order["intent"])
+    fields = dict(order["intent_fields"])
+    if session["mode"] == "subscription":
+        fields.update(description="Subscription creation", setup_future_usage="off_session")
     intent = payments.create_intent(
         store,
         amount=session["amount_total"],
@@ -312,7 +342,9 @@ def _intent(store: Store, session: Object, fields: Object) -> Object:
         customer=session["customer"],
         **{**fields, "metadata": merged({}, fields.get("metadata", {}))},
     )
-    session["payment_intent"] = intent["id"]
+    order["intent"] = intent["id"]
+    if session["mode"] == "payment":  # a subscription's is found by its invoice
+        session["payment_intent"] = intent["id"]
     return intent
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
+from sandbox import clock
 from sandbox.api import Gate
 from sandbox.errors import ApiError, parameter_invalid, parameter_unknown
 from sandbox.parameters import web_address
@@ -107,6 +108,8 @@ def blueprint(gate: Gate, courier: Courier) -> Blueprint:
             for status in courier.send_now(event, copies)
         ]
         return jsonify(deliveries=sent)
+
+    clock.add_to(control, gate, _json)
 
     @control.post("/reset")
     def reset() -> Response:

@@ -49,7 +49,7 @@ def blueprint(gate: Gate, courier: Courier) -> Blueprint:
         with store.acting(Cause(gate.base_url())):
             charges = [dict(charge) for charge in store.newest_first("charge")[:LATEST]]
         deliveries = courier.deliveries()[: -LATEST - 1 : -1]
-        return _page("home.html", charges=charges, deliveries=deliveries)
+        return hosted_page("home.html", charges=charges, deliveries=deliveries)
 
     @pages.get("/c/pay/<identifier>")
     def show(identifier: str) -> Response:
@@ -66,7 +66,7 @@ def blueprint(gate: Gate, courier: Courier) -> Blueprint:
 
 def _show(store: Store, identifier: str) -> Response:
     if not store.has("checkout.session", identifier):
-        return _page("closed.html", status=404, session=None)
+        return hosted_page("closed.html", status=404, session=None)
     session = store.get("checkout.session", identifier)
     if session["status"] != "open":
         return _closed(store, session)
@@ -75,7 +75,7 @@ def _show(store: Store, identifier: str) -> Response:
 
 def _pay(store: Store, identifier: str) -> AnyResponse:
     if not store.has("checkout.session", identifier):
-        return _page("closed.html", status=404, session=None)
+        return hosted_page("closed.html", status=404, session=None)
     session = store.get("checkout.session", identifier)
     if session["status"] == "complete":  # a second click: it is paid, so go on as the first did
         return redirect(checkout.success_address(session), 303)
@@ -119,7 +119,7 @@ def _form(
     declined: str | None = None,
     status: int = 200,
 ) -> Response:
-    return _page(
+    return hosted_page(
         "pay.html",
         status=status,
         session=session,
@@ -134,7 +134,7 @@ def _form(
 
 
 def _closed(store: Store, session: Object) -> Response:
-    return _page(
+    return hosted_page(
         "closed.html",
         session=session,
         items=checkout.items_of(store, session),
@@ -144,7 +144,8 @@ def _closed(store: Store, session: Object) -> Response:
     )
 
 
-def _page(template: str, *, status: int = 200, goes_to: str = "", **shown: Any) -> Response:
+def hosted_page(template: str, *, status: int = 200, goes_to: str = "", **shown: Any) -> Response:
+    """Render one of the pages, under a policy without anything inline."""
     response = make_response(render_template(template, **shown), status)
     # Browsers hold a form's redirect to the policy too, so the seller's site is named in it.
     parts = urlsplit(goes_to)
