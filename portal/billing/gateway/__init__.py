@@ -9,21 +9,33 @@ from __future__ import annotations
 
 from portal.billing.gateway.catalog import CatalogCalls
 from portal.billing.gateway.checkout import CheckoutCalls, CheckoutSession
+from portal.billing.gateway.invoices import InvoiceCalls, InvoiceLine, InvoiceState
+from portal.billing.gateway.subscriptions import (
+    Change,
+    SubscriptionCalls,
+    SubscriptionState,
+    tier_of_product,
+)
 from portal.billing.gateway.webhooks import LARGEST_EVENT_BYTES, BadSignature, StripeEvent, verify
 
 __all__ = [
     "LARGEST_EVENT_BYTES",
     "BadSignature",
+    "Change",
     "CheckoutSession",
     "Gateway",
+    "InvoiceLine",
+    "InvoiceState",
     "StripeEvent",
+    "SubscriptionState",
+    "tier_of_product",
     "verify",
 ]
 
 _HOSTED_CHECKOUT = "https://checkout.stripe.com"
 
 
-class Gateway(CatalogCalls, CheckoutCalls):
+class Gateway(CatalogCalls, CheckoutCalls, InvoiceCalls, SubscriptionCalls):
     """Stripe, as one application uses it."""
 
     def __init__(self, secret_key: str, api_base: str = "") -> None:

@@ -25,6 +25,8 @@ class CheckoutSession:
     livemode: bool
     organization_id: str
     checkout_id: str
+    tier_checkout_id: str = ""
+    subscription_id: str = ""
 
 
 class CheckoutCalls(Caller):
@@ -56,12 +58,12 @@ class CheckoutCalls(Caller):
                 },
                 {"idempotency_key": f"clearmeter-{checkout_id}"},
             )
-            return _session(session)
+            return session_of(session)
 
     def checkout_session(self, session_id: str) -> CheckoutSession:
         """Return a Checkout session as Stripe has it now. Raises NotFound."""
         with self._calling() as v1:
-            return _session(v1.checkout.sessions.retrieve(session_id))
+            return session_of(v1.checkout.sessions.retrieve(session_id))
 
     def checkout_sessions_since(self, since: datetime) -> list[CheckoutSession]:
         """Return every Checkout session made since an instant, newest first."""
@@ -69,10 +71,11 @@ class CheckoutCalls(Caller):
             found = v1.checkout.sessions.list(
                 {"created": {"gte": int(since.timestamp())}, "limit": 100}
             )
-            return [_session(session) for session in found.auto_paging_iter()]
+            return [session_of(session) for session in found.auto_paging_iter()]
 
 
-def _session(session: Any) -> CheckoutSession:
+def session_of(session: Any) -> CheckoutSession:
+    """Read a Checkout session."""
     metadata = session.to_dict().get("metadata") or {}
     return CheckoutSession(
         session_id=str(session.id),
@@ -86,4 +89,6 @@ def _session(session: Any) -> CheckoutSession:
         livemode=bool(session.livemode),
         organization_id=str(metadata.get("organization", "")),
         checkout_id=str(metadata.get("checkout", "")),
+        tier_checkout_id=str(metadata.get("tier_checkout", "")),
+        subscription_id=id_of(session.subscription),
     )
