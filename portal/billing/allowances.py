@@ -20,6 +20,7 @@ from portal.billing.gateway import InvoiceLine, InvoiceState, tier_of_product
 from portal.billing.invoices import kind_of
 from portal.core.catalog import PriceBook
 from portal.core.cycles import Cycle
+from portal.core.ledger import Account
 from portal.core.periods import Period
 from portal.core.upgrades import (
     Earlier,
@@ -44,8 +45,8 @@ _LIVING = (
         transfers,
         and_(
             transfers.c.organization_id == grants.c.organization_id,
-            transfers.c.from_account == grants.c.grant_id,
-            transfers.c.kind == "revoke",
+            transfers.c.reference == grants.c.grant_id,
+            transfers.c.to_account == Account.REVOKED,
         ),
     )
     .where(
@@ -69,7 +70,7 @@ class _Upgrade:
 
     invoice_id: str
     steps: Sequence[Step]
-    net_minor: int
+    paid: Paid
 
 
 def included(book: PriceBook, tier: str, quantity: int) -> Included:
@@ -131,6 +132,9 @@ def give(wallet: Wallet, subscription_id: str, cycle: Cycle, found: Sequence[Inv
 
 
 def _whole(invoice: InvoiceState) -> list[InvoiceLine]:
+    """Return the lines of an invoice that bill a whole cycle, which no proration does."""
+    if not invoice.reason.startswith("subscription"):
+        return []
     return [one for one in invoice.lines if kind_of(one) == "tier"]
 
 
@@ -187,36 +191,36 @@ def _give_upgrades(
     both would have given in their order.
     """
     upgrades = _upgrades(wallet, period, found)
-    steps = sorted((one for each in upgrades for one in each.steps), key=lambda one: one.at)
-    credits_ = credits_of_all(steps, cycle=period, begun_micro=begun_micro)
-    by_step = dict(zip(map(id, steps), credits_, strict=True))
+    steps = sorted(
+        ((step, one.invoice_id) for one in upgrades for step in one.steps),
+        key=lambda pair: pair[0].at,
+    )
+    in_order = [step for step, _ in steps]
+    added: dict[str, int] = {}
+    credits_ = credits_of_all(in_order, cycle=period, begun_micro=begun_micro)
+    for (_, invoice_id), more in zip(steps, credits_, strict=True):
+        added[invoice_id] = added.get(invoice_id, 0) + more
     keys = {one.invoice_id: f"upgrade:{one.invoice_id}" for one in upgrades}
     known = _granted(wallet, list(keys.values()))
     room = sum(credits_) - sum(micro for _, micro in known.values())
     given = {}
     for one in upgrades:
         key = keys[one.invoice_id]
+        credits_micro = min(room, added[one.invoice_id])
         if key in known:
             given[one.invoice_id] = known[key][0]
-            continue
-        credits_micro = min(room, sum(by_step[id(step)] for step in one.steps))
-        if credits_micro > 0:
+        elif credits_micro > 0:
             room -= credits_micro
             given[one.invoice_id] = wallet.grant(
                 source="allowance",
                 credits_micro=credits_micro,
                 effective_at=one.steps[0].at,
                 expires_at=period.end,
-                paid=Paid(max(0, one.net_minor), wallet_currency(found)),
+                paid=one.paid,
                 reason="Added by the larger plan",
                 external_key=key,
             )
-    return given, largest_of(steps, begun_micro=begun_micro)
-
-
-def wallet_currency(found: Sequence[InvoiceState]) -> str:
-    """Return the currency of invoices, which are all of one organization."""
-    return found[0].currency
+    return given, largest_of(in_order, begun_micro=begun_micro)
 
 
 def _upgrades(wallet: Wallet, period: Period, found: Sequence[InvoiceState]) -> list[_Upgrade]:
@@ -232,8 +236,8 @@ def _upgrades(wallet: Wallet, period: Period, found: Sequence[InvoiceState]) -> 
         book = catalog.in_force(wallet.tx, at=lines[0].start)
         steps = steps_of(lines, book)
         if steps:
-            net = sum(one.net_minor for one in lines)
-            listed.append(_Upgrade(invoice.invoice_id, steps, net))
+            paid = Paid(max(0, sum(one.net_minor for one in lines)), invoice.currency)
+            listed.append(_Upgrade(invoice.invoice_id, steps, paid))
     return listed
 
 
@@ -249,6 +253,7 @@ def _book(wallet: Wallet, invoice: InvoiceState, grant_id: str | None) -> None:
             payment_id=payment_id,
             kind="overage" if ours == {"overage"} else "tier",
             amount_minor=invoice.paid_minor,
+            tax_minor=min(invoice.tax_minor, invoice.paid_minor),
             currency=invoice.currency,
             settled_at=invoice.paid_at or wallet.now,
             grant_id=grant_id,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from portal.billing.gateway.catalog import CatalogCalls
 from portal.billing.gateway.checkout import CheckoutCalls, CheckoutSession
 from portal.billing.gateway.invoices import InvoiceCalls, InvoiceLine, InvoiceState
+from portal.billing.gateway.payments import PaymentCalls, PaymentState, RefundState
 from portal.billing.gateway.subscriptions import (
     Change,
     SubscriptionCalls,
@@ -26,6 +27,8 @@ __all__ = [
     "Gateway",
     "InvoiceLine",
     "InvoiceState",
+    "PaymentState",
+    "RefundState",
     "StripeEvent",
     "SubscriptionState",
     "tier_of_product",
@@ -35,7 +38,7 @@ __all__ = [
 _HOSTED_CHECKOUT = "https://checkout.stripe.com"
 
 
-class Gateway(CatalogCalls, CheckoutCalls, InvoiceCalls, SubscriptionCalls):
+class Gateway(CatalogCalls, CheckoutCalls, InvoiceCalls, PaymentCalls, SubscriptionCalls):
     """Stripe, as one application uses it."""
 
     def __init__(self, secret_key: str, api_base: str = "") -> None:
