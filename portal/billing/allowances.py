@@ -79,9 +79,7 @@ def included(book: PriceBook, tier: str, quantity: int) -> Included:
     if found is None:
         return Included(0, 0)
     price = found.price_minor or 0
-    return Included(
-        price * quantity if found.kind == "per_seat" else price, found.allowance_micro
-    )
+    return Included(price * quantity if found.kind == "per_seat" else price, found.allowance_micro)
 
 
 def steps_of(lines: Iterable[InvoiceLine], book: PriceBook) -> list[Step]:
@@ -127,7 +125,7 @@ def give(wallet: Wallet, subscription_id: str, cycle: Cycle, found: Sequence[Inv
         if wallet.now in period:
             largest = most
     for invoice in found:
-        _book(wallet, invoice, given.get(invoice.invoice_id))
+        book(wallet, invoice, given.get(invoice.invoice_id))
     return largest
 
 
@@ -241,21 +239,24 @@ def _upgrades(wallet: Wallet, period: Period, found: Sequence[InvoiceState]) -> 
     return listed
 
 
-def _book(wallet: Wallet, invoice: InvoiceState, grant_id: str | None) -> None:
-    """Book the payment of an invoice, and what it paid for; where nothing was paid, nothing."""
+def book(wallet: Wallet, invoice: InvoiceState, grant_id: str | None) -> None:
+    """Book the payment of an invoice, and what it paid for; where nothing was paid, nothing.
+
+    What an invoice says of something bought otherwise, a pack, is booked with that.
+    """
     payment_id = invoice.payment_id or invoice.charge_id
-    if invoice.status != "paid" or not invoice.paid_minor or not payment_id:
+    ours = {kind_of(one) for one in invoice.lines} - {"other"}
+    if invoice.status != "paid" or not invoice.paid_minor or not payment_id or not ours:
         return
-    ours = {kind_of(one) for one in invoice.lines}
     settled.record(
         wallet,
         settled.Payment(
             payment_id=payment_id,
             kind="overage" if ours == {"overage"} else "tier",
             amount_minor=invoice.paid_minor,
-            tax_minor=min(invoice.tax_minor, invoice.paid_minor),
             currency=invoice.currency,
             settled_at=invoice.paid_at or wallet.now,
+            tax_minor=min(invoice.tax_minor, invoice.paid_minor),
             grant_id=grant_id,
             charge_id=invoice.charge_id,
             invoice_id=invoice.invoice_id,

@@ -13,9 +13,11 @@ from datetime import datetime
 import structlog
 from sqlalchemy import Connection, select, update
 
-from portal.billing import checkout
+from portal.billing import checkout, tier_checkout
 from portal.billing.effects import Mark, Quarantined
 from portal.billing.gateway import Gateway, StripeEvent
+from portal.billing.subscriptions import sync_invoice, sync_subscription
+from portal.core.errors import NotFound
 from portal.db import Database, insert_or_ignore
 from portal.tables import stripe_inbox
 
@@ -35,6 +37,9 @@ class News:
 
 def _checkout(news: News) -> None:
     session = news.payments.checkout_session(news.event.object_id)
+    if session.tier_checkout_id:
+        tier_checkout.fulfil(news.database, news.payments, session, now=news.now, mark=news.mark)
+        return
     checkout.fulfil(
         news.database,
         session,
@@ -44,9 +49,27 @@ def _checkout(news: News) -> None:
     )
 
 
+def _subscription(news: News) -> None:
+    sync_subscription(
+        news.database, news.payments, news.event.object_id, now=news.now, mark=news.mark
+    )
+
+
+def _invoice(news: News) -> None:
+    try:
+        sync_invoice(
+            news.database, news.payments, news.event.object_id, now=news.now, mark=news.mark
+        )
+    except NotFound as error:
+        # A draft that was deleted since, or the announcement of one that has no id yet.
+        raise Quarantined(f"There is no invoice {news.event.object_id} in Stripe.") from error
+
+
 #: What is done about each kind of event, by how its type begins. Each fetches the object anew.
 EFFECTS: Mapping[str, Callable[[News], None]] = {
     "checkout.session.": _checkout,
+    "customer.subscription.": _subscription,
+    "invoice.": _invoice,
 }
 
 

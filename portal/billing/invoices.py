@@ -162,6 +162,16 @@ def listed(
     return [_invoice(row) for row in tx.execute(query).mappings()]
 
 
+def page_of(tx: Connection, organization_id: str, invoice_id: str | None) -> str:
+    """Return where an invoice is read and paid, or nothing where none is known."""
+    found = tx.execute(
+        select(invoices.c.page_url).where(
+            invoices.c.organization_id == organization_id, invoices.c.invoice_id == invoice_id
+        )
+    ).scalar()
+    return str(found or "")
+
+
 def unpaid(tx: Connection, organization_id: str) -> Invoice | None:
     """Return the oldest invoice that is open and due, if there is one."""
     query = (
