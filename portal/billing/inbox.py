@@ -55,20 +55,27 @@ def _subscription(news: News) -> None:
     )
 
 
+def _schedule(news: News) -> None:
+    subscription_id = news.payments.subscription_of_schedule(news.event.object_id)
+    sync_subscription(news.database, news.payments, subscription_id, now=news.now, mark=news.mark)
+
+
 def _invoice(news: News) -> None:
     try:
         sync_invoice(
             news.database, news.payments, news.event.object_id, now=news.now, mark=news.mark
         )
-    except NotFound as error:
-        # A draft that was deleted since, or the announcement of one that has no id yet.
-        raise Quarantined(f"There is no invoice {news.event.object_id} in Stripe.") from error
+    except NotFound:
+        # A draft that was thrown away since: nothing follows from it any more.
+        with news.database.transaction() as tx:
+            news.mark(tx)
 
 
 #: What is done about each kind of event, by how its type begins. Each fetches the object anew.
 EFFECTS: Mapping[str, Callable[[News], None]] = {
     "checkout.session.": _checkout,
     "customer.subscription.": _subscription,
+    "subscription_schedule.": _schedule,
     "invoice.": _invoice,
 }
 

@@ -104,6 +104,12 @@ class SubscriptionCalls(Caller):
             state = subscription_of(v1.subscriptions.retrieve(subscription_id).to_dict())
             return _with_schedule(v1, state)
 
+    def subscription_of_schedule(self, schedule_id: str) -> str:
+        """Return the subscription that a schedule is or was about. Raises NotFound."""
+        with self._calling() as v1:
+            found = v1.subscription_schedules.retrieve(schedule_id)
+            return id_of(found.subscription or found.released_subscription)
+
     def subscriptions_since(self, since: datetime) -> list[SubscriptionState]:
         """Return the subscriptions made since an instant, newest first, whatever became of them."""
         with self._calling() as v1:
