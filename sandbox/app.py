@@ -9,28 +9,45 @@ from dataclasses import dataclass
 from flask import Flask
 
 from sandbox import (
+    balance,
     balances,
     billing,
     catalog,
+    challenge,
     checkout,
+    checkout_setup,  # noqa: F401 - checkout learns the mode from it
     control,
+    coupons,
     customers,
+    decisions,
+    disputes,
     events,
     hosted,
+    intents,
     invoice_items,
     invoice_pages,
     invoice_payments,
     invoices,
+    methods,
+    outages,
+    pages,
     payments,
+    portal,
+    portal_pages,
     previews,
+    receipts,
+    refunds,
     renewals,
     schedules,
+    setup,
     subscription_updates,
     subscriptions,
+    tax_ids,
+    versions,
 )
 from sandbox.api import Gate
 from sandbox.idempotency import Memory
-from sandbox.store import Store
+from sandbox.store import Object, Store
 from sandbox.webhooks import Courier
 
 REQUEST_BYTES_MAX = 1024 * 1024
@@ -40,7 +57,15 @@ ROUTES = (
     *catalog.ROUTES,
     *customers.ROUTES,
     *checkout.ROUTES,
+    *methods.ROUTES,
+    *intents.ROUTES,
     *payments.ROUTES,
+    *setup.ROUTES,
+    *refunds.ROUTES,
+    *disputes.ROUTES,
+    *portal.ROUTES,
+    *tax_ids.ROUTES,
+    *balance.ROUTES,
     *events.ROUTES,
     *balances.ROUTES,
     *subscriptions.ROUTES,
@@ -50,9 +75,18 @@ ROUTES = (
     *invoice_payments.ROUTES,
     *invoice_items.ROUTES,
     *previews.ROUTES,
+    *coupons.ROUTES,
 )
 # What happens by itself, by the clock or because of something else that happened.
-_ATTENDING = (checkout, billing, subscription_updates, renewals, schedules)
+_ATTENDING = (
+    checkout,
+    payments,
+    refunds,
+    billing,
+    subscription_updates,
+    renewals,
+    schedules,
+)
 
 
 @dataclass(frozen=True)
@@ -86,14 +120,27 @@ def create_sandbox(
     store = Store(clock)
     memory = Memory(clock)
     courier = Courier(webhook_url, webhook_secret, retry_seconds=retry_seconds)
+    store.settle_with(balance.release)
     store.listen(courier.enqueue)  # first, so that webhooks go out in the order of the events
+    store.tell_as_often_as(courier.tellings)
+    courier.render_with(lambda event, version: _in_version(store, event, version))
     for module in _ATTENDING:
         module.attend(store)
     gate = Gate(store, memory, base_url)
     gate.register(app, ROUTES)
     app.register_blueprint(hosted.blueprint(gate, courier))
     app.register_blueprint(invoice_pages.blueprint(gate))
+    app.register_blueprint(challenge.blueprint(gate))
+    app.register_blueprint(portal_pages.blueprint(gate))
+    app.register_blueprint(receipts.blueprint(gate))
     app.register_blueprint(control.blueprint(gate, courier))
-    app.jinja_env.filters.update(money=hosted.money, instant=hosted.instant)
+    app.register_blueprint(decisions.blueprint(gate))
+    app.register_blueprint(outages.blueprint(gate))
+    app.jinja_env.filters.update(money=pages.money, instant=pages.instant, day=pages.day)
     app.extensions["sandbox"] = Sandbox(store, memory, courier)
     return app
+
+
+def _in_version(store: Store, event: Object, version: str) -> Object:
+    with store.held():
+        return versions.rendered(store, event, version)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 
-from sandbox import balances, invoice_lines, invoice_payments, payments, shapes
+from sandbox import balances, discounts, invoice_lines, invoice_payments, payments, shapes
 from sandbox.errors import ApiError
 from sandbox.store import Object, Store, new_id
 
@@ -29,7 +29,7 @@ def attend(store: Store) -> None:
     """Have invoices finalized and tried again when it is time, and settled by their payments."""
     store.when_due("invoice.finalization", _finalize_due, rank=3)
     store.when_due("invoice.retry", _retry_due, rank=4)
-    store.listen(lambda event: _hear(store, event))
+    store.follow(_follow)
 
 
 def build(store: Store, customer: Object, **fields: object) -> Object:
@@ -44,7 +44,7 @@ def build(store: Store, customer: Object, **fields: object) -> Object:
     )
 
 
-def of_subscription(subscription: Object) -> Object:
+def of_subscription(store: Store, subscription: Object) -> Object:
     """Return the fields by which an invoice tells which subscription it is for."""
     details = {"metadata": dict(subscription["metadata"]), "subscription": subscription["id"]}
     return {
@@ -55,7 +55,7 @@ def of_subscription(subscription: Object) -> Object:
             "provider": None,
             "status": None,
         },
-        "discounts": list(subscription["discounts"]),
+        "discounts": discounts.running(store, subscription),
         "parent": {
             "quote_details": None,
             "subscription_details": details,
@@ -74,13 +74,15 @@ def subscription_of(invoice: Object) -> str | None:
 def draft(store: Store, invoice: Object, lines: list[Object]) -> Object:
     """Keep a built invoice as a draft; the invoice items among its lines belong to it now."""
     store.add("invoice", invoice)
-    state = {"automatic": False, "failed_at": None, "exhausted": False, "pending_update": False}
-    store.add("invoice.collection", {"id": _state_id(invoice["id"]), **state})
+    blank = dict.fromkeys(("automatic", "exhausted", "keeps_card", "pending_update"), False)
+    state = {**blank, "id": _state_id(invoice["id"]), "failed_at": None}
+    store.add("invoice.collection", state)
     for line in lines:
         item = invoice_lines.item_of(line)
         if item:
             store.get("invoiceitem", item)["invoice"] = invoice["id"]
     invoice_lines.put(store, invoice, lines)
+    discounts.use(store, invoice)
     if invoice["auto_advance"]:
         due = store.now() + FINALIZED_AFTER_SECONDS
         invoice.update(automatically_finalizes_at=due, next_payment_attempt=due)
@@ -108,9 +110,10 @@ def finalize(store: Store, invoice: Object, intent: Object | None = None) -> Obj
         raise ApiError(message, code="invoice_not_editable")
     customer = store.get("customer", invoice["customer"])
     invoice_lines.show(store, invoice, invoice_lines.all_of(store, invoice))
+    if intent and not subscription_of(invoice):
+        invoice["starting_balance"] = 0  # what was paid at a checkout is not netted
     owed = invoice["total"] + invoice["starting_balance"]
-    too_small = 0 < owed < AMOUNT_MINOR_MIN
-    due = 0 if too_small else max(0, owed)
+    due = to_charge(owed)
     base = f"{store.cause.base_url}/i/{invoice['id']}"
     invoice.update(
         status="open",
@@ -125,13 +128,20 @@ def finalize(store: Store, invoice: Object, intent: Object | None = None) -> Obj
         status_transitions={**invoice["status_transitions"], "finalized_at": store.now()},
     )
     customer["next_invoice_sequence"] += 1
-    _apply_balance(store, invoice, customer, "invoice_too_small" if too_small else None)
+    _apply_balance(
+        store, invoice, customer, "invoice_too_small" if 0 < owed < AMOUNT_MINOR_MIN else None
+    )
     if due:
         invoice_payments.ask(store, invoice, intent or _new_intent(store, invoice))
     store.emit("invoice.finalized", invoice)
     if due == 0 or intent:
         _paid(store, invoice)
     return invoice
+
+
+def to_charge(owed: int) -> int:
+    """Return what is charged of what is owed: nothing of what is too small, or a credit."""
+    return owed if owed >= AMOUNT_MINOR_MIN else 0
 
 
 def _apply_balance(store: Store, invoice: Object, customer: Object, kind: str | None) -> None:
@@ -218,19 +228,18 @@ def charge_soon(store: Store, invoice: Object) -> None:
     store.wake(store.now(), "invoice.retry", invoice["id"])
 
 
-def _hear(store: Store, event: Object) -> None:
+def _follow(store: Store, happened: str, about: Object) -> None:
     """Follow what becomes of an invoice's payment intent."""
-    intent: Object = event["data"]["object"]
-    outcome = event["type"].removeprefix("payment_intent.")
+    outcome = happened.removeprefix("payment_intent.")
     if outcome not in ("succeeded", "payment_failed", "requires_action"):
         return
-    invoice = invoice_payments.invoice_of(store, intent["id"])
+    invoice = invoice_payments.invoice_of(store, about["id"])
     if invoice is None or invoice["status"] not in ("open", "uncollectible"):
         return
     if outcome == "succeeded":
         _paid(store, invoice)
     else:
-        error = intent["last_payment_error"] or {}
+        error = about["last_payment_error"] or {}
         wanted = error.get("code") == "authentication_required"
         _failed(store, invoice, action=wanted or outcome == "requires_action")
 

@@ -1,4 +1,4 @@
-"""Checkout sessions: from the cart to the charge.
+"""Checkout sessions: from the cart to the hosted page, and to their end.
 
 A session is open, then complete or expired, and pays at most once. Its order (what is bought, and
 what the payment intent shall carry) is kept beside it, since the session itself does not show it.
@@ -6,12 +6,20 @@ what the payment intent shall carry) is kept beside it, since the session itself
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
-from sandbox import catalog, checkout_billing, customers, payments, shapes
+from sandbox import (
+    catalog,
+    checkout_billing,
+    checkout_totals,
+    debits,
+    payments,
+    setup,
+    shapes,
+)
 from sandbox.api import Route, retrieve
-from sandbox.cards import Card
 from sandbox.errors import ApiError, parameter_invalid, parameter_missing
 from sandbox.lists import INCLUDABLE, matching, page
 from sandbox.parameters import (
@@ -20,6 +28,7 @@ from sandbox.parameters import (
     boolean,
     choice,
     clearable,
+    currency,
     each,
     email,
     integer,
@@ -70,8 +79,10 @@ _CREATE = asked(
         "client_reference_id": text,
         "customer": text,
         "customer_creation": choice("always", "if_required"),
+        "currency": currency,
         "customer_email": email,
         "customer_update": record(dict.fromkeys(("address", "name"), choice("auto", "never"))),
+        "discounts": checkout_totals.DISCOUNTS,
         "expires_at": integer(),
         "invoice_creation": record(
             {"enabled": boolean, "invoice_data": record(_INVOICE_FIELDS)}, required=["enabled"]
@@ -79,18 +90,19 @@ _CREATE = asked(
         "line_items": each(_LINE),
         "locale": text,
         "metadata": metadata,
-        "mode": choice("payment", "subscription"),
+        "mode": choice("payment", "setup", "subscription"),
         "origin_context": choice("mobile_app", "web"),
         "payment_intent_data": record(_INTENT_FIELDS),
-        "payment_method_types": each(choice("card")),
+        "payment_method_types": each(choice("card", "sepa_debit", "us_bank_account")),
         "phone_number_collection": _ENABLED,
+        "setup_intent_data": record({"description": text, "metadata": metadata}),
         "submit_type": choice("auto", "book", "donate", "pay"),
         "subscription_data": checkout_billing.SUBSCRIPTION_DATA,
         "success_url": web_address,
         "tax_id_collection": _ENABLED,
         "ui_mode": choice("hosted_page"),
     },
-    required=["mode", "line_items", "success_url"],
+    required=["mode", "success_url"],
 )
 # What the session shows as it was given.
 _ECHOED = (
@@ -109,16 +121,19 @@ _ECHOED = (
 )
 
 
+# Modes that sell nothing, each with who opens its sessions.
+OPENERS: dict[str, Callable[[Store, Object], Object]] = {}
+
+
 def create(store: Store, params: Object) -> Object:
     """Open a session for what is bought, with the address of its hosted page."""
+    if params["mode"] in OPENERS:
+        return OPENERS[params["mode"]](store, params)
     customer = _customer(store, params)
     expires_at = _expiry(store, params)
-    items = _items(store, params["line_items"], params["mode"])
+    items = _items(store, params.get("line_items", []), params["mode"])
     checkout_billing.check_mode(params, items)
     total = sum(item["amount_total"] for item in items)
-    if total < AMOUNT_MINOR_MIN:
-        message = f"The Checkout Session's total must be at least {AMOUNT_MINOR_MIN} minor units."
-        raise ApiError(message, code="amount_too_small")
     known_email = params.get("customer_email") or (customer or {}).get("email")
     identifier = new_id("cs_test_a1", 58)
     session = shapes.new(
@@ -135,21 +150,70 @@ def create(store: Store, params: Object) -> Object:
         if params["mode"] == "payment"
         else None,
         metadata=merged({}, params.get("metadata", {})),
+        payment_method_types=params.get("payment_method_types")
+        or _offered(params["mode"], items[0]["currency"]),
         url=f"{store.cause.base_url}/c/pay/{identifier}",
         **{field: params[field] for field in _ECHOED if field in params},
     )
     session["automatic_tax"]["enabled"] = params.get("automatic_tax", {}).get("enabled", False)
     intent_fields = params.get("payment_intent_data", {})
-    order = {
-        "id": _order_id(identifier),
-        "items": items,
-        "intent": None,
-        "intent_fields": intent_fields,
-        "subscription_data": params.get("subscription_data", {}),
-    }
-    store.add("checkout.order", order)
-    store.wake(expires_at, "checkout.session", identifier)
+    order = _keep_order(
+        store,
+        session,
+        items=items,
+        intent_fields=intent_fields,
+        subscription_data=params.get("subscription_data", {}),
+    )
+    checkout_totals.open_with(store, session, order, params)
+    free = session["amount_total"] == 0 and order["coupon"]
+    if session["amount_total"] < AMOUNT_MINOR_MIN and not free:
+        store.remove("checkout.order", order["id"])
+        message = f"The Checkout Session's total must be at least {AMOUNT_MINOR_MIN} minor units."
+        raise ApiError(message, code="amount_too_small")
     return store.add("checkout.session", session)
+
+
+def _keep_order(store: Store, session: Object, **known: object) -> Object:
+    blank: Object = {
+        **dict.fromkeys(("code", "country", "coupon", "customer", "email", "intent", "method")),
+        "saves_country": False,
+        "intent_fields": {},
+        "items": [],
+        "subscription_data": {},
+    }
+    order = {**blank, "id": _order_id(session["id"]), "session": session["id"], **known}
+    store.wake(session["expires_at"], "checkout.session", session["id"])
+    return store.add("checkout.order", order)
+
+
+def open_setup(store: Store, params: Object, setup_intent: str) -> Object:
+    """Open a session that takes no payment, only a card for later ones."""
+    customer = _customer(store, params)
+    known_email = params.get("customer_email") or (customer or {}).get("email")
+    identifier = new_id("cs_test_a1", 58)
+    session = shapes.new(
+        "checkout.session",
+        id=identifier,
+        amount_subtotal=None,
+        amount_total=None,
+        created=store.now(),
+        currency=params.get("currency"),
+        customer_details=_details(known_email) if known_email else None,
+        expires_at=_expiry(store, params),
+        metadata=merged({}, params.get("metadata", {})),
+        payment_status="no_payment_required",
+        setup_intent=setup_intent,
+        total_details=None,
+        url=f"{store.cause.base_url}/c/pay/{identifier}",
+        **{field: params[field] for field in _ECHOED if field in params},
+    )
+    _keep_order(store, session, intent=setup_intent)
+    return store.add("checkout.session", session)
+
+
+def _offered(mode: str, currency: str) -> list[str]:
+    """Return the ways to pay where none are asked for: a subscription begins with a card."""
+    return ["card"] if mode == "subscription" else ["card", debits.type_for(currency)]
 
 
 def _customer_creation(params: Object) -> str:
@@ -243,9 +307,14 @@ def _order_id(session_id: str) -> str:
     return f"{session_id}/order"
 
 
+def order_of(store: Store, session: Object) -> Object:
+    """Return what a session does not show: what is bought, and what was typed so far."""
+    return store.get("checkout.order", _order_id(session["id"]))
+
+
 def items_of(store: Store, session: Object) -> list[Object]:
     """Return what is bought in a session."""
-    items: list[Object] = store.get("checkout.order", _order_id(session["id"]))["items"]
+    items: list[Object] = order_of(store, session)["items"]
     return items
 
 
@@ -283,6 +352,10 @@ def _expire_due(store: Store, identifier: str) -> None:
 
 
 def _expire(store: Store, session: Object) -> Object:
+    intent = store.find(order_of(store, session)["intent"] or "")
+    if intent:
+        gives_up = payments.give_up if intent["object"] == "payment_intent" else setup.give_up
+        gives_up(store, intent, reason=None)
     session.update(status="expired", url=None)
     store.emit("checkout.session.expired", session)
     return session
@@ -298,54 +371,24 @@ def list_all(store: Store, params: Object) -> Object:
     return page("/v1/checkout/sessions", found, params)
 
 
-def pay(store: Store, session: Object, card: Card, email_address: str) -> None:
-    """Pay an open session; a card that is declined is raised, and leaves the session open."""
-    order = store.get("checkout.order", _order_id(session["id"]))
-    decline = card.kind.decline
-    subscribes = session["mode"] == "subscription"
-    reusable = subscribes or "setup_future_usage" in order["intent_fields"]
-    customer = session["customer"]
-    if customer is None and not decline and (reusable or _wants_customer(session)):
-        customer = customers.create(store, {"email": email_address})["id"]
-    keeps_method = customer if reusable and not decline else None
-    method = payments.create_method(store, card, email=email_address, customer=keeps_method)
-    intent = _intent(store, session, order)
-    intent["customer"] = customer
-    receipt_url = f"{store.cause.base_url}/c/pay/{session['id']}"
-    payments.attempt(store, intent, method, decline, receipt_url=receipt_url)
-    session.update(
-        status="complete",
-        payment_status="paid",
-        customer=customer,
-        customer_details=_details(email_address),
-        url=None,
-    )
-    checkout_billing.fulfil(store, session, order, intent=intent, method=method)
+def session_of(store: Store, intent: Object) -> Object | None:
+    """Return the session an intent belongs to, if it came of one."""
+    for order in store.newest_first("checkout.order"):
+        if order["intent"] == intent["id"]:
+            return store.get("checkout.session", order["session"])
+    return None
+
+
+def describe_payer(store: Store, session: Object, customer: str | None) -> None:
+    """Have a session show who has paid it, or is about to."""
+    details = _details(order_of(store, session)["email"])
+    session.update(customer=customer, customer_details=details)
+
+
+def complete(store: Store, session: Object, **changes: object) -> None:
+    """Close a session whose payer has done what it asks for."""
+    session.update(status="complete", url=None, **changes)
     store.emit("checkout.session.completed", session)
-
-
-def _wants_customer(session: Object) -> bool:
-    invoiced = (session["invoice_creation"] or {}).get("enabled", False)
-    return bool(session["customer_creation"] == "always" or invoiced)
-
-
-def _intent(store: Store, session: Object, order: Object) -> Object:
-    if order["intent"]:
-        return store.get("payment_intent", order["intent"])
-    fields = dict(order["intent_fields"])
-    if session["mode"] == "subscription":
-        fields.update(description="Subscription creation", setup_future_usage="off_session")
-    intent = payments.create_intent(
-        store,
-        amount=session["amount_total"],
-        currency=session["currency"],
-        customer=session["customer"],
-        **{**fields, "metadata": merged({}, fields.get("metadata", {}))},
-    )
-    order["intent"] = intent["id"]
-    if session["mode"] == "payment":  # a subscription's is found by its invoice
-        session["payment_intent"] = intent["id"]
-    return intent
 
 
 def success_address(session: Object) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sandbox import billing, invoice_items, subscriptions
+from sandbox import billing, checkout_totals, invoice_items, subscriptions
 from sandbox.errors import parameter_invalid
 from sandbox.parameters import Kind, metadata, record, text
 from sandbox.store import Object, Store
@@ -37,18 +37,19 @@ def check_mode(params: Object, items: list[Object]) -> None:
         raise parameter_invalid("line_items", message)
 
 
-def fulfil(
-    store: Store, session: Object, order: Object, *, intent: Object | None, method: Object
-) -> None:
+def fulfil(store: Store, session: Object, order: Object, intent: Object | None) -> None:
     """Make what a session that has just been paid is for; the session shows it."""
+    checkout_totals.settle(store, session, order)
     if session["mode"] == "subscription":
-        _start_subscription(store, session, order, intent, method)
-    elif session["mode"] == "payment" and session["invoice_creation"]["enabled"] and intent:
-        _make_invoice(store, session, order, intent)
+        _start_subscription(store, session, order, intent)
+    elif session["mode"] == "payment":
+        given = checkout_totals.discount_for(store, session, order)
+        if session["invoice_creation"]["enabled"]:
+            _make_invoice(store, session, order, intent, given)
 
 
 def _start_subscription(
-    store: Store, session: Object, order: Object, intent: Object | None, method: Object
+    store: Store, session: Object, order: Object, intent: Object | None
 ) -> None:
     data = order["subscription_data"]
     subscription = subscriptions.begin(
@@ -56,7 +57,15 @@ def _start_subscription(
         store.get("customer", session["customer"]),
         order["items"],
         intent=intent,
-        default_payment_method=method["id"],
+        discount=lambda subscription: checkout_totals.discount_for(
+            store, session, order, subscription=subscription
+        ),
+        automatic_tax={
+            "disabled_reason": None,
+            "enabled": session["automatic_tax"]["enabled"],
+            "liability": session["automatic_tax"]["liability"],
+        },
+        default_payment_method=order["method"],
         description=data.get("description"),
         metadata={key: value for key, value in data.get("metadata", {}).items() if value},
         payment_settings={
@@ -70,14 +79,18 @@ def _start_subscription(
     session.update(subscription=subscription["id"], invoice=subscription["latest_invoice"])
 
 
-def _make_invoice(store: Store, session: Object, order: Object, intent: Object) -> None:
+def _make_invoice(
+    store: Store, session: Object, order: Object, intent: Object | None, given: list[str]
+) -> None:
     data = session["invoice_creation"]["invoice_data"]
     customer = store.get("customer", session["customer"])
     items = [_item(store, session, one) for one in order["items"]]
     invoice = billing.build(
         store,
         customer,
+        automatic_tax={**session["automatic_tax"], "disabled_reason": None},
         currency=session["currency"],
+        discounts=given,
         custom_fields=data["custom_fields"],
         description=data["description"],
         footer=data["footer"],

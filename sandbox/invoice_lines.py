@@ -13,6 +13,7 @@ from typing import Any
 from babel.numbers import format_currency, get_currency_precision
 
 from sandbox import shapes
+from sandbox.invoice_totals import add_up
 from sandbox.lists import PAGE_LENGTH, envelope
 from sandbox.proration import Debit, full_amount, rounded
 from sandbox.store import Object, Store, new_id
@@ -164,22 +165,3 @@ def show(store: Store, invoice: Object, lines: list[Object]) -> None:
     add_up(store, invoice, lines)
     url = f"/v1/invoices/{invoice['id']}/lines"
     invoice["lines"] = envelope(url, lines[:PAGE_LENGTH], has_more=len(lines) > PAGE_LENGTH)
-
-
-def add_up(store: Store, invoice: Object, lines: list[Object]) -> None:
-    """Set an invoice's amounts from its lines and the customer's balance."""
-    subtotal = sum(line["amount"] for line in lines)
-    total = subtotal
-    balance = invoice["starting_balance"]
-    if invoice["status"] == "draft" and store.has("customer", invoice["customer"]):
-        balance = store.get("customer", invoice["customer"])["balance"]
-    due = max(0, total + balance)
-    invoice.update(
-        starting_balance=balance,
-        subtotal=subtotal,
-        subtotal_excluding_tax=subtotal,
-        total=total,
-        total_excluding_tax=total,
-        amount_due=due,
-        amount_remaining=due - invoice["amount_paid"],
-    )

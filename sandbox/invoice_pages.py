@@ -12,9 +12,8 @@ from sandbox import billing, invoice_lines, invoice_payments, payments
 from sandbox.api import Gate
 from sandbox.cards import CARDS, Card, CardProblems, read_card
 from sandbox.documents import pdf
-from sandbox.hosted import hosted_page, money
 from sandbox.invoices import refusal
-from sandbox.periods import day
+from sandbox.pages import day, money, page
 from sandbox.store import Cause, Object, Store
 
 FIELDS = ("number", "expiry", "cvc")
@@ -56,20 +55,18 @@ def _find(store: Store, identifier: str) -> Object | None:
 
 
 def _nowhere() -> Response:
-    return hosted_page("closed.html", status=404, session=None)
+    return page("closed.html", status=404, session=None)
 
 
 def _page(store: Store, invoice: Object, *, status: int = 200, **more: Any) -> Response:
-    intent = invoice_payments.intent_of(store, invoice) or {}
-    action = (intent.get("next_action") or {}).get("redirect_to_url") or {}
     shown: dict[str, Any] = {
         "typed": dict.fromkeys(FIELDS, ""),
         "problems": {},
         "declined": None,
-        "authenticate": action.get("url"),
+        "authenticate": _to_authenticate(store, invoice),
         **more,
     }
-    return hosted_page(
+    return page(
         "invoice.html",
         status=status,
         invoice=invoice,
@@ -95,7 +92,15 @@ def _pay(store: Store, invoice: Object) -> AnyResponse:
     if outcome == "requires_payment_method":
         declined = refusal(store, invoice, outcome).message
         return _page(store, invoice, status=402, typed=typed, declined=declined)
-    return redirect(request.path, 303)
+    return redirect(_to_authenticate(store, invoice) or request.path, 303)
+
+
+def _to_authenticate(store: Store, invoice: Object) -> str | None:
+    """Return where the payer authenticates, if the payment waits for that."""
+    intent = invoice_payments.intent_of(store, invoice) or {}
+    action = (intent.get("next_action") or {}).get("redirect_to_url") or {}
+    address: str | None = action.get("url")
+    return address
 
 
 def _charge(store: Store, invoice: Object, card: Card) -> str:
@@ -107,13 +112,9 @@ def _charge(store: Store, invoice: Object, card: Card) -> str:
         email=customer["email"] or "",
         customer=None if card.kind.decline else customer["id"],
     )
-    outcome = billing.collect(store, invoice, method=method, automatic=False, off_session=False)
     owner = billing.subscription_of(invoice)
-    if outcome != "requires_payment_method" and owner and store.has("subscription", owner):
-        changes = {"default_payment_method": method["id"]}
-        subscription = store.get("subscription", owner)
-        store.change("customer.subscription.updated", subscription, changes)
-    return outcome
+    billing.collection(store, invoice)["keeps_card"] = owner is not None
+    return billing.collect(store, invoice, method=method, automatic=False, off_session=False)
 
 
 def _document(store: Store, invoice: Object) -> list[str]:

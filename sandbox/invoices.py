@@ -51,7 +51,7 @@ def create(store: Store, params: Object) -> Object:
     if params.get("pending_invoice_items_behavior", "exclude") == "include":
         pending = invoice_items.pending(store, customer["id"], owner, code)
     if subscription:
-        fields = {**billing.of_subscription(subscription), **fields}
+        fields = {**billing.of_subscription(store, subscription), **fields}
     invoice = billing.build(store, customer, **{**fields, "currency": code})
     invoice.update(period_start=store.now(), period_end=store.now())
     lines = [invoice_items.of_item(item) for item in pending]

@@ -35,8 +35,3 @@ def _boundary(anchor: int, recurring: Object, count: int) -> int:
         day = min(moment.day, calendar.monthrange(year, month)[1])
         moved = moment.replace(year=year, month=month, day=day)
     return int(moved.timestamp())
-
-
-def day(instant: int) -> str:
-    """Write a day as it stands on an invoice's line."""
-    return datetime.fromtimestamp(instant, UTC).strftime("%d %b %Y")

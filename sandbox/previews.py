@@ -11,7 +11,7 @@ from sandbox.parameters import asked, boolean, choice, integer, record, text
 from sandbox.renewals import next_invoice
 from sandbox.store import Object, Store, new_id
 from sandbox.subscription_updates import BEHAVIORS, ITEMS, earlier_prorations, new_invoice
-from sandbox.subscriptions import check_running
+from sandbox.subscriptions import check_running, full_lines
 
 _CREATE = asked(
     {
@@ -70,7 +70,7 @@ def _of_change(
 ) -> Object:
     lines = earlier_prorations(store, subscription, lines) + lines
     if change.restarts:
-        lines += _full_lines(store, change.items)
+        lines += full_lines(store, change.items)
     return _shown(store, new_invoice(store, subscription), lines)
 
 
@@ -91,21 +91,12 @@ def _of_period(
     )
     lines = [invoice_items.of_item(item) for item in waiting] + prorations
     if not ends:
-        lines += _full_lines(store, items)
+        lines += full_lines(store, items)
     if not lines:
         message = f"No upcoming invoices for customer: {subscription['customer']}"
         raise ApiError(message, status=404, code="invoice_upcoming_none")
     invoice["created"] = invoice["period_end"]
     return _shown(store, invoice, lines)
-
-
-def _full_lines(store: Store, items: list[Object]) -> list[Object]:
-    return [
-        invoice_lines.of_subscription_item(
-            store, item, item["current_period_start"], item["current_period_end"]
-        )
-        for item in items
-    ]
 
 
 def _shown(store: Store, invoice: Object, lines: list[Object]) -> Object:

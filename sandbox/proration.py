@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 
-from sandbox.periods import day
+from sandbox.pages import day
 from sandbox.store import Object
 
 
@@ -59,10 +59,11 @@ def credit(item: Object, billed: Debit, name: str, at: int) -> Proration:
     return Proration(item, -amount, text, at, end, billed)
 
 
-def debit(item: Object, name: str, at: int) -> Proration:
-    """Bill the time that is left of the period."""
+def debit(item: Object, name: str, at: int, kept_share: Decimal) -> Proration:
+    """Bill the time that is left of the period, of the share that discounts leave."""
     start, end = item["current_period_start"], item["current_period_end"]
-    amount = share(full_amount(item["price"], item["quantity"]), end - at, end - start)
+    full = full_amount(item["price"], item["quantity"]) * kept_share
+    amount = share(full, end - at, end - start)
     text = f"Remaining time on {_counted(item, name)} after {day(at)}"
     return Proration(item, amount, text, at, end)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 
-from sandbox import billing, invoice_items, subscriptions
+from sandbox import billing, discounts, invoice_items, invoice_payments, subscriptions
 from sandbox.periods import end_of_period
 from sandbox.store import Object, Store
 
@@ -20,7 +20,7 @@ _SETTLED = ("paid", "uncollectible")
 def attend(store: Store) -> None:
     """Have periods end when it is time, and invoices change how a subscription stands."""
     store.when_due("subscription.period_end", _period_ends, rank=2)
-    store.listen(lambda event: _hear(store, event))
+    store.follow(_follow)
 
 
 def after_retries(store: Store) -> str:
@@ -58,6 +58,7 @@ def renew(store: Store, subscription: Object) -> None:
     changes = {
         "items": subscriptions.item_list(subscription["id"], items),
         "latest_invoice": invoice["id"],
+        "discounts": discounts.drop_ended(store, subscription),
     }
     store.change("customer.subscription.updated", subscription, changes)
     end = items[0]["current_period_end"]
@@ -76,7 +77,7 @@ def next_invoice(store: Store, subscription: Object) -> tuple[Object, list[Objec
     invoice = billing.build(
         store,
         store.get("customer", subscription["customer"]),
-        **billing.of_subscription(subscription),
+        **billing.of_subscription(store, subscription),
         # Nothing more is collected by itself from a subscription that is unpaid.
         auto_advance=subscription["status"] != "unpaid",
         billing_reason="subscription_cycle",
@@ -86,20 +87,19 @@ def next_invoice(store: Store, subscription: Object) -> tuple[Object, list[Objec
     return invoice, items
 
 
-def _hear(store: Store, event: Object) -> None:
-    about: Object = event["data"]["object"]
-    if about["object"] != "invoice":
-        return
-    owner = billing.subscription_of(about)
+def _follow(store: Store, happened: str, about: Object) -> None:
+    """Follow what becomes of a subscription's invoices."""
+    owner = billing.subscription_of(about) if about["object"] == "invoice" else None
     if owner is None or not store.has("subscription", owner):
         return
     subscription = store.get("subscription", owner)
-    invoice = store.get("invoice", about["id"])
     if subscription["status"] in subscriptions.ENDED:
         return
-    if event["type"] == "invoice.payment_failed":
-        _payment_failed(store, subscription, invoice)
-    elif event["type"] in ("invoice.paid", "invoice.voided", "invoice.marked_uncollectible"):
+    if happened == "invoice.payment_failed":
+        _payment_failed(store, subscription, about)
+    if happened == "invoice.paid" and billing.collection(store, about)["keeps_card"]:
+        _keep_card(store, subscription, about)
+    if happened in ("invoice.paid", "invoice.voided", "invoice.marked_uncollectible"):
         _stands_again(store, subscription)
 
 
@@ -112,6 +112,14 @@ def _payment_failed(store: Store, subscription: Object, invoice: Object) -> None
         subscriptions.end(store, subscription, {"reason": "payment_failed"})
     elif subscription["status"] != "unpaid":
         store.change("customer.subscription.updated", subscription, {"status": outcome})
+
+
+def _keep_card(store: Store, subscription: Object, invoice: Object) -> None:
+    """Charge renewals to the card that the customer has just paid with."""
+    intent = invoice_payments.intent_of(store, invoice)
+    if intent and intent["payment_method"]:
+        changes = {"default_payment_method": intent["payment_method"]}
+        store.change("customer.subscription.updated", subscription, changes)
 
 
 def _stands_again(store: Store, subscription: Object) -> None:

@@ -56,7 +56,7 @@ _PHASE = record(
 def attend(store: Store) -> None:
     """Have phases change when it is time, and schedules end with their subscriptions."""
     store.when_due("subscription_schedule", _phase_ends, rank=1)
-    store.listen(lambda event: _hear(store, event))
+    store.follow(_follow)
 
 
 def create(store: Store, params: Object) -> Object:
@@ -290,22 +290,22 @@ def _active(store: Store, identifier: str, verb: str) -> Object:
     return schedule
 
 
-def _hear(store: Store, event: Object) -> None:
+def _follow(store: Store, happened: str, about: Object) -> None:
     """Follow what becomes of a subscription: end with it, and keep what it is now as the phase."""
-    if event["type"] not in ("customer.subscription.deleted", "customer.subscription.updated"):
+    if happened not in ("customer.subscription.deleted", "customer.subscription.updated"):
         return
-    identifier = event["data"]["object"]["schedule"]
+    identifier = about["schedule"]
     schedule = store.get("subscription_schedule", identifier) if identifier else None
     if schedule is None or schedule["status"] != "active":
         return
-    if event["type"] == "customer.subscription.updated":
-        _follow(store, schedule, event["data"]["object"]["items"]["data"])
+    if happened == "customer.subscription.updated":
+        _keep_items(store, schedule, about["items"]["data"])
     else:
         schedule.update(status="canceled", canceled_at=store.now(), current_phase=None)
         store.emit("subscription_schedule.canceled", schedule)
 
 
-def _follow(store: Store, schedule: Object, items: list[Object]) -> None:
+def _keep_items(store: Store, schedule: Object, items: list[Object]) -> None:
     """Keep the items that a subscription was changed to as those of the current phase."""
     start = schedule["current_phase"]["start_date"]
     phases = deepcopy(schedule["phases"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any
 
+from sandbox import shapes_money_back, shapes_setup
 from sandbox.billing_shapes import BILLING
 
 _NO_ADDRESS: dict[str, None] = dict.fromkeys(
@@ -284,7 +285,6 @@ _BLANK: dict[str, dict[str, Any]] = {
         "receipt_number": None,
         "receipt_url": None,
         "refunded": False,
-        "refunds": None,
         "review": None,
         "shipping": None,
         "source": None,
@@ -324,6 +324,8 @@ _BLANK: dict[str, dict[str, Any]] = {
         "request": {"id": None, "idempotency_key": None},
         "type": "",
     },
+    **shapes_money_back.BLANK,
+    **shapes_setup.BLANK,
 }
 
 

@@ -57,13 +57,16 @@ class Store:
         self._clock = clock
         self._lock = threading.RLock()
         self._objects: dict[str, dict[str, Object]] = {}
+        self._when_time_passes: list[Callable[[Store], object]] = []
+        self._afterwards: list[Callable[[Store], object]] = []
         self._ahead_seconds = 0
         self._instant: int | None = None  # the one being settled
         self._alarms: list[Alarm] = []
         self._alarms_set = 0
-        self._due: dict[str, tuple[int, Callable[[Store, str], None]]] = {}
-        self._when_time_passes: list[Callable[[Store], None]] = []
+        self._due: dict[str, tuple[int, Callable[[Store, str], object]]] = {}
+        self._followers: list[Callable[[Store, str, Object], None]] = []
         self._listeners: list[Callable[[Object], None]] = []
+        self._tellings: Callable[[str], int] = lambda _event_type: 1
         self.cause = Cause(base_url="")
 
     def now(self) -> int:
@@ -77,7 +80,7 @@ class Store:
         with self._lock:
             self._ahead_seconds += seconds
 
-    def when_due(self, kind: str, happens: Callable[[Store, str], None], *, rank: int) -> None:
+    def when_due(self, kind: str, happens: Callable[[Store, str], object], *, rank: int) -> None:
         """Have the alarms of a kind answered; who answers looks whether it is still so."""
         self._due[kind] = (rank, happens)
 
@@ -97,9 +100,17 @@ class Store:
         finally:
             self._instant = None
 
-    def settle_with(self, step: Callable[[Store], None]) -> None:
+    def settle_with(self, step: Callable[[Store], object]) -> None:
         """Have a step run before every access, to settle what time alone decides."""
         self._when_time_passes.append(step)
+
+    def afterwards(self, step: Callable[[Store], object]) -> None:
+        """Have a step run once what is going on is done, and told."""
+        self._afterwards.append(step)
+
+    def follow(self, follower: Callable[[Store, str, Object], None]) -> None:
+        """Have a part of the sandbox go on from what happened: once, however often it is told."""
+        self._followers.append(follower)
 
     def listen(self, listener: Callable[[Object], None]) -> None:
         """Have every new event told."""
@@ -114,6 +125,17 @@ class Store:
             for step in self._when_time_passes:
                 step(self)
             self.cause = cause
+            try:
+                yield
+            finally:
+                self.cause = Cause(base_url=cause.base_url)
+                while self._afterwards:
+                    self._afterwards.pop(0)(self)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the lock to read, and let nothing come of it."""
+        with self._lock:
             yield
 
     def add(self, kind: str, thing: Object) -> Object:
@@ -149,6 +171,16 @@ class Store:
 
     def emit(self, event_type: str, about: Object, previous: Object | None = None) -> None:
         """Record an event with a snapshot of its object, and tell the listeners."""
+        for _ in range(self._tellings(event_type)):
+            self._tell(event_type, about, previous)
+        for follower in self._followers:
+            follower(self, event_type, about)
+
+    def tell_as_often_as(self, tellings: Callable[[str], int]) -> None:
+        """Have this decide, by an event's type, how many events tell of one change."""
+        self._tellings = tellings
+
+    def _tell(self, event_type: str, about: Object, previous: Object | None) -> None:
         told: Object = {"object": deepcopy(about)}
         if previous is not None:
             told["previous_attributes"] = deepcopy(previous)

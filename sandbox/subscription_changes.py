@@ -8,6 +8,7 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import dataclass
 
+from sandbox import discounts
 from sandbox.errors import ApiError, parameter_invalid, parameter_missing
 from sandbox.periods import end_of_period
 from sandbox.proration import Debit, Proration, debit
@@ -52,8 +53,9 @@ def plan(
         lines = credits_for(store, touched, at)
         if not restarts:
             old = {item["id"]: item for item in before}
+            kept = discounts.kept_share(store, subscription)
             lines += [
-                debit(item, store.get("product", item["price"]["product"])["name"], at)
+                debit(item, store.get("product", item["price"]["product"])["name"], at, kept)
                 for item in after
                 if _differ(item, old.get(item["id"]))
             ]

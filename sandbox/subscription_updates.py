@@ -31,6 +31,8 @@ from sandbox.subscription_changes import Change
 from sandbox.subscriptions import (
     CANCELLATION,
     check_running,
+    debits_of_lines,
+    full_lines,
     item_list,
     period_of,
     remember,
@@ -73,7 +75,7 @@ _SUPPORTED_WHEN_PENDING = {
 def attend(store: Store) -> None:
     """Have pending updates applied when they are paid for, and dropped when they are not."""
     store.when_due("subscription.pending_update", _expire_due, rank=0)
-    store.listen(lambda event: _hear(store, event))
+    store.follow(_follow)
 
 
 def update(store: Store, params: Object, identifier: str) -> Object:
@@ -222,14 +224,12 @@ def _billed(
         return None, subscription_changes.debits_of(change, lines, None)
     invoice = new_invoice(store, subscription)
     debits = subscription_changes.debits_of(change, lines, invoice["id"])
-    lines = earlier_prorations(store, subscription, lines) + lines
-    if change.restarts:
-        for item in change.items:
-            start, end = item["current_period_start"], item["current_period_end"]
-            line = invoice_lines.of_subscription_item(store, item, start, end)
-            debits[item["id"]] = Debit(line["amount"], start, end, invoice["id"], (line["id"],))
-            lines.append(line)
-    return billing.draft(store, invoice, lines), debits
+    whole = full_lines(store, change.items) if change.restarts else []
+    earlier = earlier_prorations(store, subscription, lines)
+    billing.draft(store, invoice, [*earlier, *lines, *whole])
+    for item, debit in zip(change.items, debits_of_lines(whole), strict=False):
+        debits[item["id"]] = debit
+    return invoice, debits
 
 
 def new_invoice(store: Store, subscription: Object) -> Object:
@@ -237,7 +237,7 @@ def new_invoice(store: Store, subscription: Object) -> Object:
     return billing.build(
         store,
         store.get("customer", subscription["customer"]),
-        **billing.of_subscription(subscription),
+        **billing.of_subscription(store, subscription),
         auto_advance=True,
         billing_reason="subscription_update",
         period_start=period_of(subscription)[0],
@@ -306,23 +306,23 @@ def _expire_due(store: Store, identifier: str) -> None:
         drop_pending(store, subscription)
 
 
-def _hear(store: Store, event: Object) -> None:
-    about: Object = event["data"]["object"]
-    if event["type"] == "customer.subscription.deleted":
-        drop_pending(store, store.get("subscription", about["id"]))
-    if event["type"] not in ("invoice.paid", "invoice.voided"):
+def _follow(store: Store, happened: str, about: Object) -> None:
+    """Follow what becomes of the invoice that a change waits for, and of the subscription."""
+    if happened == "customer.subscription.deleted":
+        drop_pending(store, about)
+    if happened not in ("invoice.paid", "invoice.voided"):
         return
     owner = billing.subscription_of(about)
     waiting = _pending(store, owner) if owner else None
-    if owner and waiting and waiting["invoice"] == about["id"]:
-        store.remove("subscription.pending", waiting["id"])
-        subscription = store.get("subscription", owner)
-        if event["type"] == "invoice.paid":
-            _apply_pending(store, subscription, waiting)
-        else:
-            changes = {"pending_update": None}
-            store.change("customer.subscription.updated", subscription, changes)
-            store.emit("customer.subscription.pending_update_expired", subscription)
+    if owner is None or waiting is None or waiting["invoice"] != about["id"]:
+        return
+    store.remove("subscription.pending", waiting["id"])
+    subscription = store.get("subscription", owner)
+    if happened == "invoice.paid":
+        _apply_pending(store, subscription, waiting)
+    else:
+        store.change("customer.subscription.updated", subscription, {"pending_update": None})
+        store.emit("customer.subscription.pending_update_expired", subscription)
 
 
 def _apply_pending(store: Store, subscription: Object, waiting: Object) -> None:

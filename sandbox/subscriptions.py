@@ -6,11 +6,13 @@ beside it, since that is what a change within the period gives back.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 
 from sandbox import billing, invoice_items, invoice_lines, shapes
 from sandbox.api import Route, retrieve
 from sandbox.errors import ApiError, resource_missing
+from sandbox.invoice_totals import net_of
 from sandbox.lists import envelope, matching, page
 from sandbox.parameters import asked, boolean, choice, created, listed, record, text
 from sandbox.periods import end_of_period
@@ -42,11 +44,18 @@ CANCELLATION = record({"comment": text, "feedback": FEEDBACK})
 
 
 def begin(
-    store: Store, customer: Object, wanted: list[Object], *, intent: Object | None, **fields: object
+    store: Store,
+    customer: Object,
+    wanted: list[Object],
+    *,
+    intent: Object | None,
+    discount: Callable[[str], list[str]],
+    **fields: object,
 ) -> Object:
     """Start a subscription, with its first invoice, which the intent given has paid already.
 
     ``wanted`` are items as a session shows them: recurring ones, and what is paid only once.
+    ``discount`` grants the discounts of the subscription, whose id it is given.
     """
     start = store.now()
     recurring = [one for one in wanted if one["price"]["recurring"]]
@@ -72,10 +81,11 @@ def begin(
     store.add("subscription", subscription)
     if customer["currency"] is None:
         customer["currency"] = subscription["currency"]
+    subscription["discounts"] = discount(identifier)
     store.emit("customer.subscription.created", subscription)
     once = [_paid_once(store, subscription, one) for one in wanted if not one["price"]["recurring"]]
     invoice.update(
-        **billing.of_subscription(subscription),
+        **billing.of_subscription(store, subscription),
         billing_reason="subscription_create",
         period_start=start,
         period_end=start,
@@ -98,13 +108,36 @@ def _paid_once(store: Store, subscription: Object, one: Object) -> Object:
 
 def bill(store: Store, subscription: Object, invoice: Object, extra: list[Object]) -> Object:
     """Draft an invoice for the period the items are in now, with these invoice items too."""
-    lines = []
-    for item in subscription["items"]["data"]:
-        start, end = item["current_period_start"], item["current_period_end"]
-        line = invoice_lines.of_subscription_item(store, item, start, end)
-        remember(store, item, Debit(line["amount"], start, end, invoice["id"], (line["id"],)))
-        lines.append(line)
-    return billing.draft(store, invoice, [invoice_items.of_item(one) for one in extra] + lines)
+    items = subscription["items"]["data"]
+    lines = full_lines(store, items)
+    billing.draft(store, invoice, [invoice_items.of_item(one) for one in extra] + lines)
+    for item, debit in zip(items, debits_of_lines(lines), strict=True):
+        remember(store, item, debit)
+    return invoice
+
+
+def full_lines(store: Store, items: list[Object]) -> list[Object]:
+    """Make the lines that bill items for the whole period they are in."""
+    return [
+        invoice_lines.of_subscription_item(
+            store, item, item["current_period_start"], item["current_period_end"]
+        )
+        for item in items
+    ]
+
+
+def debits_of_lines(lines: list[Object]) -> list[Debit]:
+    """Return what these lines bill, less what is taken off; they are on an invoice."""
+    return [
+        Debit(
+            net_of(line),
+            line["period"]["start"],
+            line["period"]["end"],
+            line["invoice"],
+            (line["id"],),
+        )
+        for line in lines
+    ]
 
 
 def make_item(
@@ -207,7 +240,7 @@ def bill_pending(store: Store, subscription: Object, *, reason: str, at_once: bo
     invoice = billing.build(
         store,
         store.get("customer", subscription["customer"]),
-        **billing.of_subscription(subscription),
+        **billing.of_subscription(store, subscription),
         auto_advance=True,
         billing_reason=reason,
         period_start=start,

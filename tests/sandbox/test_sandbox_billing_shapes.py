@@ -54,3 +54,10 @@ def test_the_items_and_lines_have_every_field_of_the_real_ones(seller: Seller) -
     invoice = seller.v1.invoices.list().data[0]
     line = seller.v1.invoices.line_items.list(invoice.id).data[0].to_dict()
     assert _differences(line, _real("line_item")) == []
+
+
+def test_a_coupon_has_every_field_of_the_real_one(seller: Seller) -> None:
+    made = seller.v1.coupons.create({"percent_off": 25.5, "duration": "forever"}).to_dict()
+    real = _real("coupon")
+    assert _differences(made, real) == []
+    assert made.keys() == real.keys()
