@@ -11,8 +11,10 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
+from sandbox import versions
 from sandbox.api import Gate
 from sandbox.errors import ApiError, parameter_invalid, parameter_unknown
+from sandbox.events import is_of_type
 from sandbox.parameters import web_address
 from sandbox.store import Cause
 from sandbox.webhooks import Courier
@@ -43,6 +45,20 @@ def _seconds(value: object, name: str) -> float:
     return value
 
 
+def _types(value: object, name: str) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise parameter_invalid(name, f"{name} must be a list of event types, or null for all.")
+    return tuple(value)
+
+
+def _version(value: object, name: str) -> object:
+    if value is not None and not versions.is_version(value):
+        raise parameter_invalid(name, f"{name} must be a version like 2020-08-27, or null.")
+    return value
+
+
 _BEHAVIOUR: dict[str, Callable[[Any, str], Any]] = {
     "url": lambda value, name: None if value is None else web_address(value, name),
     "copies": _copies,
@@ -50,23 +66,30 @@ _BEHAVIOUR: dict[str, Callable[[Any, str], Any]] = {
     "drop": _flag,
     "shuffle": _flag,
     "paused": _flag,
+    "twins": _flag,
+    "types": _types,
+    "api_version": _version,
 }
 
 
-def _json() -> dict[str, Any]:
+def json_object() -> dict[str, Any]:
+    """Return the request's body, which is one JSON object."""
     body = request.get_json()
     if not isinstance(body, dict):
         raise ApiError("Send one JSON object.")
     return body
 
 
+def refused(refusal: ApiError) -> tuple[Response, int]:
+    """Answer a request to control that does not fit."""
+    return jsonify(error=refusal.body()), refusal.status
+
+
 def blueprint(gate: Gate, courier: Courier) -> Blueprint:
     """Make the control endpoints."""
     control = Blueprint("control", __name__, url_prefix="/_sandbox")
 
-    @control.errorhandler(ApiError)
-    def refused(refusal: ApiError) -> tuple[Response, int]:
-        return jsonify(error=refusal.body()), refusal.status
+    control.register_error_handler(ApiError, refused)
 
     @control.get("/deliveries")
     def deliveries() -> Response:
@@ -81,7 +104,7 @@ def blueprint(gate: Gate, courier: Courier) -> Blueprint:
     @control.post("/webhooks")
     def behave() -> Response:
         changes = {}
-        for name, value in _json().items():
+        for name, value in json_object().items():
             if name not in _BEHAVIOUR:
                 raise parameter_unknown(name)
             changes[name] = _BEHAVIOUR[name](value, name)
@@ -90,7 +113,7 @@ def blueprint(gate: Gate, courier: Courier) -> Blueprint:
 
     @control.post("/redeliver")
     def redeliver() -> Response:
-        body = _json()
+        body = json_object()
         if len({"event", "type"} & body.keys()) != 1 or body.keys() - {"event", "type", "copies"}:
             raise ApiError("Name one of event and type, and copies if more than one is wanted.")
         copies = _copies(body.get("copies", 1), "copies")
@@ -99,7 +122,11 @@ def blueprint(gate: Gate, courier: Courier) -> Blueprint:
                 events = [dict(gate.store.get("event", str(body["event"])))]
             else:
                 newest_first = gate.store.newest_first("event")
-                events = [dict(one) for one in newest_first[::-1] if one["type"] == body["type"]]
+                events = [
+                    dict(one)
+                    for one in newest_first[::-1]
+                    if is_of_type(one["type"], str(body["type"]))
+                ]
         # Outside the lock: the receiver may well ask the API before it answers.
         sent = [
             {"event": event["id"], "type": event["type"], "status": status}
@@ -110,6 +137,7 @@ def blueprint(gate: Gate, courier: Courier) -> Blueprint:
 
     @control.post("/reset")
     def reset() -> Response:
+        gate.faults.clear()
         gate.store.clear()
         gate.memory.clear()
         courier.clear()

@@ -44,17 +44,23 @@ class Store:
         self._clock = clock
         self._lock = threading.RLock()
         self._objects: dict[str, dict[str, Object]] = {}
-        self._when_time_passes: list[Callable[[Store], None]] = []
+        self._when_time_passes: list[Callable[[Store], object]] = []
+        self._afterwards: list[Callable[[Store], object]] = []
         self._listeners: list[Callable[[Object], None]] = []
+        self._tellings: Callable[[str], int] = lambda _event_type: 1
         self.cause = Cause(base_url="")
 
     def now(self) -> int:
         """Return the sandbox's time, in whole seconds."""
         return int(self._clock())
 
-    def settle_with(self, step: Callable[[Store], None]) -> None:
+    def settle_with(self, step: Callable[[Store], object]) -> None:
         """Have a step run before every access, to settle what time alone decides."""
         self._when_time_passes.append(step)
+
+    def afterwards(self, step: Callable[[Store], object]) -> None:
+        """Have a step run once what is going on is done, and told."""
+        self._afterwards.append(step)
 
     def listen(self, listener: Callable[[Object], None]) -> None:
         """Have every new event told."""
@@ -68,6 +74,17 @@ class Store:
             for step in self._when_time_passes:
                 step(self)
             self.cause = cause
+            try:
+                yield
+            finally:
+                self.cause = Cause(base_url=cause.base_url)
+                while self._afterwards:
+                    self._afterwards.pop(0)(self)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the lock to read, and let nothing come of it."""
+        with self._lock:
             yield
 
     def add(self, kind: str, thing: Object) -> Object:
@@ -99,6 +116,14 @@ class Store:
 
     def emit(self, event_type: str, about: Object, previous: Object | None = None) -> None:
         """Record an event with a snapshot of its object, and tell the listeners."""
+        for _ in range(self._tellings(event_type)):
+            self._tell(event_type, about, previous)
+
+    def tell_as_often_as(self, tellings: Callable[[str], int]) -> None:
+        """Have this decide, by an event's type, how many events tell of one change."""
+        self._tellings = tellings
+
+    def _tell(self, event_type: str, about: Object, previous: Object | None) -> None:
         told: Object = {"object": deepcopy(about)}
         if previous is not None:
             told["previous_attributes"] = deepcopy(previous)
