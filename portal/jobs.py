@@ -26,6 +26,9 @@ from portal.wallet import Wallet
 
 log = structlog.get_logger()
 
+#: How far back the books are compared every day.
+A_WEEK = timedelta(days=7)
+
 
 @dataclass(frozen=True)
 class Workshop:
@@ -97,6 +100,18 @@ def reconcile_payments(shop: Workshop) -> int:
     return len(mended)
 
 
+def compare_books(shop: Workshop) -> int:
+    """Compare Stripe, our payments and the ledger; returns how many differences there are."""
+    if not shop.payments.configured:
+        return 0
+    found = reconcile.differences(
+        shop.database, shop.payments, since=shop.clock() - A_WEEK, now=shop.clock()
+    )
+    for line in found:
+        log.error("books differ", line=line)
+    return len(found)
+
+
 @dataclass(frozen=True)
 class Job:
     """A job, and how often it runs."""
@@ -112,6 +127,7 @@ JOBS = (
     Job("expire-grants", timedelta(minutes=1), expire_grants),
     Job("forget-sessions", timedelta(hours=1), forget_sessions),
     Job("reconcile-payments", timedelta(hours=1), reconcile_payments),
+    Job("compare-books", timedelta(days=1), compare_books),
 )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import stripe
 
 from portal.billing.gateway.caller import Caller
-from portal.billing.gateway.checkout import CheckoutSession, session_of
+from portal.billing.gateway.checkout import CheckoutSession, read_session
 from portal.billing.gateway.invoices import instant_of, maybe_instant
 from portal.billing.gateway.shapes import id_of
 
@@ -63,6 +63,8 @@ class SubscriptionState:
 class SubscriptionCalls(Caller):
     """What is asked of Stripe's subscriptions and their schedules."""
 
+    automatic_tax = False
+
     def create_tier_checkout(
         self,
         *,
@@ -76,21 +78,26 @@ class SubscriptionCalls(Caller):
     ) -> CheckoutSession:
         """Open a Checkout session for a tier; the same checkout again is the same session."""
         metadata = {"organization": organization_id, "tier_checkout": checkout_id}
+        params: dict[str, Any] = {
+            "mode": "subscription",
+            "customer": customer_id,
+            "client_reference_id": checkout_id,
+            "line_items": [{"price": price_id, "quantity": quantity}],
+            "metadata": metadata,
+            "subscription_data": {"metadata": metadata},
+            "allow_promotion_codes": True,
+            "success_url": success_url,
+            "cancel_url": cancel_url,
+        }
+        if self.automatic_tax:
+            params["automatic_tax"] = {"enabled": True}
+            params["customer_update"] = {"address": "auto", "name": "auto"}
+            params["tax_id_collection"] = {"enabled": True}
         with self._calling() as v1:
             session = v1.checkout.sessions.create(
-                {
-                    "mode": "subscription",
-                    "customer": customer_id,
-                    "client_reference_id": checkout_id,
-                    "line_items": [{"price": price_id, "quantity": quantity}],
-                    "metadata": metadata,
-                    "subscription_data": {"metadata": metadata},
-                    "success_url": success_url,
-                    "cancel_url": cancel_url,
-                },
-                {"idempotency_key": f"clearmeter-{checkout_id}"},
+                params, {"idempotency_key": f"clearmeter-{checkout_id}"}
             )
-            return session_of(session)
+            return read_session(session.to_dict())
 
     def expire_checkout(self, session_id: str) -> None:
         """Close a Checkout session that is still open; one that is not stays as it is."""
