@@ -14,9 +14,9 @@ from flask import Flask
 from sqlalchemy import event, select
 
 from app import create_app
-from portal import accounts, catalog, cycles
+from portal import accounts, catalog, cycles, notices
 from portal.accounts import Member, Organization
-from portal.billing import changes, inbox, plan, tier_checkout
+from portal.billing import changes, inbox, plan, reconcile, tier_checkout
 from portal.billing.changes import Outcome, Preview
 from portal.billing.gateway import Gateway, StripeEvent
 from portal.billing.inbox import EFFECTS
@@ -231,6 +231,46 @@ class Subscriber:
         sandbox = self.sandbox.extensions["sandbox"].store
         method = sandbox.get("payment_method", self.subscription().default_payment_method)
         method["card"]["fingerprint"] = "sandbox" + number[-9:]
+
+    def price(self, tier: str) -> str:
+        """Return Stripe's price of a tier."""
+        with self.database.reading() as tx:
+            book = catalog.in_force(tx, at=self.clock())
+        return tier_checkout.price_in_stripe(self.payments, book.tiers[tier], book.currency)
+
+    def set_price(self, price: str) -> None:
+        """Change the plan in Stripe's dashboard, at once and prorated."""
+        found = self.stripe.v1.subscriptions.retrieve(self.billed.stripe_subscription_id)
+        item = found["items"].data[0].id
+        self.stripe.v1.subscriptions.update(
+            found.id,
+            {
+                "items": [{"id": item, "price": price}],
+                "proration_behavior": "always_invoice",
+            },
+        )
+
+    def notices(self) -> dict[str, str]:
+        """What Acme is told, and where to act on it."""
+        with self.database.reading() as tx:
+            return {one.kind: one.url for one in notices.standing(tx, "acme")}
+
+    def mend(self) -> list[str]:
+        """Reconcile; returns what was mended."""
+        since = self.clock() - 100 * DAY
+        return reconcile.reconcile(self.database, self.payments, since=since, now=self.clock())
+
+    def differences(self) -> list[str]:
+        """Compare the three books."""
+        since = self.clock() - 100 * DAY
+        return reconcile.differences(self.database, self.payments, since=since, now=self.clock())
+
+    def fail(self, kind: str, path: str, times: int) -> None:
+        """Have Stripe fail calls; the library tries each three times before it gives up."""
+        fault = {"kind": kind, "method": "POST", "path": path, "times": times}
+        fault |= {"seconds": 0.01} if kind == "timeout_after" else {}
+        answer = requests.post(f"{self.address}/_sandbox/faults", json=fault, timeout=10)
+        assert answer.status_code == 200, answer.text
 
     @property
     def sandbox(self) -> Flask:

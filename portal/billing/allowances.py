@@ -7,7 +7,7 @@ same in all.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -16,7 +16,7 @@ from sqlalchemy import and_, bindparam, func, select
 
 from portal import catalog
 from portal.billing import payments as settled
-from portal.billing.gateway import InvoiceLine, InvoiceState, tier_of_product
+from portal.billing.gateway import InvoiceLine, InvoiceState, PaymentState, tier_of_product
 from portal.billing.invoices import kind_of
 from portal.core.catalog import PriceBook
 from portal.core.cycles import Cycle
@@ -107,10 +107,17 @@ def _included_by(line: InvoiceLine, book: PriceBook) -> Included:
     return included(book, tier_of_product(line.product_id), line.quantity)
 
 
-def give(wallet: Wallet, subscription_id: str, cycle: Cycle, found: Sequence[InvoiceState]) -> int:
+def give(
+    wallet: Wallet,
+    subscription_id: str,
+    cycle: Cycle,
+    found: Sequence[InvoiceState],
+    charges: Mapping[str, PaymentState],
+) -> int:
     """Grant what the paid invoices of a subscription include, and book their payments.
 
-    ``found`` are its invoices, oldest first, whole cycles of them. Returns the most that any tier
+    ``found`` are its invoices, oldest first, whole cycles of them; ``charges`` tell of payments
+    that are not known whole yet, by their ids. Returns the most that any tier
     of the cycle that runs includes, in millionths.
     """
     given: dict[str, str] = {}
@@ -125,7 +132,7 @@ def give(wallet: Wallet, subscription_id: str, cycle: Cycle, found: Sequence[Inv
         if wallet.now in period:
             largest = most
     for invoice in found:
-        book(wallet, invoice, given.get(invoice.invoice_id))
+        book(wallet, invoice, given.get(invoice.invoice_id), charges)
     return largest
 
 
@@ -239,7 +246,12 @@ def _upgrades(wallet: Wallet, period: Period, found: Sequence[InvoiceState]) -> 
     return listed
 
 
-def book(wallet: Wallet, invoice: InvoiceState, grant_id: str | None) -> None:
+def book(
+    wallet: Wallet,
+    invoice: InvoiceState,
+    grant_id: str | None,
+    charges: Mapping[str, PaymentState],
+) -> None:
     """Book the payment of an invoice, and what it paid for; where nothing was paid, nothing.
 
     What an invoice says of something bought otherwise, a pack, is booked with that.
@@ -248,6 +260,7 @@ def book(wallet: Wallet, invoice: InvoiceState, grant_id: str | None) -> None:
     ours = {kind_of(one) for one in invoice.lines} - {"other"}
     if invoice.status != "paid" or not invoice.paid_minor or not payment_id or not ours:
         return
+    charge = charges.get(payment_id)
     settled.record(
         wallet,
         settled.Payment(
@@ -258,8 +271,9 @@ def book(wallet: Wallet, invoice: InvoiceState, grant_id: str | None) -> None:
             settled_at=invoice.paid_at or wallet.now,
             tax_minor=min(invoice.tax_minor, invoice.paid_minor),
             grant_id=grant_id,
-            charge_id=invoice.charge_id,
+            charge_id=charge.charge_id if charge else invoice.charge_id,
             invoice_id=invoice.invoice_id,
+            fee_minor=charge.fee_minor if charge else None,
         ),
     )
 

@@ -7,7 +7,8 @@ asks Stripe again after it changed something: what was fetched before another's 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -16,10 +17,12 @@ from sqlalchemy import Connection
 from portal import catalog, cycles, tiers
 from portal.accounts import Organization
 from portal.billing import allowances, invoices, subscription_news
+from portal.billing import payments as settled
 from portal.billing.effects import Mark, Quarantined, no_mark
-from portal.billing.gateway import Gateway, InvoiceState, SubscriptionState
+from portal.billing.gateway import Gateway, InvoiceState, PaymentState, SubscriptionState
 from portal.billing.subscription_news import GRACE
 from portal.core.cycles import Cycle
+from portal.core.errors import NotFound
 from portal.cycles import ALIVE, Billed
 from portal.db import Database
 from portal.desk import Desk, open_desk
@@ -73,8 +76,16 @@ def _fetched(
     mark: Mark,
 ) -> Synced:
     state = payments.subscription(subscription_id)
+    with database.reading() as tx:
+        organization_id = _owner(tx, state, live=payments.livemode).organization_id
     found = _invoices_of(payments, state, reach)
-    return _once(database, state, found, live=payments.livemode, now=now, mark=mark)
+    charges = charges_of(database, payments, organization_id, found)
+    with database.transaction() as tx:
+        desk = open_desk(tx, organization_id, now=now)
+        synced = _bring(desk, state, found, charges)
+        desk.wallet.write()
+        mark(tx)
+    return synced
 
 
 def _invoices_of(
@@ -97,27 +108,39 @@ def cycle_of(state: SubscriptionState) -> Cycle:
     return anchored if fits else Cycle(state.interval, state.cycle_start)
 
 
-def _once(
-    database: Database,
+def charges_of(
+    database: Database, payments: Gateway, organization_id: str, found: Sequence[InvoiceState]
+) -> dict[str, PaymentState]:
+    """Fetch how paid invoices were paid, by their payment, where that is not known whole yet."""
+    with database.reading() as tx:
+        known = {
+            invoice.payment_id: settled.of(tx, organization_id, invoice.payment_id)
+            for invoice in found
+            if invoice.status == "paid" and invoice.payment_id
+        }
+    fetched = {}
+    for payment_id, paid in known.items():
+        if paid is None or paid.payment.fee_minor is None:
+            with suppress(NotFound):
+                fetched[payment_id] = payments.payment(payment_id)
+    return fetched
+
+
+def _bring(
+    desk: Desk,
     state: SubscriptionState,
     found: Sequence[InvoiceState],
-    *,
-    live: bool,
-    now: datetime,
-    mark: Mark,
+    charges: Mapping[str, PaymentState],
 ) -> Synced:
-    with database.transaction() as tx:
-        organization = _owner(tx, state, live=live)
-        desk = open_desk(tx, organization.organization_id, now=now)
-        before = cycles.find(tx, organization.organization_id)
-        new = [invoices.keep(tx, desk.organization, invoice) for invoice in found]
-        largest = allowances.give(desk.wallet, state.subscription_id, cycle_of(state), found)
-        after = before
-        if _is_the_one(before, state):
-            after = _bring(desk, before, state, found, largest)
-        desk.wallet.write()
-        mark(tx)
-    return Synced(organization.organization_id, before, after, before != after or any(new))
+    """Bring everything of an organization to what was fetched."""
+    organization_id = desk.organization.organization_id
+    before = after = cycles.find(desk.tx, organization_id)
+    new = [invoices.keep(desk.tx, desk.organization, invoice) for invoice in found]
+    cycle = cycle_of(state)
+    largest = allowances.give(desk.wallet, state.subscription_id, cycle, found, charges)
+    if _is_the_one(before, state):
+        after = _bring_plan(desk, before, state, found, largest)
+    return Synced(organization_id, before, after, before != after or any(new))
 
 
 def _owner(tx: Connection, state: SubscriptionState, *, live: bool) -> Organization:
@@ -156,7 +179,7 @@ def _is_the_one(known: Billed | None, state: SubscriptionState) -> bool:
     return state.created_at >= known.created_at
 
 
-def _bring(
+def _bring_plan(
     desk: Desk,
     known: Billed | None,
     state: SubscriptionState,
@@ -272,11 +295,13 @@ def sync_invoice(
             reach=invoice.created_at,
         )
         return invoice.status
-    with database.transaction() as tx:
+    with database.reading() as tx:
         organization = _payer(tx, payments, invoice)
+    charges = charges_of(database, payments, organization.organization_id, [invoice])
+    with database.transaction() as tx:
         wallet = open_desk(tx, organization.organization_id, now=now).wallet
         invoices.keep(tx, organization, invoice)
-        allowances.book(wallet, invoice, None)
+        allowances.book(wallet, invoice, None, charges)
         wallet.write()
         mark(tx)
     return invoice.status

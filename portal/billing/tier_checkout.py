@@ -237,6 +237,18 @@ def _checked(tx: Connection, session: CheckoutSession, *, live: bool) -> TierChe
     return checkout
 
 
+def status_of(database: Database, session: CheckoutSession) -> str | None:
+    """Return where we think a session stands; None where we opened no such checkout."""
+    with database.reading() as tx:
+        found = tx.execute(
+            select(tier_checkouts.c.status).where(
+                tier_checkouts.c.organization_id == session.organization_id,
+                tier_checkouts.c.checkout_id == session.tier_checkout_id,
+            )
+        ).scalar()
+    return None if found is None else str(found)
+
+
 def waiting(tx: Connection) -> list[str]:
     """Return the sessions of every organization that are open as far as we know."""
     rows = tx.execute(
