@@ -990,7 +990,15 @@ overage_bills = _table(
     _maybe("stripe_invoice_id"),
     _maybe("stripe_invoice_item_id"),
     _instant("created_at"),
+    # From here on nothing more of ours is to be done about it.
+    _instant("done_at", nullable=True),
     _of("wallets", "organization_id"),
+    Index(
+        "ix_overage_bills_begun",
+        "organization_id",
+        postgresql_where=text("done_at IS NULL"),
+        sqlite_where=text("done_at IS NULL"),
+    ),
 )
 
 notices = _table(

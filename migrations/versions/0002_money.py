@@ -445,6 +445,7 @@ def upgrade() -> None:
         sa.Column("stripe_invoice_id", sa.Text(), nullable=True),
         sa.Column("stripe_invoice_item_id", sa.Text(), nullable=True),
         sa.Column("created_at", portal.tables.Instant(timezone=True), nullable=False),
+        sa.Column("done_at", portal.tables.Instant(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(
             ["organization_id"], ["wallets.organization_id"], name=op.f("fk_overage_bills_wallets")
         ),
@@ -457,6 +458,14 @@ def upgrade() -> None:
             name=op.f("pk_overage_bills"),
         ),
         sqlite_strict=True,
+    )
+    op.create_index(
+        "ix_overage_bills_begun",
+        "overage_bills",
+        ["organization_id"],
+        unique=False,
+        postgresql_where=sa.text("done_at IS NULL"),
+        sqlite_where=sa.text("done_at IS NULL"),
     )
     op.add_column(
         "subscriptions", sa.Column("stops_at", portal.tables.Instant(timezone=True), nullable=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from portal.billing.gateway.catalog import CatalogCalls
 from portal.billing.gateway.checkout import CheckoutCalls, CheckoutSession
+from portal.billing.gateway.overage import OverageCalls, OverageInvoice, OverageItem
 from portal.billing.gateway.webhooks import LARGEST_EVENT_BYTES, BadSignature, StripeEvent, verify
 
 __all__ = [
@@ -16,6 +17,8 @@ __all__ = [
     "BadSignature",
     "CheckoutSession",
     "Gateway",
+    "OverageInvoice",
+    "OverageItem",
     "StripeEvent",
     "verify",
 ]
@@ -23,7 +26,7 @@ __all__ = [
 _HOSTED_CHECKOUT = "https://checkout.stripe.com"
 
 
-class Gateway(CatalogCalls, CheckoutCalls):
+class Gateway(CatalogCalls, CheckoutCalls, OverageCalls):
     """Stripe, as one application uses it."""
 
     def __init__(self, secret_key: str, api_base: str = "") -> None:
