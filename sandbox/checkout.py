@@ -6,20 +6,23 @@ what the payment intent shall carry) is kept beside it, since the session itself
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
-from sandbox import catalog, customers, payments, shapes
+from sandbox import catalog, customers, debits, methods, payments, shapes
 from sandbox.api import Route, retrieve
 from sandbox.cards import Card
 from sandbox.errors import ApiError, parameter_invalid, parameter_missing
 from sandbox.lists import INCLUDABLE, matching, page
+from sandbox.methods import Way
 from sandbox.parameters import (
     Kind,
     asked,
     boolean,
     choice,
     clearable,
+    currency,
     each,
     email,
     integer,
@@ -70,6 +73,7 @@ _CREATE = asked(
         "client_reference_id": text,
         "customer": text,
         "customer_creation": choice("always", "if_required"),
+        "currency": currency,
         "customer_email": email,
         "expires_at": integer(),
         "invoice_creation": record(
@@ -78,16 +82,17 @@ _CREATE = asked(
         "line_items": each(_LINE),
         "locale": text,
         "metadata": metadata,
-        "mode": choice("payment"),
+        "mode": choice("payment", "setup"),
         "origin_context": choice("mobile_app", "web"),
         "payment_intent_data": record(_INTENT_FIELDS),
-        "payment_method_types": each(choice("card")),
+        "payment_method_types": each(choice("card", "sepa_debit", "us_bank_account")),
         "phone_number_collection": _ENABLED,
+        "setup_intent_data": record({"description": text, "metadata": metadata}),
         "submit_type": choice("auto", "book", "donate", "pay"),
         "success_url": web_address,
         "ui_mode": choice("hosted_page"),
     },
-    required=["mode", "line_items", "success_url"],
+    required=["mode", "success_url"],
 )
 # What the session shows as it was given.
 _ECHOED = (
@@ -105,11 +110,18 @@ _ECHOED = (
 )
 
 
+# Other modes than payment: who opens a session in one, and who settles what its payer chose.
+OPENERS: dict[str, Callable[[Store, Object], Object]] = {}
+PAYERS: dict[str, Callable[[Store, Object, Way, str], str]] = {}
+
+
 def create(store: Store, params: Object) -> Object:
     """Open a session for what is bought, with the address of its hosted page."""
+    if params["mode"] in OPENERS:
+        return OPENERS[params["mode"]](store, params)
     customer = _customer(store, params)
     expires_at = _expiry(store, params)
-    items = _items(store, params["line_items"])
+    items = _items(store, params.get("line_items", []))
     total = sum(item["amount_total"] for item in items)
     if total < AMOUNT_MINOR_MIN:
         message = f"The Checkout Session's total must be at least {AMOUNT_MINOR_MIN} minor units."
@@ -128,6 +140,8 @@ def create(store: Store, params: Object) -> Object:
         expires_at=expires_at,
         invoice_creation=_invoice_creation(params.get("invoice_creation", {})),
         metadata=merged({}, params.get("metadata", {})),
+        payment_method_types=params.get("payment_method_types")
+        or ["card", debits.type_for(items[0]["currency"])],
         url=f"{store.cause.base_url}/c/pay/{identifier}",
         **{field: params[field] for field in _ECHOED if field in params},
     )
@@ -135,6 +149,32 @@ def create(store: Store, params: Object) -> Object:
     intent_fields = params.get("payment_intent_data", {})
     order = {"id": _order_id(identifier), "items": items, "intent_fields": intent_fields}
     store.add("checkout.order", order)
+    return store.add("checkout.session", session)
+
+
+def open_setup(store: Store, params: Object, setup_intent: str) -> Object:
+    """Open a session that takes no payment, only a card for later ones."""
+    customer = _customer(store, params)
+    known_email = params.get("customer_email") or (customer or {}).get("email")
+    identifier = new_id("cs_test_a1", 58)
+    session = shapes.new(
+        "checkout.session",
+        id=identifier,
+        amount_subtotal=None,
+        amount_total=None,
+        created=store.now(),
+        currency=params.get("currency"),
+        customer_details=_details(known_email) if known_email else None,
+        expires_at=_expiry(store, params),
+        metadata=merged({}, params.get("metadata", {})),
+        mode="setup",
+        payment_status="no_payment_required",
+        setup_intent=setup_intent,
+        total_details=None,
+        url=f"{store.cause.base_url}/c/pay/{identifier}",
+        **{field: params[field] for field in _ECHOED if field in params},
+    )
+    store.add("checkout.order", {"id": _order_id(identifier), "items": [], "intent_fields": {}})
     return store.add("checkout.session", session)
 
 
@@ -274,28 +314,73 @@ def list_all(store: Store, params: Object) -> Object:
     return page("/v1/checkout/sessions", found, params)
 
 
-def pay(store: Store, session: Object, card: Card, email_address: str) -> None:
-    """Pay an open session; a card that is declined is raised, and leaves the session open."""
-    intent_fields = store.get("checkout.order", _order_id(session["id"]))["intent_fields"]
-    decline = card.kind.decline
-    reusable = "setup_future_usage" in intent_fields
-    customer = session["customer"]
-    if customer is None and not decline and (reusable or _wants_customer(session)):
-        customer = customers.create(store, {"email": email_address})["id"]
-    keeps_method = customer if reusable and not decline else None
-    method = payments.create_method(store, card, email=email_address, customer=keeps_method)
+def pay(store: Store, session: Object, way: Way, email_address: str) -> str:
+    """Pay an open session and return its intent's status; unless refused, the session completes.
+
+    ``requires_action`` leaves it open until the payer has authenticated.
+    """
+    order = store.get("checkout.order", _order_id(session["id"]))
+    order["email"] = email_address
+    if session["mode"] in PAYERS:
+        return PAYERS[session["mode"]](store, session, way, email_address)
+    intent_fields = order["intent_fields"]
+    refused = isinstance(way, Card) and way.kind.decline
     intent = _intent(store, session, intent_fields)
+    customer = session["customer"] or intent["customer"]
+    wants_customer = "setup_future_usage" in intent_fields or _wants_customer(session)
+    if customer is None and not refused and wants_customer:
+        customer = customers.create(store, {"email": email_address})["id"]
     intent["customer"] = customer
-    receipt_url = f"{store.cause.base_url}/c/pay/{session['id']}"
-    payments.attempt(store, intent, method, decline, receipt_url=receipt_url)
+    method = methods.create_of(store, way, session["currency"], email=email_address)
+    status = payments.charge_saved(
+        store, intent, method, off_session=False, receipt_url=_receipt(store, session)
+    )
+    if status in ("succeeded", "processing"):
+        complete(store, session, intent)
+    return status
+
+
+def _receipt(store: Store, session: Object) -> str:
+    return f"{store.cause.base_url}/c/pay/{session['id']}"
+
+
+def complete(store: Store, session: Object, intent: Object) -> None:
+    """Close a session whose intent is paid, is being paid, or has set up what it should."""
+    email_address = store.get("checkout.order", _order_id(session["id"]))["email"]
+    if session["mode"] == "payment":
+        session["payment_status"] = "paid" if intent["status"] == "succeeded" else "unpaid"
     session.update(
         status="complete",
-        payment_status="paid",
-        customer=customer,
+        customer=intent["customer"],
         customer_details=_details(email_address),
         url=None,
     )
     store.emit("checkout.session.completed", session)
+
+
+def session_of(store: Store, intent: Object) -> Object | None:
+    """Return the session an intent belongs to, if it came of one."""
+    field: str = intent["object"]
+    sessions = store.newest_first("checkout.session")
+    return next((one for one in sessions if one[field] == intent["id"]), None)
+
+
+def follow_intent(store: Store, intent: Object) -> None:
+    """Go on with the session of an intent whose payer, or bank, has answered."""
+    session = session_of(store, intent)
+    if session is None or session["mode"] != "payment":
+        return
+    if session["status"] == "open":
+        if intent["status"] in ("succeeded", "processing"):
+            complete(store, session, intent)
+    elif session["payment_status"] == "unpaid" and session["status"] == "complete":
+        paid = intent["status"] == "succeeded"
+        session["payment_status"] = "paid" if paid else "unpaid"
+        outcome = "succeeded" if paid else "failed"
+        store.emit(f"checkout.session.async_payment_{outcome}", session)
+
+
+payments.FOLLOWERS.append(follow_intent)
 
 
 def _wants_customer(session: Object) -> bool:

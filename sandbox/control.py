@@ -53,20 +53,24 @@ _BEHAVIOUR: dict[str, Callable[[Any, str], Any]] = {
 }
 
 
-def _json() -> dict[str, Any]:
+def json_object() -> dict[str, Any]:
+    """Return the request's body, which is one JSON object."""
     body = request.get_json()
     if not isinstance(body, dict):
         raise ApiError("Send one JSON object.")
     return body
 
 
+def refused(refusal: ApiError) -> tuple[Response, int]:
+    """Answer a request to control that does not fit."""
+    return jsonify(error=refusal.body()), refusal.status
+
+
 def blueprint(gate: Gate, courier: Courier) -> Blueprint:
     """Make the control endpoints."""
     control = Blueprint("control", __name__, url_prefix="/_sandbox")
 
-    @control.errorhandler(ApiError)
-    def refused(refusal: ApiError) -> tuple[Response, int]:
-        return jsonify(error=refusal.body()), refusal.status
+    control.register_error_handler(ApiError, refused)
 
     @control.get("/deliveries")
     def deliveries() -> Response:
@@ -81,7 +85,7 @@ def blueprint(gate: Gate, courier: Courier) -> Blueprint:
     @control.post("/webhooks")
     def behave() -> Response:
         changes = {}
-        for name, value in _json().items():
+        for name, value in json_object().items():
             if name not in _BEHAVIOUR:
                 raise parameter_unknown(name)
             changes[name] = _BEHAVIOUR[name](value, name)
@@ -90,7 +94,7 @@ def blueprint(gate: Gate, courier: Courier) -> Blueprint:
 
     @control.post("/redeliver")
     def redeliver() -> Response:
-        body = _json()
+        body = json_object()
         if len({"event", "type"} & body.keys()) != 1 or body.keys() - {"event", "type", "copies"}:
             raise ApiError("Name one of event and type, and copies if more than one is wanted.")
         copies = _copies(body.get("copies", 1), "copies")

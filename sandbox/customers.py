@@ -6,6 +6,7 @@ import secrets
 
 from sandbox import shapes
 from sandbox.api import Route, retrieve
+from sandbox.errors import parameter_invalid
 from sandbox.lists import matching, page
 from sandbox.parameters import (
     Kind,
@@ -74,7 +75,22 @@ def create(store: Store, params: Object) -> Object:
 def update(store: Store, params: Object, identifier: str) -> Object:
     """Change a customer."""
     customer = store.get("customer", identifier)
+    _check_default(store, customer, params)
     return store.change("customer.updated", customer, _changes(customer, params))
+
+
+def _check_default(store: Store, customer: Object, params: Object) -> None:
+    default = params.get("invoice_settings", {}).get("default_payment_method")
+    if default and (
+        not store.has("payment_method", default)
+        or store.get("payment_method", default)["customer"] != customer["id"]
+    ):
+        raise parameter_invalid(
+            "invoice_settings[default_payment_method]",
+            f"The customer does not have a payment method with the ID {default}. The payment "
+            "method must be attached to the customer.",
+            "resource_missing",
+        )
 
 
 def _changes(customer: Object, params: Object) -> Object:

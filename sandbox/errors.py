@@ -22,6 +22,7 @@ class ApiError(Exception):
         code: str | None = None,
         param: str | None = None,
         decline_code: str | None = None,
+        about: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -30,6 +31,7 @@ class ApiError(Exception):
         self.code = code
         self.param = param
         self.decline_code = decline_code
+        self.about = about or {}  # the objects that the refusal shows beside its words
 
     def body(self) -> dict[str, Any]:
         """Return what stands under ``error`` in the answer."""
@@ -41,7 +43,7 @@ class ApiError(Exception):
             told["param"] = self.param
         if self.decline_code:
             told["decline_code"] = self.decline_code
-        return told
+        return {**told, **self.about}
 
 
 def parameter_missing(param: str) -> ApiError:
@@ -83,9 +85,18 @@ def key_refused(message: str) -> ApiError:
 
 
 def card_declined(message: str, decline_code: str) -> ApiError:
-    """Say that the card's issuer would not pay."""
+    """Say that the card's issuer would not pay; the wish to authenticate has a code of its own."""
+    own = decline_code == "authentication_required"
+    code = decline_code if own else "card_declined"
+    return ApiError(message, status=402, kind="card_error", code=code, decline_code=decline_code)
+
+
+def intent_unexpected(noun: str, status: str, verb: str, allowed: str) -> ApiError:
+    """Refuse what an intent in this status does not take."""
     return ApiError(
-        message, status=402, kind="card_error", code="card_declined", decline_code=decline_code
+        f"You cannot {verb} this {noun} because it has a status of {status}. "
+        f"Only a {noun} with one of the following statuses may be {verb}ed: {allowed}.",
+        code=f"{'payment' if noun == 'PaymentIntent' else 'setup'}_intent_unexpected_state",
     )
 
 

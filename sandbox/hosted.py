@@ -7,36 +7,23 @@ same instant pay once.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from decimal import Decimal
-from typing import Any
-from urllib.parse import urlsplit
 
-from babel.numbers import format_currency, get_currency_precision
-from flask import Blueprint, Response, make_response, redirect, render_template, request
+from flask import Blueprint, Response, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
-from sandbox import checkout
+from sandbox import checkout, debits, payments
 from sandbox.api import Gate
 from sandbox.cards import CARDS, CardProblems, read_card
+from sandbox.debits import DEBITS
 from sandbox.errors import ApiError
+from sandbox.methods import Way
+from sandbox.pages import page
 from sandbox.parameters import email as email_kind
 from sandbox.store import Cause, Object, Store
 from sandbox.webhooks import Courier
 
 LATEST = 10
-FIELDS = ("email", "number", "expiry", "cvc")
-
-
-def money(amount_minor: int, currency: str) -> str:
-    """Write an amount in its currency, as a reader expects it."""
-    code = currency.upper()
-    amount = Decimal(amount_minor).scaleb(-get_currency_precision(code))
-    return format_currency(amount, code, locale="en_US")
-
-
-def instant(timestamp: int) -> str:
-    """Write an instant."""
-    return datetime.fromtimestamp(timestamp, UTC).strftime("%d %b %Y, %H:%M:%S UTC")
+FIELDS = ("email", "number", "expiry", "cvc", "way")
 
 
 def blueprint(gate: Gate, courier: Courier) -> Blueprint:
@@ -49,7 +36,7 @@ def blueprint(gate: Gate, courier: Courier) -> Blueprint:
         with store.acting(Cause(gate.base_url())):
             charges = [dict(charge) for charge in store.newest_first("charge")[:LATEST]]
         deliveries = courier.deliveries()[: -LATEST - 1 : -1]
-        return _page("home.html", charges=charges, deliveries=deliveries)
+        return page("home.html", charges=charges, deliveries=deliveries)
 
     @pages.get("/c/pay/<identifier>")
     def show(identifier: str) -> Response:
@@ -66,16 +53,16 @@ def blueprint(gate: Gate, courier: Courier) -> Blueprint:
 
 def _show(store: Store, identifier: str) -> Response:
     if not store.has("checkout.session", identifier):
-        return _page("closed.html", status=404, session=None)
+        return page("closed.html", status=404, session=None)
     session = store.get("checkout.session", identifier)
     if session["status"] != "open":
         return _closed(store, session)
-    return _form(store, session)
+    return _form(store, session, declined=_refusal(store, session))
 
 
 def _pay(store: Store, identifier: str) -> AnyResponse:
     if not store.has("checkout.session", identifier):
-        return _page("closed.html", status=404, session=None)
+        return page("closed.html", status=404, session=None)
     session = store.get("checkout.session", identifier)
     if session["status"] == "complete":  # a second click: it is paid, so go on as the first did
         return redirect(checkout.success_address(session), 303)
@@ -90,18 +77,42 @@ def _pay(store: Store, identifier: str) -> AnyResponse:
         problems["email"] = "Enter an e-mail address, like ana@example.com."
     try:
         now = datetime.fromtimestamp(store.now(), UTC)
-        card = read_card(typed["number"], typed["expiry"], typed["cvc"], now=now)
+        way = _read_way(session, typed, now)
     except CardProblems as found:
         problems.update(found.problems)
     if "number" in problems:
         typed["number"] = ""  # whose number it is we cannot know, so it is not shown again
     if problems:
         return _form(store, session, typed=typed, problems=problems, status=422)
-    try:
-        checkout.pay(store, session, card, email_address)
-    except ApiError as refusal:
-        return _form(store, session, typed=typed, declined=refusal.message, status=402)
+    outcome = checkout.pay(store, session, way, email_address)
+    if outcome == "requires_payment_method":
+        return _form(store, session, typed=typed, declined=_refusal(store, session), status=402)
+    if outcome == "requires_action":
+        return redirect(payments.challenge_address(store, _intent(store, session) or {}), 303)
     return redirect(checkout.success_address(session), 303)
+
+
+def _read_way(session: Object, typed: dict[str, str], now: datetime) -> Way:
+    """Return what the payer chose: a bank debit that the session takes, or the card typed in."""
+    debit = debits.BY_NAME.get(typed["way"])
+    if debit and len(session["payment_method_types"]) > 1:
+        return debit
+    return read_card(typed["number"], typed["expiry"], typed["cvc"], now=now)
+
+
+def _intent(store: Store, session: Object) -> Object | None:
+    for field in ("payment_intent", "setup_intent"):
+        if session[field]:
+            return store.get(field, session[field])
+    return None
+
+
+def _refusal(store: Store, session: Object) -> str | None:
+    """Return why the last attempt failed, if one did."""
+    intent = _intent(store, session) or {}
+    error = intent.get("last_payment_error") or intent.get("last_setup_error") or {}
+    message: str | None = error.get("message")
+    return message
 
 
 def _known_email(session: Object) -> str | None:
@@ -119,7 +130,7 @@ def _form(
     declined: str | None = None,
     status: int = 200,
 ) -> Response:
-    return _page(
+    return page(
         "pay.html",
         status=status,
         session=session,
@@ -129,12 +140,13 @@ def _form(
         problems=problems or {},
         declined=declined,
         cards=CARDS,
+        debits=DEBITS if len(session["payment_method_types"]) > 1 else (),
         goes_to=session["success_url"],
     )
 
 
 def _closed(store: Store, session: Object) -> Response:
-    return _page(
+    return page(
         "closed.html",
         session=session,
         items=checkout.items_of(store, session),
@@ -142,18 +154,3 @@ def _closed(store: Store, session: Object) -> Response:
         if session["status"] == "complete"
         else session["cancel_url"],
     )
-
-
-def _page(template: str, *, status: int = 200, goes_to: str = "", **shown: Any) -> Response:
-    response = make_response(render_template(template, **shown), status)
-    # Browsers hold a form's redirect to the policy too, so the seller's site is named in it.
-    parts = urlsplit(goes_to)
-    target = f" {parts.scheme}://{parts.netloc}" if parts.netloc else ""
-    response.headers["Content-Security-Policy"] = (
-        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
-        f"form-action 'self'{target}; base-uri 'none'; frame-ancestors 'none'"
-    )
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Referrer-Policy"] = "no-referrer"
-    response.headers["Cache-Control"] = "no-store"
-    return response

@@ -1,22 +1,31 @@
-"""Payment intents, charges, payment methods: what becomes of an attempt to pay.
+"""Payment intents and their charges: what becomes of an attempt to pay.
 
-``attempt`` is the only maker of charges. A charge that fails is kept, told and then raised, so
-that whoever asked for it learns of it as Stripe tells it: as a refusal of the card.
+Charges are made here and nowhere else. A charge that fails is kept and told; it is never raised:
+the intent's status says what became of it, its ``last_payment_error`` why. Whoever keeps something
+that waits for an intent (a session, an invoice) follows what becomes of it later by ``FOLLOWERS``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 
-from sandbox import shapes
+from sandbox import balance, debits, disputes, methods, shapes
 from sandbox.api import Route, retrieve
-from sandbox.cards import Card, Decline
-from sandbox.errors import card_declined
-from sandbox.lists import envelope, matching, page
+from sandbox.cards import AUTHENTICATION_REQUIRED, Decline
+from sandbox.errors import ApiError, card_declined
+from sandbox.lists import matching, page
+from sandbox.methods import create_method as create_method
 from sandbox.parameters import listed, text
 from sandbox.store import Object, Store, new_id
 
-SETTLED_AFTER_SECONDS = 2 * 24 * 60 * 60
+# Told of an intent that succeeded or failed after ``charge_saved`` had returned: its payer
+# authenticated or would not, its bank answered, or the API confirmed it.
+FOLLOWERS: list[Callable[[Store, Object], None]] = []
+CHALLENGE_FAILED = (
+    "The provided PaymentMethod has failed authentication. You can provide payment_method_data or "
+    "a new PaymentMethod to attempt to fulfill this PaymentIntent again."
+)
 
 
 def create_intent(store: Store, **fields: object) -> Object:
@@ -42,42 +51,138 @@ def create_intent(store: Store, **fields: object) -> Object:
     return intent
 
 
-def create_method(store: Store, card: Card, *, email: str, customer: str | None) -> Object:
-    """Make a payment method of a card, kept with the customer where there is one."""
-    method = shapes.new("payment_method", id=new_id("pm_1"), created=store.now(), customer=customer)
-    method["billing_details"]["email"] = email
-    method["card"].update(
-        brand="visa",
-        display_brand="visa",
-        exp_month=card.exp_month,
-        exp_year=card.exp_year,
-        fingerprint=f"sandbox{card.kind.number[-9:]}",
-        last4=card.kind.number[-4:],
+def charge_saved(
+    store: Store,
+    intent: Object,
+    method: Object,
+    *,
+    off_session: bool,
+    receipt_url: str | None = None,
+) -> str:
+    """Pay an intent with a method and return the intent's status from then on.
+
+    ``succeeded``; ``requires_action`` where the payer is there and has to authenticate;
+    ``requires_payment_method`` where it was refused, for the reason in ``last_payment_error``;
+    ``processing`` for a bank debit. ``off_session`` says that the payer is not there. Events tell
+    each of these; a refusal is not raised.
+    """
+    intent.update(next_action=None, payment_method=method["id"])
+    if not methods.wants_challenge(store, method):
+        _pay(store, intent, method, receipt_url)
+    elif off_session:
+        _fail(store, intent, _charge(store, intent, method), method, AUTHENTICATION_REQUIRED)
+    else:
+        _challenge(store, intent)
+    status: str = intent["status"]
+    return status
+
+
+def challenge_address(store: Store, intent: Object) -> str:
+    """Return where the payer of an intent authenticates."""
+    return f"{store.cause.base_url}/c/authenticate/{intent['id']}"
+
+
+def _challenge(store: Store, intent: Object) -> None:
+    redirect = {"return_url": None, "url": challenge_address(store, intent)}
+    intent.update(
+        status="requires_action",
+        next_action={"redirect_to_url": redirect, "type": "redirect_to_url"},
     )
-    method["card"]["networks"]["available"] = ["visa"]
-    store.add("payment_method", method)
-    if customer:
-        store.emit("payment_method.attached", method)
-    return method
+    store.emit("payment_intent.requires_action", intent)
 
 
-def attempt(
-    store: Store, intent: Object, method: Object, decline: Decline | None, *, receipt_url: str
-) -> Object:
-    """Charge the intent's amount to the card; raise what the card's issuer objects."""
+def authenticated(store: Store, intent: Object, *, receipt_url: str | None = None) -> None:
+    """Go on with an intent whose payer has authenticated."""
+    method = store.get("payment_method", intent["payment_method"])
+    if intent["setup_future_usage"]:
+        methods.mark_set_up(store, method)
+    intent["next_action"] = None
+    _pay(store, intent, method, receipt_url)
+    follow(store, intent)
+
+
+def not_authenticated(store: Store, intent: Object) -> None:
+    """Have an intent fail whose payer did not authenticate; there is no charge of it."""
+    method = store.get("payment_method", intent["payment_method"])
+    refusal = ApiError(CHALLENGE_FAILED, code="payment_intent_authentication_failure")
+    _refuse(store, intent, method, refusal, charge=None)
+    follow(store, intent)
+
+
+def follow(store: Store, intent: Object) -> None:
+    """Tell those who wait for an intent what became of it."""
+    for told in FOLLOWERS:
+        told(store, intent)
+
+
+def _pay(store: Store, intent: Object, method: Object, receipt_url: str | None) -> None:
+    kind = methods.kind_of(store, method)
     charge = _charge(store, intent, method)
-    intent["latest_charge"] = charge["id"]
+    charge["receipt_url"] = receipt_url or f"{store.cause.base_url}/c/receipt/{charge['id']}"
+    if method["type"] != "card":
+        _process(store, intent, charge, method)
+    elif kind.decline:
+        _fail(store, intent, charge, method, kind.decline)
+    else:
+        _succeed(store, intent, charge, method)
+
+
+def _process(store: Store, intent: Object, charge: Object, method: Object) -> None:
+    _save(store, intent, method)
+    due = {"id": f"{intent['id']}/due", "at": store.now() + debits.SETTLED_AFTER_SECONDS}
+    store.add("payment_intent.due", {**due, "intent": intent["id"]})
+    charge["outcome"] = _outcome("authorized", "approved_by_network", None, "Payment pending.")
+    store.emit("charge.pending", charge)
+    intent.update(status="processing")
+    store.emit("payment_intent.processing", intent)
+
+
+def settle_due(store: Store, *, at_once: bool = False) -> int:
+    """Let banks answer whose time has come, or all of them; return how many did."""
+    waiting = [
+        (due, store.get("payment_intent", due["intent"]))
+        for due in store.newest_first("payment_intent.due")[::-1]
+    ]
+    answered = [
+        (due, intent)
+        for due, intent in waiting
+        if intent["status"] == "processing" and (at_once or due["at"] <= store.now())
+    ]
+    for due, intent in answered:
+        due["at"] = 0
+        _answer(store, intent)
+    return len(answered)
+
+
+def _answer(store: Store, intent: Object) -> None:
+    method = store.get("payment_method", intent["payment_method"])
+    charge = store.get("charge", intent["latest_charge"])
+    decline = methods.kind_of(store, method).decline
     if decline:
         _fail(store, intent, charge, method, decline)
+    else:
+        _succeed(store, intent, charge, method)
+    follow(store, intent)
+
+
+def _succeed(store: Store, intent: Object, charge: Object, method: Object) -> None:
+    _save(store, intent, method)
+    amount: int = charge["amount"]
     charge.update(
         status="succeeded",
         paid=True,
         captured=True,
-        amount_captured=charge["amount"],
-        balance_transaction=_settle(store, charge)["id"],
-        receipt_url=receipt_url,
+        amount_captured=amount,
         outcome=_outcome("authorized", "approved_by_network", None, "Payment complete."),
     )
+    charge["balance_transaction"] = balance.book(
+        store,
+        charge,
+        kind="charge" if method["type"] == "card" else "payment",
+        amount_minor=amount,
+        fee_minor=balance.processing_fee_minor(amount),
+        description=charge["description"],
+    )["id"]
     store.emit("charge.succeeded", charge)
     intent.update(
         status="succeeded",
@@ -86,14 +191,21 @@ def attempt(
         last_payment_error=None,
     )
     store.emit("payment_intent.succeeded", intent)
-    return charge
+    if methods.kind_of(store, method).disputed:
+        store.afterwards(lambda store: disputes.dispute_at_once(store, charge))
+
+
+def _save(store: Store, intent: Object, method: Object) -> None:
+    """Give the method to the intent's customer where it shall pay later ones too."""
+    if intent["setup_future_usage"] and intent["customer"]:
+        methods.attach_to(store, method, intent["customer"])
 
 
 def _charge(store: Store, intent: Object, method: Object) -> Object:
     identifier = new_id("ch_3")
     carried = ("amount", "currency", "customer", "description", "receipt_email")
     descriptors = ("statement_descriptor", "statement_descriptor_suffix")
-    return store.add(
+    charge = store.add(
         "charge",
         shapes.new(
             "charge",
@@ -104,17 +216,20 @@ def _charge(store: Store, intent: Object, method: Object) -> Object:
             metadata=dict(intent["metadata"]),
             payment_intent=intent["id"],
             payment_method=method["id"],
-            payment_method_details={
-                "card": {
-                    **shapes.card_details(method["card"]),
-                    "amount_authorized": intent["amount"],
-                },
-                "type": "card",
-            },
-            refunds=envelope(f"/v1/charges/{identifier}/refunds", []),
+            payment_method_details=_details(method, intent["amount"]),
             **{field: intent[field] for field in carried + descriptors},
         ),
     )
+    intent["latest_charge"] = charge["id"]
+    return charge
+
+
+def _details(method: Object, amount_minor: int) -> Object:
+    kind: str = method["type"]
+    if kind != "card":
+        return {kind: deepcopy(method[kind]), "type": kind}
+    card = {**shapes.card_details(method["card"]), "amount_authorized": amount_minor}
+    return {"card": card, "type": "card"}
 
 
 def _fail(store: Store, intent: Object, charge: Object, method: Object, decline: Decline) -> None:
@@ -126,16 +241,27 @@ def _fail(store: Store, intent: Object, charge: Object, method: Object, decline:
         outcome=_outcome(
             "issuer_declined", "declined_by_network", decline.code, decline.seller_message
         ),
+        receipt_url=None,
     )
-    charge["payment_method_details"]["card"]["amount_authorized"] = None
+    if "card" in charge["payment_method_details"]:
+        charge["payment_method_details"]["card"]["amount_authorized"] = None
     store.emit("charge.failed", charge)
-    intent["last_payment_error"] = {
-        **refusal.body(),
-        "charge": charge["id"],
-        "payment_method": deepcopy(method),
-    }
+    _refuse(store, intent, method, refusal, charge=charge)
+
+
+def _refuse(
+    store: Store, intent: Object, method: Object, refusal: ApiError, *, charge: Object | None
+) -> None:
+    told = {**refusal.body(), "payment_method": deepcopy(method)}
+    if charge:
+        told["charge"] = charge["id"]
+    intent.update(
+        status="requires_payment_method",
+        last_payment_error=told,
+        next_action=None,
+        payment_method=None,
+    )
     store.emit("payment_intent.payment_failed", intent)
-    raise refusal
 
 
 def _outcome(kind: str, network_status: str, reason: str | None, seller_message: str) -> Object:
@@ -152,42 +278,6 @@ def _outcome(kind: str, network_status: str, reason: str | None, seller_message:
     }
 
 
-def _settle(store: Store, charge: Object) -> Object:
-    """Book the charge on the account's balance, less Stripe's usual 2.9 % and 30."""
-    amount: int = charge["amount"]
-    fee = (amount * 29 + 500) // 1000 + 30
-    return store.add(
-        "balance_transaction",
-        shapes.new(
-            "balance_transaction",
-            id=new_id("txn_3"),
-            amount=amount,
-            available_on=store.now() + SETTLED_AFTER_SECONDS,
-            created=store.now(),
-            currency=charge["currency"],
-            description=charge["description"],
-            fee=fee,
-            fee_details=[
-                {
-                    "amount": fee,
-                    "application": None,
-                    "currency": charge["currency"],
-                    "description": "Stripe processing fees",
-                    "type": "stripe_fee",
-                }
-            ],
-            net=amount - fee,
-            source=charge["id"],
-        ),
-    )
-
-
-def list_intents(store: Store, params: Object) -> Object:
-    """List payment intents by customer and age."""
-    found = matching(store.newest_first("payment_intent"), params, ["customer"])
-    return page("/v1/payment_intents", found, params)
-
-
 def list_charges(store: Store, params: Object) -> Object:
     """List charges by customer, payment intent and age."""
     found = matching(store.newest_first("charge"), params, ["customer", "payment_intent"])
@@ -195,10 +285,6 @@ def list_charges(store: Store, params: Object) -> Object:
 
 
 ROUTES = (
-    retrieve("payment_intent", "/v1/payment_intents"),
-    Route("GET", "/v1/payment_intents", listed({"customer": text}), list_intents),
     retrieve("charge", "/v1/charges"),
     Route("GET", "/v1/charges", listed({"customer": text, "payment_intent": text}), list_charges),
-    retrieve("payment_method", "/v1/payment_methods"),
-    retrieve("balance_transaction", "/v1/balance_transactions"),
 )

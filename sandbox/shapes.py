@@ -9,6 +9,8 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any
 
+from sandbox import shapes_money_back, shapes_setup
+
 _NO_ADDRESS: dict[str, None] = dict.fromkeys(
     ("city", "country", "line1", "line2", "postal_code", "state")
 )
@@ -281,7 +283,6 @@ _BLANK: dict[str, dict[str, Any]] = {
         "receipt_number": None,
         "receipt_url": None,
         "refunded": False,
-        "refunds": None,
         "review": None,
         "shipping": None,
         "source": None,
@@ -321,6 +322,8 @@ _BLANK: dict[str, dict[str, Any]] = {
         "request": {"id": None, "idempotency_key": None},
         "type": "",
     },
+    **shapes_money_back.BLANK,
+    **shapes_setup.BLANK,
 }
 
 

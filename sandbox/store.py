@@ -44,7 +44,8 @@ class Store:
         self._clock = clock
         self._lock = threading.RLock()
         self._objects: dict[str, dict[str, Object]] = {}
-        self._when_time_passes: list[Callable[[Store], None]] = []
+        self._when_time_passes: list[Callable[[Store], object]] = []
+        self._afterwards: list[Callable[[Store], object]] = []
         self._listeners: list[Callable[[Object], None]] = []
         self.cause = Cause(base_url="")
 
@@ -52,9 +53,13 @@ class Store:
         """Return the sandbox's time, in whole seconds."""
         return int(self._clock())
 
-    def settle_with(self, step: Callable[[Store], None]) -> None:
+    def settle_with(self, step: Callable[[Store], object]) -> None:
         """Have a step run before every access, to settle what time alone decides."""
         self._when_time_passes.append(step)
+
+    def afterwards(self, step: Callable[[Store], object]) -> None:
+        """Have a step run once what is going on is done, and told."""
+        self._afterwards.append(step)
 
     def listen(self, listener: Callable[[Object], None]) -> None:
         """Have every new event told."""
@@ -68,7 +73,12 @@ class Store:
             for step in self._when_time_passes:
                 step(self)
             self.cause = cause
-            yield
+            try:
+                yield
+            finally:
+                self.cause = Cause(base_url=cause.base_url)
+                while self._afterwards:
+                    self._afterwards.pop(0)(self)
 
     def add(self, kind: str, thing: Object) -> Object:
         """Keep a new object."""

@@ -91,6 +91,43 @@ class Shop:
         answer: dict[str, Any] = response.json()
         return answer
 
+    def saved(self, name: str = "pm_card_visa", **more: Any) -> tuple[str, str]:
+        """Return a customer and a test card saved with them."""
+        customer = self.stripe.v1.customers.create({"email": "ana@acme.example", **more})
+        method = self.stripe.v1.payment_methods.attach(name, {"customer": customer.id})
+        return customer.id, method.id
+
+    def charge(self, name: str = "pm_card_visa", amount_minor: int = 2500) -> stripe.Charge:
+        """Charge a test card while its payer is away."""
+        customer, method = self.saved(name)
+        return self.off_session(customer, method, amount_minor).latest_charge
+
+    def off_session(
+        self, customer: str, method: str, amount_minor: int = 2500, **more: Any
+    ) -> stripe.PaymentIntent:
+        return self.stripe.v1.payment_intents.create(
+            {
+                "amount": amount_minor,
+                "currency": "usd",
+                "customer": customer,
+                "payment_method": method,
+                "off_session": True,
+                "confirm": True,
+                "error_on_requires_action": True,
+                "expand": ["latest_charge.balance_transaction"],
+                **more,
+            }
+        )
+
+    def told(self, *types: str) -> list[stripe.Event]:
+        """Return the events of these types, or all, the oldest first."""
+        params = {"types": list(types), "limit": 100} if types else {"limit": 100}
+        return self.stripe.v1.events.list(params).data[::-1]
+
+    def answer(self, url: str, outcome: str) -> requests.Response:
+        """Answer the bank's page where a payer authenticates."""
+        return requests.post(url, {"outcome": outcome}, allow_redirects=False, timeout=10)
+
     def deliveries(self) -> list[dict[str, Any]]:
         response = requests.get(f"{self.url}/_sandbox/deliveries", timeout=10)
         told: list[dict[str, Any]] = response.json()["deliveries"]

@@ -20,7 +20,7 @@ PATHS = {
     "customer": "customers",
     "checkout.session": "checkout/sessions",
     "payment_intent": "payment_intents",
-    "charge": "charges",
+    "charge": "charges?expand[]=data.refunds",
     "event": "events",
 }
 # Objects that are expanded, or filled in by whoever uses the API: their keys are not fields.
@@ -78,6 +78,25 @@ def test_what_hangs_on_a_charge_has_every_field_of_the_real_one(
     charge = _made(shop, "charges")
     ours = requests.get(f"{shop.url}/v1/{path}/{charge[field]}", auth=(KEY, ""), timeout=5).json()
     assert _differences(ours, real, kind) == []
+
+
+@pytest.mark.parametrize("kind", ["refund", "dispute", "setup_intent", "payment_method"])
+def test_what_comes_after_a_payment_has_every_field_of_the_real_one(shop: Shop, kind: str) -> None:
+    real = _real(kind)
+    customer, method = shop.saved()
+    if kind == "refund":
+        shop.stripe.v1.refunds.create({"charge": shop.charge().id})
+    elif kind == "dispute":
+        shop.control("disputes", charge=shop.charge().id, status="warning_needs_response")
+    elif kind == "setup_intent":
+        params = {"customer": customer, "payment_method": method, "confirm": True}
+        shop.stripe.v1.setup_intents.create(params)
+    answer = requests.get(f"{shop.url}/v1/{kind}s", auth=(KEY, ""), timeout=5).json()
+    ours = answer["data"][0]
+    assert _differences(ours, real, kind) == []
+    assert ours["object"] == kind
+    known_by_the_library = {"customer_account"}
+    assert ours.keys() - real.keys() <= known_by_the_library
 
 
 def test_a_line_of_a_session_has_the_fields_the_library_knows(shop: Shop) -> None:

@@ -1,0 +1,63 @@
+"""The fields at rest of what is set up for later: setup intents, the portal, tax ids."""
+
+from __future__ import annotations
+
+from typing import Any
+
+BLANK: dict[str, dict[str, Any]] = {
+    "setup_intent": {
+        "id": "",
+        "object": "setup_intent",
+        "application": None,
+        "automatic_payment_methods": None,
+        "cancellation_reason": None,
+        "client_secret": None,
+        "created": 0,
+        "customer": None,
+        "customer_account": None,
+        "description": None,
+        "excluded_payment_method_types": None,
+        "flow_directions": None,
+        "last_setup_error": None,
+        "latest_attempt": None,
+        "livemode": False,
+        "mandate": None,
+        "metadata": {},
+        "next_action": None,
+        "on_behalf_of": None,
+        "payment_method": None,
+        "payment_method_configuration_details": None,
+        "payment_method_options": {},
+        "payment_method_types": ["card"],
+        "single_use_mandate": None,
+        "status": "requires_payment_method",
+        "usage": "off_session",
+    },
+    "billing_portal.session": {
+        "id": "",
+        "object": "billing_portal.session",
+        "configuration": "bpc_1Sandbox",
+        "created": 0,
+        "customer": "",
+        "customer_account": None,
+        "flow": None,
+        "livemode": False,
+        "locale": None,
+        "on_behalf_of": None,
+        "return_url": None,
+        "url": "",
+    },
+    "tax_id": {
+        "id": "",
+        "object": "tax_id",
+        "country": None,
+        "created": 0,
+        "customer": None,
+        "customer_account": None,
+        "livemode": False,
+        "owner": None,
+        "type": "",
+        "value": "",
+        "verification": None,
+    },
+}
