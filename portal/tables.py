@@ -960,6 +960,8 @@ top_ups = _table(
     _maybe("stripe_payment_intent_id"),
     _maybe("stripe_method_id"),
     _instant("started_at"),
+    # Until its end is known: when Stripe is asked again.
+    _instant("ask_at"),
     _instant("settled_at", nullable=True),
     _maybe("grant_id"),
     CheckConstraint("amount_minor > 0 AND credits_micro > 0", name="buys_something"),

@@ -387,6 +387,7 @@ def upgrade() -> None:
         sa.Column("stripe_payment_intent_id", sa.Text(), nullable=True),
         sa.Column("stripe_method_id", sa.Text(), nullable=True),
         sa.Column("started_at", portal.tables.Instant(timezone=True), nullable=False),
+        sa.Column("ask_at", portal.tables.Instant(timezone=True), nullable=False),
         sa.Column("settled_at", portal.tables.Instant(timezone=True), nullable=True),
         sa.Column("grant_id", sa.Text(), nullable=True),
         sa.CheckConstraint(

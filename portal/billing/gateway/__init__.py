@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from portal.billing.gateway.catalog import CatalogCalls
 from portal.billing.gateway.checkout import CheckoutCalls, CheckoutSession
+from portal.billing.gateway.intents import IntentCalls, OffSession, TopUpIntent
 from portal.billing.gateway.overage import OverageCalls, OverageInvoice, OverageItem
 from portal.billing.gateway.webhooks import LARGEST_EVENT_BYTES, BadSignature, StripeEvent, verify
 
@@ -17,16 +18,18 @@ __all__ = [
     "BadSignature",
     "CheckoutSession",
     "Gateway",
+    "OffSession",
     "OverageInvoice",
     "OverageItem",
     "StripeEvent",
+    "TopUpIntent",
     "verify",
 ]
 
 _HOSTED_CHECKOUT = "https://checkout.stripe.com"
 
 
-class Gateway(CatalogCalls, CheckoutCalls, OverageCalls):
+class Gateway(CatalogCalls, CheckoutCalls, IntentCalls, OverageCalls):
     """Stripe, as one application uses it."""
 
     def __init__(self, secret_key: str, api_base: str = "") -> None:
