@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 from flask import Flask, Response, request
 
 from sandbox.errors import ApiError, key_refused, parameter_invalid, url_unrecognized
+from sandbox.faults import Cut, Faults, Faulty, Met, cut
 from sandbox.idempotency import Answer, Memory
 from sandbox.lists import expanded
 from sandbox.parameters import Kind, asked, decode
@@ -38,6 +39,7 @@ class Gate:
     def __init__(self, store: Store, memory: Memory, base_url: str | None) -> None:
         self.store = store
         self.memory = memory
+        self.faults = Faults()
         self._base_url = base_url
 
     def base_url(self) -> str:
@@ -65,9 +67,12 @@ class Gate:
             request_id = new_id("req_", 14)
             try:
                 authenticate(request.headers.get("Authorization"))
-                return self._once(route, ids, request_id)
+                met = self.faults.meet(request.method, request.path)
+                return met.after(self._once(route, ids, request_id, met))
             except ApiError as refusal:
                 return _respond(_refusal(refusal, request_id), request_id)
+            except Cut:
+                return cut()
 
         return view
 
@@ -76,21 +81,23 @@ class Gate:
         refusal = url_unrecognized(request.method, request.path)
         return _respond(_refusal(refusal, request_id), request_id)
 
-    def _once(self, route: Route, ids: dict[str, str], request_id: str) -> Response:
+    def _once(self, route: Route, ids: dict[str, str], request_id: str, met: Met) -> Response:
         pairs = _pairs()
         key = request.headers.get("Idempotency-Key") if request.method == "POST" else None
         if not key:
-            return _respond(self._perform(route, ids, pairs, request_id, None), request_id)
+            answer, _ = self._perform(route, ids, pairs, Cause(self.base_url(), request_id), met)
+            return _respond(answer, request_id)
         kept = self.memory.claim(key, (request.path, tuple(sorted(pairs))))
         if kept:
+            met.wait()
             return _respond(kept, request_id, key=key, replayed=True)
         try:
-            answer = self._perform(route, ids, pairs, request_id, key)
+            cause = Cause(self.base_url(), request_id, key)
+            answer, began = self._perform(route, ids, pairs, cause, met)
         except BaseException:
             self.memory.release(key)
             raise
-        # A card's refusal is an outcome like any other; a refused request had no effect.
-        if answer.status in (200, 402):
+        if began:
             self.memory.keep(key, answer)
         else:
             self.memory.release(key)
@@ -101,18 +108,26 @@ class Gate:
         route: Route,
         ids: dict[str, str],
         pairs: list[tuple[str, str]],
-        request_id: str,
-        key: str | None,
-    ) -> Answer:
+        cause: Cause,
+        met: Met,
+    ) -> tuple[Answer, bool]:
+        """Return the answer, and whether the work began: then its outcome stands, even a refusal.
+
+        What is refused before, for its parameters or because of too many requests, had no effect.
+        """
+        began, request_id = False, cause.request_id or ""
         try:
+            met.before()
             params = route.takes(decode(pairs), "")
             paths = params.pop("expand", [])
-            with self.store.acting(Cause(self.base_url(), request_id, key)):
+            began = True
+            with self.store.acting(cause):
                 told = route.answer(self.store, params, **ids)
                 body = json.dumps(expanded(self.store, told, paths), indent=2)
         except ApiError as refusal:
-            return _refusal(refusal, request_id)
-        return Answer(200, body, request_id)
+            failed = isinstance(refusal, Faulty) and refusal.status == 500
+            return _refusal(refusal, request_id), began or failed
+        return Answer(200, body, request_id), began
 
 
 def authenticate(authorization: str | None) -> None:

@@ -22,14 +22,16 @@ from sandbox import (
     hosted,
     intents,
     methods,
+    outages,
     pages,
     payments,
     refunds,
     setup,
+    versions,
 )
 from sandbox.api import Gate
 from sandbox.idempotency import Memory
-from sandbox.store import Store
+from sandbox.store import Object, Store
 from sandbox.webhooks import Courier
 
 REQUEST_BYTES_MAX = 1024 * 1024
@@ -86,12 +88,20 @@ def create_sandbox(
     store.settle_with(payments.settle_due)
     store.settle_with(refunds.settle_due)
     store.listen(courier.enqueue)
+    store.tell_as_often_as(courier.tellings)
+    courier.render_with(lambda event, version: _in_version(store, event, version))
     gate = Gate(store, memory, base_url)
     gate.register(app, ROUTES)
     app.register_blueprint(hosted.blueprint(gate, courier))
     app.register_blueprint(challenge.blueprint(gate))
     app.register_blueprint(control.blueprint(gate, courier))
     app.register_blueprint(decisions.blueprint(gate))
+    app.register_blueprint(outages.blueprint(gate))
     app.jinja_env.filters.update(money=pages.money, instant=pages.instant)
     app.extensions["sandbox"] = Sandbox(store, memory, courier)
     return app
+
+
+def _in_version(store: Store, event: Object, version: str) -> Object:
+    with store.held():
+        return versions.rendered(store, event, version)

@@ -61,7 +61,9 @@ def book(
 def release(store: Store) -> None:
     """Make available what has waited long enough."""
     for transaction in store.newest_first("balance_transaction"):
-        if transaction["status"] == "pending" and transaction["available_on"] <= store.now():
+        if transaction["status"] == "available":
+            return  # and so is everything before it
+        if transaction["available_on"] <= store.now():
             transaction["status"] = "available"
 
 

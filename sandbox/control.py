@@ -11,8 +11,10 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
+from sandbox import versions
 from sandbox.api import Gate
 from sandbox.errors import ApiError, parameter_invalid, parameter_unknown
+from sandbox.events import is_of_type
 from sandbox.parameters import web_address
 from sandbox.store import Cause
 from sandbox.webhooks import Courier
@@ -43,6 +45,20 @@ def _seconds(value: object, name: str) -> float:
     return value
 
 
+def _types(value: object, name: str) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise parameter_invalid(name, f"{name} must be a list of event types, or null for all.")
+    return tuple(value)
+
+
+def _version(value: object, name: str) -> object:
+    if value is not None and not versions.is_version(value):
+        raise parameter_invalid(name, f"{name} must be a version like 2020-08-27, or null.")
+    return value
+
+
 _BEHAVIOUR: dict[str, Callable[[Any, str], Any]] = {
     "url": lambda value, name: None if value is None else web_address(value, name),
     "copies": _copies,
@@ -50,6 +66,9 @@ _BEHAVIOUR: dict[str, Callable[[Any, str], Any]] = {
     "drop": _flag,
     "shuffle": _flag,
     "paused": _flag,
+    "twins": _flag,
+    "types": _types,
+    "api_version": _version,
 }
 
 
@@ -103,7 +122,11 @@ def blueprint(gate: Gate, courier: Courier) -> Blueprint:
                 events = [dict(gate.store.get("event", str(body["event"])))]
             else:
                 newest_first = gate.store.newest_first("event")
-                events = [dict(one) for one in newest_first[::-1] if one["type"] == body["type"]]
+                events = [
+                    dict(one)
+                    for one in newest_first[::-1]
+                    if is_of_type(one["type"], str(body["type"]))
+                ]
         # Outside the lock: the receiver may well ask the API before it answers.
         sent = [
             {"event": event["id"], "type": event["type"], "status": status}
@@ -114,6 +137,7 @@ def blueprint(gate: Gate, courier: Courier) -> Blueprint:
 
     @control.post("/reset")
     def reset() -> Response:
+        gate.faults.clear()
         gate.store.clear()
         gate.memory.clear()
         courier.clear()

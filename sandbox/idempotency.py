@@ -1,8 +1,8 @@
 """The memory of idempotency keys: one key, one effect, one answer.
 
 It has a lock of its own, so that a second request finds its key in use while the first still works.
-Only answers of requests that took effect are kept: one that was refused may be mended and sent
-again under its key.
+An answer is kept once the work behind it began, whatever it was; a request that was refused before,
+for its parameters, may be mended and sent again under its key.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Memory:
                 self._entries[key].answer = answer
 
     def release(self, key: str) -> None:
-        """Give the key back: the request under it had no effect."""
+        """Give the key back: no work was begun under it."""
         with self._lock:
             self._entries.pop(key, None)
 

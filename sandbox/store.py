@@ -47,6 +47,7 @@ class Store:
         self._when_time_passes: list[Callable[[Store], object]] = []
         self._afterwards: list[Callable[[Store], object]] = []
         self._listeners: list[Callable[[Object], None]] = []
+        self._tellings: Callable[[str], int] = lambda _event_type: 1
         self.cause = Cause(base_url="")
 
     def now(self) -> int:
@@ -80,6 +81,12 @@ class Store:
                 while self._afterwards:
                     self._afterwards.pop(0)(self)
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the lock to read, and let nothing come of it."""
+        with self._lock:
+            yield
+
     def add(self, kind: str, thing: Object) -> Object:
         """Keep a new object."""
         self._objects.setdefault(kind, {})[thing["id"]] = thing
@@ -109,6 +116,14 @@ class Store:
 
     def emit(self, event_type: str, about: Object, previous: Object | None = None) -> None:
         """Record an event with a snapshot of its object, and tell the listeners."""
+        for _ in range(self._tellings(event_type)):
+            self._tell(event_type, about, previous)
+
+    def tell_as_often_as(self, tellings: Callable[[str], int]) -> None:
+        """Have this decide, by an event's type, how many events tell of one change."""
+        self._tellings = tellings
+
+    def _tell(self, event_type: str, about: Object, previous: Object | None) -> None:
         told: Object = {"object": deepcopy(about)}
         if previous is not None:
             told["previous_attributes"] = deepcopy(previous)

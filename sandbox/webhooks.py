@@ -19,6 +19,7 @@ from typing import Any
 
 import requests
 
+from sandbox.events import is_of_type
 from sandbox.store import Object
 
 ATTEMPTS_MAX = 8
@@ -38,6 +39,9 @@ class Behaviour:
     drop: bool = False
     shuffle: bool = False
     paused: bool = False
+    twins: bool = False  # each change is told by two events
+    types: tuple[str, ...] | None = None  # the events that all this is for; others go as ever
+    api_version: str | None = None  # in which version's shapes events are told
 
 
 @dataclass
@@ -75,6 +79,16 @@ class Courier:
         self._random = random.Random(4242)  # noqa: S311  # nosec B311
         self._thread = threading.Thread(target=self._work, name="sandbox-webhooks", daemon=True)
         self._thread.start()
+        self._render: Callable[[Object, str], Object] = lambda event, _version: event
+
+    def render_with(self, render: Callable[[Object, str], Object]) -> None:
+        """Have events rendered by this for an endpoint with a version of its own."""
+        self._render = render
+
+    def tellings(self, event_type: str) -> int:
+        """Return how many events shall tell of one change."""
+        behaviour = self._behaviour
+        return 2 if behaviour.twins and _concerns(behaviour, event_type) else 1
 
     def enqueue(self, event: Object) -> None:
         """Queue an event, as often as copies are wanted."""
@@ -82,11 +96,17 @@ class Courier:
             behaviour = self._behaviour
             if behaviour.url is None:
                 return
+            if not _concerns(behaviour, event["type"]):
+                behaviour = Behaviour(url=behaviour.url)
             event["pending_webhooks"] = 0 if behaviour.drop else 1
             wait = behaviour.delay_seconds + (GATHERING_SECONDS if behaviour.shuffle else 0)
             for _ in range(behaviour.copies):
                 delivery = Delivery(
-                    event["id"], event["type"], _body(event), time.monotonic() + wait, told=event
+                    event["id"],
+                    event["type"],
+                    self._body(event),
+                    time.monotonic() + wait,
+                    told=event,
                 )
                 delivery.state = "dropped" if behaviour.drop else "pending"
                 self._deliveries.append(delivery)
@@ -126,7 +146,7 @@ class Courier:
 
     def send_now(self, event: Object, copies: int) -> list[int | None]:
         """Send an event at once, whatever else is set; return the statuses, None for no answer."""
-        return [self._post(_body(event)) for _ in range(copies)]
+        return [self._post(self._body(event)) for _ in range(copies)]
 
     def clear(self) -> None:
         """Forget all deliveries, and behave as at the start."""
@@ -140,6 +160,12 @@ class Courier:
             self._closed = True
             self._changed.notify_all()
         self._thread.join(timeout=2)
+
+    def _body(self, event: Object) -> bytes:
+        version = self._behaviour.api_version
+        told = {**event, "pending_webhooks": 1}
+        told = self._render(told, version) if version else told
+        return json.dumps(told, indent=2, ensure_ascii=False).encode()
 
     def _work(self) -> None:
         while (delivery := self._next()) is not None:
@@ -198,6 +224,6 @@ def _earliest(deliveries: list[Delivery]) -> Delivery:
     return min(deliveries, key=lambda one: one.due)
 
 
-def _body(event: Object) -> bytes:
-    told = {**event, "pending_webhooks": 1}
-    return json.dumps(told, indent=2, ensure_ascii=False).encode()
+def _concerns(behaviour: Behaviour, event_type: str) -> bool:
+    chosen = behaviour.types
+    return chosen is None or any(is_of_type(event_type, wanted) for wanted in chosen)

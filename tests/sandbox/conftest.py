@@ -85,7 +85,7 @@ class Shop:
         form = {"email": "ana@acme.example", "number": number, "expiry": "12/34", "cvc": "123"}
         return requests.post(url, data={**form, **more}, allow_redirects=False, timeout=10)
 
-    def control(self, path: str, **body: Any) -> dict[str, Any]:
+    def control(self, path: str, /, **body: Any) -> dict[str, Any]:
         response = requests.post(f"{self.url}/_sandbox/{path}", json=body, timeout=10)
         assert response.status_code == 200, response.text
         answer: dict[str, Any] = response.json()
