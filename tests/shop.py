@@ -16,14 +16,18 @@ from flask import Flask
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.test import TestResponse
 
-from portal import accounts
+from app import create_app
+from portal import accounts, catalog
 from portal.billing import checkout
+from portal.billing.customers import ensure_customer
 from portal.billing.gateway import Gateway
 from portal.db import Database
 from sandbox.app import create_sandbox
 from sandbox.webhooks import signature
-from tests.cast import Customer
+from tests import digest
+from tests.cast import Api, Customer, found_acme, make_key
 from tests.clock import Clock
+from tests.conftest import settings_for
 
 KEY = "sk_test_ofthetests"
 SECRETS = ("whsec_new", "whsec_old")
@@ -127,11 +131,55 @@ class Shop:
         )  # fmt: skip
         return found.status
 
+    def save_card(self, name: str = "pm_card_visa") -> str:
+        """Save a test card with Acme's customer, to be charged by default; return its id."""
+        with self.database.reading() as tx:
+            organization = accounts.find_organization(tx, "acme")
+        customer = ensure_customer(self.database, self.payments, organization)
+        saved = self.stripe.v1.payment_methods.attach(name, {"customer": customer})
+        self.make_default(customer, saved.id)
+        return str(saved.id)
+
+    def make_default(self, customer: str, method: str) -> None:
+        """Have a customer's payments made by a method where nothing else is said."""
+        settings = {"invoice_settings": {"default_payment_method": method}}
+        self.stripe.v1.customers.update(customer, settings)
+
+    def fail_calls(self, kind: str, path: str = "/v1/payment_intents", times: int = 3) -> None:
+        """Have Stripe fail calls; the library tries each three times before it gives up."""
+        fault = {"kind": kind, "method": "POST", "path": path, "times": times}
+        fault |= {"seconds": 0.01} if kind == "timeout_after" else {}
+        url = f"{self.payments.checkout_origin}/_sandbox/faults"
+        assert requests.post(url, json=fault, timeout=10).status_code == 200
+
+    def charged_minor(self) -> list[int]:
+        """Return what Stripe took of Acme's cards, oldest first."""
+        found = self.stripe.v1.charges.list({"limit": 100}).auto_paging_iter()
+        return [one.amount for one in found if one.status == "succeeded"][::-1]
+
     @property
     def packs(self) -> list[str]:
         """What is left of the packs that were bought."""
         grants = self.customer.balance()["grants"]
         return [one["remaining"] for one in grants if one["source"] == "pack"]
+
+
+@contextmanager
+def selling(store: str, clock: Clock, stripe_clock: SandboxClock) -> Iterator[Shop]:
+    """Give a shop on a store, with a stand-in of its own; its ledgers are proven at the end."""
+    with stand_in(stripe_clock) as address:
+        settings = settings_for(
+            store, stripe_secret_key=KEY, stripe_api_base=address, stripe_webhook_secrets=SECRETS
+        )
+        application = create_app(settings, clock=clock)
+        database: Database = application.extensions["clearmeter"].database
+        with database.transaction() as tx:
+            catalog.load(tx, catalog.DEFAULT_FILE.read_text(encoding="utf-8"), now=clock())
+        api = Api(application, make_key(database, clock))
+        client = stripe.StripeClient(KEY, base_addresses={"api": address}, max_network_retries=0)
+        yield Shop(application, found_acme(api), client, clock, stripe_clock)
+        assert digest.faults(database) == []
+        database.close()
 
 
 def session_of(url: str) -> str:

@@ -13,7 +13,7 @@ from datetime import datetime
 import structlog
 from sqlalchemy import Connection, select, update
 
-from portal.billing import checkout
+from portal.billing import checkout, top_up_news
 from portal.billing.effects import Mark, Quarantined
 from portal.billing.gateway import Gateway, StripeEvent
 from portal.db import Database, insert_or_ignore
@@ -44,9 +44,29 @@ def _checkout(news: News) -> None:
     )
 
 
+def _payment(news: News) -> None:
+    top_up_news.payment(
+        news.database, news.payments, news.event.object_id, now=news.now, mark=news.mark
+    )
+
+
+def _customer(news: News) -> None:
+    top_up_news.method(
+        news.database, news.payments, news.event.object_id, now=news.now, mark=news.mark
+    )
+
+
+def _method(news: News) -> None:
+    owner = news.payments.owner_of_method(news.event.object_id)
+    top_up_news.method(news.database, news.payments, owner, now=news.now, mark=news.mark)
+
+
 #: What is done about each kind of event, by how its type begins. Each fetches the object anew.
 EFFECTS: Mapping[str, Callable[[News], None]] = {
     "checkout.session.": _checkout,
+    "customer.updated": _customer,
+    "payment_intent.": _payment,
+    "payment_method.attached": _method,
 }
 
 

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import select
 
-from portal.billing import checkout, inbox
+from portal.billing import checkout, inbox, top_up_news
 from portal.billing.effects import Quarantined
 from portal.billing.gateway import CheckoutSession, Gateway
 from portal.core.errors import NotFound
@@ -47,6 +47,7 @@ def reconcile(
         line = _mend(database, payments, session, now)
         if line:
             mended.append(line)
+    mended += top_up_news.mend(database, payments, since=since or now - DEFAULT_REACH, now=now)
     return mended + inbox.finish_pending(database, payments, now=now)
 
 

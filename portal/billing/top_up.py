@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 from sqlalchemy import Connection
@@ -34,12 +34,13 @@ from portal.db import Database
 from portal.desk import open_desk
 from portal.top_ups import attempts, standing
 from portal.top_ups.attempts import Attempt
-from portal.top_ups.standing import AutoTopUp
+from portal.top_ups.standing import LIMIT_REACHED, AutoTopUp
 from portal.top_ups.terms import TopUpRequest, pack_for, terms
 
 log = structlog.get_logger()
 
-LIMIT_REACHED = "top-up-limit"
+#: How far Stripe's clock may be from ours.
+SKEW = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -140,8 +141,7 @@ def _weigh(
     if pack is None or book.currency != organization.currency:
         return _Weighed("unsold")
     found = _standing(tx, organization, mine, available_micro=available_micro, now=now, but=but)
-    asked = TopUpRequest(mine.threshold_micro, mine.pack, mine.monthly_limit_minor)
-    return _Weighed(hindrance(terms(asked, pack), found, now=now), book, pack)
+    return _Weighed(hindrance(terms(mine.asked, pack), found, now=now), book, pack)
 
 
 def _look(
@@ -222,7 +222,7 @@ def _begin(
             return None
         standing.another_method(tx, organization_id, method_id)
         notices.end_all(tx, organization_id, LIMIT_REACHED, now=desk.now)
-        return attempts.begin(
+        return attempts.start(
             tx,
             desk.organization,
             weighed.pack,
@@ -311,7 +311,7 @@ def _find_out(
         with suppress(Unavailable):
             return payments.charge_saved(_wanted(organization, attempt))
     return payments.find_top_up(
-        str(organization.stripe_customer_id), attempt.top_up_id, since=attempt.started_at
+        str(organization.stripe_customer_id), attempt.top_up_id, since=attempt.started_at - SKEW
     )
 
 

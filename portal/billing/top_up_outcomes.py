@@ -21,10 +21,8 @@ from portal.db import Database
 from portal.desk import Desk, open_desk
 from portal.top_ups import attempts, standing
 from portal.top_ups.attempts import Attempt
+from portal.top_ups.standing import AUTHENTICATION, FAILED
 from portal.wallet import Paid
-
-FAILED = "top-up-failed"
-AUTHENTICATION = "top-up-authentication"
 
 
 def settle(
@@ -46,7 +44,7 @@ def settle(
         except NotFound as error:
             raise Quarantined(f"Payment {intent.intent_id} names no organization here.") from error
         attempt = _checked(desk, intent, livemode)
-        if intent.status == "succeeded":
+        if intent.paid:
             _succeed(desk, attempt, intent)
         elif intent.needs_authentication:
             _needs_authentication(desk, attempt, intent)

@@ -45,14 +45,6 @@ def room(rates: Iterable[Rate], price_micro_minor: int, limit_minor: int) -> int
     return max(0, (limit_minor * MICRO * MICRO - used) // price_micro_minor)
 
 
-def worst_case_minor(*, tier_minor: int, used_minor: int, limit_minor: int | None) -> int:
-    """Return the most a billing period can cost, in minor units.
-
-    The tier's price and the overage: what is used already or, where more is allowed, the limit.
-    """
-    return tier_minor + max(used_minor, limit_minor or 0)
-
-
 @dataclass(frozen=True)
 class Part:
     """What one action has of a period's overage at a price: credits, and their share of money."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import (
     ColumnElement,
@@ -32,6 +32,7 @@ from portal.ids import new_id
 from portal.tables import auto_top_ups, organizations, subscriptions, top_ups
 from portal.top_ups import standing
 
+_TICK = timedelta(microseconds=1)
 IN_FLIGHT = ("pending", "unknown")
 #: What is charged, or may be.
 COUNTS = (*IN_FLIGHT, "succeeded")
@@ -88,8 +89,15 @@ def _used(month: Period) -> ColumnElement[int]:
     )
 
 
-def used_minor(tx: Connection, organization_id: str, period: Period) -> int:
-    """Return what attempts begun in a period charged or may charge, in minor units."""
+def used_minor(
+    tx: Connection, organization_id: str, period: Period, *, until: datetime | None = None
+) -> int:
+    """Return what attempts begun in a period charged or may charge, in minor units.
+
+    ``until`` leaves out those begun after that instant.
+    """
+    if until is not None:
+        period = Period(period.start, min(period.end, until + _TICK))
     return int(tx.execute(select(_used(period)), {"org": organization_id}).scalar_one())
 
 
@@ -109,14 +117,14 @@ def may_still_buy_minor(
     return sum(
         still_minor(
             limit_minor=mine.monthly_limit_minor,
-            used_minor=used_minor(tx, organization.organization_id, month),
+            used_minor=used_minor(tx, organization.organization_id, month, until=at),
             amount_minor=pack.price_minor,
         )
         for month in months_of(left, organization.zone)
     )
 
 
-def begin(
+def start(
     tx: Connection,
     organization: Organization,
     pack: Pack,

@@ -12,7 +12,14 @@ from datetime import datetime
 from sqlalchemy import Connection, and_, case, insert, literal, or_, select, update
 
 from portal.core.top_up import Setback
-from portal.tables import auto_top_ups
+from portal.tables import auto_top_ups, payments
+from portal.top_ups.terms import TopUpRequest
+
+#: The kinds of notices about it: declined, to be confirmed with the bank, the month's limit.
+FAILED = "top-up-failed"
+AUTHENTICATION = "top-up-authentication"
+LIMIT_REACHED = "top-up-limit"
+NOTICES = (FAILED, AUTHENTICATION, LIMIT_REACHED)
 
 
 @dataclass(frozen=True)
@@ -27,6 +34,11 @@ class AutoTopUp:
     cools_until: datetime | None
     suspended: str
     failed_method_id: str | None
+
+    @property
+    def asked(self) -> TopUpRequest:
+        """What it was asked to do."""
+        return TopUpRequest(self.threshold_micro, self.pack, self.monthly_limit_minor)
 
 
 def settings(tx: Connection, organization_id: str) -> AutoTopUp | None:
@@ -51,18 +63,16 @@ def settings(tx: Connection, organization_id: str) -> AutoTopUp | None:
 def keep(
     tx: Connection,
     organization_id: str,
+    asked: TopUpRequest,
     *,
-    pack: str,
-    threshold_micro: int,
-    monthly_limit_minor: int,
     actor: str,
     now: datetime,
 ) -> None:
     """Store what to buy and when; how it stands stays what it is."""
     told = {
-        "pack": pack,
-        "threshold_micro": threshold_micro,
-        "monthly_limit_minor": monthly_limit_minor,
+        "pack": asked.pack,
+        "threshold_micro": asked.threshold_micro,
+        "monthly_limit_minor": asked.monthly_limit_minor,
         "set_by": actor,
         "set_at": now,
     }
@@ -138,16 +148,27 @@ def another_method(tx: Connection, organization_id: str, method_id: str) -> bool
     return done.rowcount == 1
 
 
-def after_dispute(tx: Connection, organization_id: str) -> None:
-    """Let it run again that a dispute had switched off: somebody has turned it on anew."""
+def after_dispute(tx: Connection, organization_id: str) -> bool:
+    """Let it run again that a dispute switched off, where no payment is disputed any more.
+
+    For a person who turns it on anew. Returns whether no dispute stands in the way.
+    """
+    running = (
+        select(payments.c.payment_id)
+        .where(
+            payments.c.organization_id == organization_id,
+            payments.c.dispute.in_(("open", "withdrawn")),
+        )
+        .exists()
+    )
+    mine = auto_top_ups.c.organization_id == organization_id
     tx.execute(
         update(auto_top_ups)
-        .where(
-            auto_top_ups.c.organization_id == organization_id,
-            auto_top_ups.c.suspended == "disputed",
-        )
+        .where(mine, auto_top_ups.c.suspended == "disputed", ~running)
         .values(suspended="", declines=0, cools_until=None, failed_method_id=None)
     )
+    kept = tx.execute(select(auto_top_ups.c.suspended).where(mine)).scalar()
+    return kept != "disputed"
 
 
 def resting(tx: Connection) -> list[str]:

@@ -38,6 +38,11 @@ class TopUpIntent:
     message: str = ""
 
     @property
+    def paid(self) -> bool:
+        """Whether the money arrived."""
+        return self.status == "succeeded"
+
+    @property
     def needs_authentication(self) -> bool:
         """Whether the payer has to authenticate first."""
         asked = self.status == "requires_payment_method" and self.failure == AUTHENTICATION_REQUIRED
@@ -139,6 +144,24 @@ class IntentCalls(Caller):
                 if read.top_up_id == top_up_id:
                     return read
         return None
+
+    def top_up_intents_since(self, since: datetime) -> list[TopUpIntent]:
+        """Return every payment of auto top-up made since an instant, newest first."""
+        with self._calling() as v1:
+            found = v1.payment_intents.list(
+                {
+                    "created": {"gte": int(since.timestamp())},
+                    "expand": [f"data.{one}" for one in _EXPANDED],
+                    "limit": 100,
+                }
+            )
+            read = (_intent(intent.to_dict()) for intent in found.auto_paging_iter())
+            return [one for one in read if one.top_up_id]
+
+    def owner_of_method(self, method_id: str) -> str:
+        """Return the customer a payment method belongs to; '' where nobody's. Raises NotFound."""
+        with self._calling() as v1:
+            return id_of(v1.payment_methods.retrieve(method_id).customer)
 
     def drop_intent(self, intent_id: str) -> None:
         """See to it that a payment intent can never be paid any more. Raises Unavailable."""
