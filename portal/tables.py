@@ -877,6 +877,7 @@ payments = _table(
     _key("payment_id"),
     _text("kind"),
     _whole("amount_minor"),
+    _whole("tax_minor", 0),
     _text("currency"),
     Column("fee_minor", Whole),
     _maybe("grant_id"),
@@ -890,6 +891,7 @@ payments = _table(
     _whole("refund_revoked_micro", 0),
     _whole("dispute_revoked_micro", 0),
     CheckConstraint("amount_minor >= 0", name="amount_not_negative"),
+    CheckConstraint("tax_minor BETWEEN 0 AND amount_minor", name="tax_is_a_part"),
     CheckConstraint("refunded_minor BETWEEN 0 AND amount_minor", name="refunds_what_was_paid"),
     CheckConstraint("disputed_minor >= 0", name="disputes_not_negative"),
     CheckConstraint(

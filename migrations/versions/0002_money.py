@@ -169,6 +169,12 @@ def upgrade() -> None:
         sa.Column(
             "amount_minor", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
         ),
+        sa.Column(
+            "tax_minor",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            server_default=sa.text("0"),
+            nullable=False,
+        ),
         sa.Column("currency", sa.Text(), nullable=False),
         sa.Column("fee_minor", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("grant_id", sa.Text(), nullable=True),
@@ -214,6 +220,9 @@ def upgrade() -> None:
         sa.CheckConstraint(
             "refund_revoked_micro >= 0 AND dispute_revoked_micro >= 0",
             name=op.f("ck_payments_revokes_not_negative"),
+        ),
+        sa.CheckConstraint(
+            "tax_minor BETWEEN 0 AND amount_minor", name=op.f("ck_payments_tax_is_a_part")
         ),
         sa.CheckConstraint(
             "refunded_minor BETWEEN 0 AND amount_minor",

@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from portal import audit, notices
 from portal.billing.effects import Mark, Quarantined, no_mark
 from portal.billing.gateway import TopUpIntent
+from portal.billing.payments import Payment, record
 from portal.core.errors import NotFound
 from portal.core.top_up import WHILE_PROCESSING, after_decline, ask_again_at
 from portal.core.units import format_micro
@@ -129,9 +130,21 @@ def _succeed(desk: Desk, attempt: Attempt, intent: TopUpIntent) -> None:
     news = attempts.succeed(
         desk.tx, attempt, intent_id=intent.intent_id, grant_id=grant_id, now=desk.now
     )
+    record(
+        desk.wallet,
+        Payment(
+            payment_id=intent.intent_id,
+            kind="top_up",
+            amount_minor=intent.amount_minor,
+            currency=intent.currency,
+            settled_at=intent.paid_at or desk.now,
+            grant_id=grant_id,
+            charge_id=intent.charge_id,
+            fee_minor=intent.fee_minor,
+        ),
+    )
     if not news:
         return
-    standing.settled(desk.tx, attempt.organization_id)
     end_notices(desk.tx, attempt.organization_id, now=desk.now)
     audit.note(
         desk.tx,

@@ -11,6 +11,7 @@ from portal.billing.gateway.catalog import CatalogCalls
 from portal.billing.gateway.checkout import CheckoutCalls, CheckoutSession
 from portal.billing.gateway.intents import IntentCalls, OffSession, TopUpIntent
 from portal.billing.gateway.overage import OverageCalls, OverageInvoice, OverageItem
+from portal.billing.gateway.payments import PaymentCalls, PaymentState, RefundState
 from portal.billing.gateway.webhooks import LARGEST_EVENT_BYTES, BadSignature, StripeEvent, verify
 
 __all__ = [
@@ -21,6 +22,8 @@ __all__ = [
     "OffSession",
     "OverageInvoice",
     "OverageItem",
+    "PaymentState",
+    "RefundState",
     "StripeEvent",
     "TopUpIntent",
     "verify",
@@ -29,7 +32,7 @@ __all__ = [
 _HOSTED_CHECKOUT = "https://checkout.stripe.com"
 
 
-class Gateway(CatalogCalls, CheckoutCalls, IntentCalls, OverageCalls):
+class Gateway(CatalogCalls, CheckoutCalls, IntentCalls, OverageCalls, PaymentCalls):
     """Stripe, as one application uses it."""
 
     def __init__(self, secret_key: str, api_base: str = "") -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import stripe
@@ -31,6 +31,7 @@ class TopUpIntent:
     customer_id: str
     charge_id: str
     fee_minor: int | None
+    paid_at: datetime | None
     livemode: bool
     organization_id: str
     top_up_id: str
@@ -184,6 +185,7 @@ def _refusal(error: Any, wanted: OffSession, *, livemode: bool) -> TopUpIntent:
         customer_id=wanted.customer_id,
         charge_id="",
         fee_minor=None,
+        paid_at=None,
         livemode=livemode,
         organization_id=wanted.organization_id,
         top_up_id=wanted.top_up_id,
@@ -205,6 +207,9 @@ def _intent(intent: dict[str, Any]) -> TopUpIntent:
         customer_id=_id(intent.get("customer")),
         charge_id=_id(charge),
         fee_minor=int(moved["fee"]) if isinstance(moved, dict) and "fee" in moved else None,
+        paid_at=datetime.fromtimestamp(charge["created"], UTC)
+        if isinstance(charge, dict) and charge.get("paid")
+        else None,
         livemode=bool(intent.get("livemode")),
         organization_id=str(metadata.get("organization", "")),
         top_up_id=str(metadata.get("top_up", "")),
