@@ -56,6 +56,33 @@ def raise_notice(
     )
 
 
+def was_raised(tx: Connection, organization_id: str, kind: str, *, subject: str) -> bool:
+    """Tell whether something was told, be it over or not."""
+    found = tx.execute(
+        select(notices.c.notice_id)
+        .where(
+            notices.c.organization_id == organization_id,
+            notices.c.kind == kind,
+            notices.c.subject == subject,
+        )
+        .limit(1)
+    )
+    return found.first() is not None
+
+
+def end_all(tx: Connection, organization_id: str, kind: str, *, now: datetime) -> None:
+    """Say that whatever was told of a kind is over, about any subject."""
+    tx.execute(
+        update(notices)
+        .where(
+            notices.c.organization_id == organization_id,
+            notices.c.kind == kind,
+            notices.c.ended_at.is_(None),
+        )
+        .values(ended_at=now)
+    )
+
+
 def end(
     tx: Connection, organization_id: str, kind: str, *, subject: str = "", now: datetime
 ) -> bool:

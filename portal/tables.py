@@ -967,6 +967,8 @@ top_ups = _table(
     _maybe("stripe_payment_intent_id"),
     _maybe("stripe_method_id"),
     _instant("started_at"),
+    # Until its end is known: when Stripe is asked again.
+    _instant("ask_at"),
     _instant("settled_at", nullable=True),
     _maybe("grant_id"),
     CheckConstraint("amount_minor > 0 AND credits_micro > 0", name="buys_something"),
@@ -997,7 +999,15 @@ overage_bills = _table(
     _maybe("stripe_invoice_id"),
     _maybe("stripe_invoice_item_id"),
     _instant("created_at"),
+    # From here on nothing more of ours is to be done about it.
+    _instant("done_at", nullable=True),
     _of("wallets", "organization_id"),
+    Index(
+        "ix_overage_bills_begun",
+        "organization_id",
+        postgresql_where=text("done_at IS NULL"),
+        sqlite_where=text("done_at IS NULL"),
+    ),
 )
 
 notices = _table(

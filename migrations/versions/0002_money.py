@@ -404,6 +404,7 @@ def upgrade() -> None:
         sa.Column("stripe_payment_intent_id", sa.Text(), nullable=True),
         sa.Column("stripe_method_id", sa.Text(), nullable=True),
         sa.Column("started_at", portal.tables.Instant(timezone=True), nullable=False),
+        sa.Column("ask_at", portal.tables.Instant(timezone=True), nullable=False),
         sa.Column("settled_at", portal.tables.Instant(timezone=True), nullable=True),
         sa.Column("grant_id", sa.Text(), nullable=True),
         sa.CheckConstraint(
@@ -462,6 +463,7 @@ def upgrade() -> None:
         sa.Column("stripe_invoice_id", sa.Text(), nullable=True),
         sa.Column("stripe_invoice_item_id", sa.Text(), nullable=True),
         sa.Column("created_at", portal.tables.Instant(timezone=True), nullable=False),
+        sa.Column("done_at", portal.tables.Instant(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(
             ["organization_id"], ["wallets.organization_id"], name=op.f("fk_overage_bills_wallets")
         ),
@@ -474,6 +476,14 @@ def upgrade() -> None:
             name=op.f("pk_overage_bills"),
         ),
         sqlite_strict=True,
+    )
+    op.create_index(
+        "ix_overage_bills_begun",
+        "overage_bills",
+        ["organization_id"],
+        unique=False,
+        postgresql_where=sa.text("done_at IS NULL"),
+        sqlite_where=sa.text("done_at IS NULL"),
     )
     for column in ("stops_at", "cycle_end"):
         op.add_column(

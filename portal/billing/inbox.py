@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection, Row, literal, select, update
 
-from portal.billing import checkout, payment_news, tier_checkout
+from portal.billing import checkout, payment_news, tier_checkout, top_up_news
 from portal.billing.effects import Mark, Quarantined
 from portal.billing.gateway import Gateway, StripeEvent
 from portal.billing.subscriptions import sync_invoice, sync_subscription
@@ -56,8 +56,20 @@ def _money_back(news: News) -> None:
     )
 
 
+def _payment(news: News) -> None:
+    top_up_news.payment(
+        news.database, news.payments, news.event.object_id, now=news.now, mark=news.mark
+    )
+
+
 def _subscription(news: News) -> None:
     sync_subscription(
+        news.database, news.payments, news.event.object_id, now=news.now, mark=news.mark
+    )
+
+
+def _customer(news: News) -> None:
+    top_up_news.method(
         news.database, news.payments, news.event.object_id, now=news.now, mark=news.mark
     )
 
@@ -71,13 +83,21 @@ def _invoice(news: News) -> None:
     sync_invoice(news.database, news.payments, news.event.object_id, now=news.now, mark=news.mark)
 
 
+def _method(news: News) -> None:
+    owner = news.payments.owner_of_method(news.event.object_id)
+    top_up_news.method(news.database, news.payments, owner, now=news.now, mark=news.mark)
+
+
 #: What is done about each kind of event, by how its type begins. Each fetches the object anew.
 EFFECTS: Mapping[str, Callable[[News], None]] = {
     "charge.dispute.": _money_back,
     "charge.refund": _money_back,
     "checkout.session.": _checkout,
     "customer.subscription.": _subscription,
+    "customer.updated": _customer,
     "invoice.": _invoice,
+    "payment_intent.": _payment,
+    "payment_method.attached": _method,
     "refund.": _money_back,
     "subscription_schedule.": _schedule,
 }

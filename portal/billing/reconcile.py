@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
-from portal.billing import checkout_news, comparison, inbox, payment_news, subscription_mending
+from portal.billing import (
+    checkout_news,
+    comparison,
+    inbox,
+    payment_news,
+    subscription_mending,
+    top_up_news,
+)
 from portal.billing.gateway import Gateway
 from portal.db import Database
 
@@ -19,6 +26,7 @@ DEFAULT_REACH = timedelta(days=3)
 FAMILIES: Sequence[Callable[..., list[str]]] = (
     checkout_news.mend,
     subscription_mending.mend,
+    top_up_news.mend,
     payment_news.mend,
 )
 

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from portal import catalog, cycles, tiers
 from portal.accounts import Organization
-from portal.billing import allowances, invoices, subscription_news
+from portal.billing import allowances, invoices, overage, subscription_news
 from portal.billing import payments as settled
 from portal.billing.effects import Mark, Quarantined, no_mark
 from portal.billing.gateway import Gateway, InvoiceState, PaymentState, SubscriptionState
@@ -283,7 +283,7 @@ def sync_invoice(
     """
     invoice = payments.invoice(invoice_id)
     if invoice.status == "draft" and invoice.reason == "subscription_cycle":
-        _close(database, payments, invoice)
+        _close(database, payments, invoice, now=now)
         invoice = payments.invoice(invoice_id)
     if invoice.subscription_id:
         sync_subscription(
@@ -318,8 +318,14 @@ def _payer(tx: Connection, payments: Gateway, invoice: InvoiceState) -> Organiza
     )
 
 
-def _close(database: Database, payments: Gateway, invoice: InvoiceState) -> None:
-    """Close the draft of a renewal, so that the next allowance is paid for within minutes."""
+def _close(database: Database, payments: Gateway, invoice: InvoiceState, *, now: datetime) -> None:
+    """Put on the draft of a renewal what went beyond the grants, and close it at once.
+
+    So the next allowance is paid for within minutes and not within the hour.
+    """
     with database.reading() as tx:
-        _payer(tx, payments, invoice)
+        organization_id = _payer(tx, payments, invoice).organization_id
+    overage.bill_overage(
+        database, payments, organization_id, invoice_id=invoice.invoice_id, now=now
+    )
     payments.finalize_invoice(invoice.invoice_id)

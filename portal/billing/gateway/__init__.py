@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from portal.billing.gateway.catalog import CatalogCalls
 from portal.billing.gateway.checkout import CheckoutCalls, CheckoutSession
+from portal.billing.gateway.intents import IntentCalls, OffSession, TopUpIntent
 from portal.billing.gateway.invoices import InvoiceCalls, InvoiceLine, InvoiceState
+from portal.billing.gateway.overage import OverageCalls, OverageInvoice, OverageItem
 from portal.billing.gateway.payments import PaymentCalls, PaymentState, RefundState
 from portal.billing.gateway.subscriptions import (
     Change,
@@ -27,10 +29,14 @@ __all__ = [
     "Gateway",
     "InvoiceLine",
     "InvoiceState",
+    "OffSession",
+    "OverageInvoice",
+    "OverageItem",
     "PaymentState",
     "RefundState",
     "StripeEvent",
     "SubscriptionState",
+    "TopUpIntent",
     "tier_of_product",
     "verify",
 ]
@@ -38,7 +44,15 @@ __all__ = [
 _HOSTED_CHECKOUT = "https://checkout.stripe.com"
 
 
-class Gateway(CatalogCalls, CheckoutCalls, InvoiceCalls, PaymentCalls, SubscriptionCalls):
+class Gateway(
+    CatalogCalls,
+    CheckoutCalls,
+    IntentCalls,
+    InvoiceCalls,
+    OverageCalls,
+    PaymentCalls,
+    SubscriptionCalls,
+):
     """Stripe, as one application uses it."""
 
     def __init__(self, secret_key: str, api_base: str = "", *, automatic_tax: bool = False) -> None:
