@@ -318,7 +318,10 @@ def subscriber(store: str, clock: Clock, timezone: str = "UTC") -> Iterator[Subs
         client = stripe.StripeClient(KEY, base_addresses={"api": address}, max_network_retries=0)
         bystander = found_bystander(api)
         before = digest.of_organization(database, bystander.id)
-        yield Subscriber(application, Customer(api, "acme"), client, address, clock)
+        try:
+            yield Subscriber(application, Customer(api, "acme"), client, address, clock)
+        finally:
+            database.engine.dispose()
         assert digest.of_organization(database, bystander.id) == before
         assert digest.faults(database) == []
         database.close()

@@ -55,7 +55,7 @@ def test_an_upgrade_charges_and_gives_what_was_previewed(acme: Subscriber) -> No
     assert acme.available == "0"
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_at_any_instant_the_preview_is_the_grant_and_never_under_the_list_price(
     acme: Subscriber, seed: int
 ) -> None:

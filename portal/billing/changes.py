@@ -240,9 +240,7 @@ def _still_true(ground: _Ground, change: TierChange) -> None:
     """Refuse what was previewed from another tier or in another cycle. Raises InvalidRequest."""
     billed = ground.billed
     same_cycle = billed.cycle_start <= change.as_of <= billed.cycle_end
-    if change.status == "previewed" and (
-        billed.tier != change.from_tier or not same_cycle or billed.awaited_tier
-    ):
+    if change.status == "previewed" and (billed.tier != change.from_tier or not same_cycle):
         raise InvalidRequest("The plan has changed meanwhile. Look at the change again.")
 
 

@@ -80,6 +80,11 @@ def _schedule(news: News) -> None:
 
 
 def _invoice(news: News) -> None:
+    if news.event.type in {"invoice.upcoming", "invoice.deleted"}:
+        # There is none yet, or none any more.
+        with news.database.transaction() as tx:
+            news.mark(tx)
+        return
     sync_invoice(news.database, news.payments, news.event.object_id, now=news.now, mark=news.mark)
 
 

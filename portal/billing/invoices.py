@@ -15,8 +15,10 @@ from sqlalchemy import Connection, RowMapping, case, select, update
 
 from portal import accounts
 from portal.accounts import Organization
+from portal.billing import bills
 from portal.billing.effects import Quarantined
 from portal.billing.gateway import InvoiceLine, InvoiceState, tier_of_product
+from portal.billing.gateway.overage import MARK
 from portal.core.errors import NotFound
 from portal.db import insert_or_ignore
 from portal.tables import invoices
@@ -127,7 +129,7 @@ def _row(found: InvoiceState) -> dict[str, Any]:
 
 def kind_of(line: InvoiceLine) -> str:
     """Return what a line is for: tier, proration, overage or other."""
-    if line.metadata.get("overage"):
+    if MARK in line.metadata:
         return "overage"
     if not tier_of_product(line.product_id):
         return "other"
@@ -138,7 +140,7 @@ def _line(line: InvoiceLine) -> dict[str, Any]:
     return {
         "kind": kind_of(line),
         "tier": tier_of_product(line.product_id),
-        "action": line.metadata.get("action", ""),
+        "action": bills.action_of(line.metadata.get(MARK, "")),
         "description": line.description,
         "amount_minor": line.amount_minor,
         "quantity": line.quantity,

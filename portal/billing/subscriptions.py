@@ -282,7 +282,8 @@ def sync_invoice(
     once, with the overage of what has ended on it. Raises Quarantined, NotFound.
     """
     invoice = payments.invoice(invoice_id)
-    if invoice.status == "draft" and invoice.reason == "subscription_cycle":
+    renews = invoice.reason == "subscription_cycle" and invoice.advances
+    if renews and invoice.status == "draft":
         _close(database, payments, invoice, now=now)
         invoice = payments.invoice(invoice_id)
     if invoice.subscription_id:

@@ -82,9 +82,35 @@ def start(
     a tier that is not sold, another currency, or an organization that has a plan; Unavailable
     without Stripe.
     """
-    _close_earlier(database, payments, organization.organization_id, now=now)
+    organization_id = organization.organization_id
+    _close_earlier(database, payments, organization_id, now=now)
+    checkout_id, chosen, found = _intend(database, organization_id, member, tier, seats, now)
+    session = payments.create_tier_checkout(
+        checkout_id=checkout_id,
+        organization_id=organization_id,
+        customer_id=ensure_customer(database, payments, found),
+        price_id=price_in_stripe(payments, chosen, found.currency),
+        quantity=(seats or 1) if chosen.kind == "per_seat" else 1,
+        success_url=f"{portal_base_url}/plans/thanks?session_id={{CHECKOUT_SESSION_ID}}",
+        cancel_url=f"{portal_base_url}/plans?cancelled=1",
+    )
+    opened = {"status": "open", "stripe_session_id": session.session_id}
     with database.transaction() as tx:
-        found = accounts.find_organization(tx, organization.organization_id)
+        _set(tx, organization_id, checkout_id, ("started",), **opened)
+    return session.url
+
+
+def _intend(
+    database: Database,
+    organization_id: str,
+    member: Member,
+    tier: str,
+    seats: int | None,
+    now: datetime,
+) -> tuple[str, Tier, Organization]:
+    """Write down what is to be sold; returns the checkout's id, the tier and the buyer."""
+    with database.transaction() as tx:
+        found = accounts.find_organization(tx, organization_id)
         book = catalog.in_force(tx, at=now)
         chosen = catalog.tier_of(book, tier)
         _first(tx, found)
@@ -93,41 +119,22 @@ def start(
                 f"Plans are priced in {book.currency.upper()}, this organization is billed in "
                 f"{found.currency.upper()}. Ask us for a price."
             )
-        amount_minor = price_of(chosen, seats)
         checkout_id = new_id("tc")
         tx.execute(
             insert(tier_checkouts).values(
-                organization_id=found.organization_id,
+                organization_id=organization_id,
                 checkout_id=checkout_id,
                 tier=chosen.key,
                 seats=seats if chosen.kind == "per_seat" else None,
                 price_book_version=book.version,
-                amount_minor=amount_minor,
+                amount_minor=price_of(chosen, seats),
                 currency=book.currency,
                 status="started",
                 started_by=member.member_id,
                 created_at=now,
             )
         )
-    session = payments.create_tier_checkout(
-        checkout_id=checkout_id,
-        organization_id=found.organization_id,
-        customer_id=ensure_customer(database, payments, found),
-        price_id=price_in_stripe(payments, chosen, book.currency),
-        quantity=(seats or 1) if chosen.kind == "per_seat" else 1,
-        success_url=f"{portal_base_url}/plans/thanks?session_id={{CHECKOUT_SESSION_ID}}",
-        cancel_url=f"{portal_base_url}/plans?cancelled=1",
-    )
-    with database.transaction() as tx:
-        _set(
-            tx,
-            found.organization_id,
-            checkout_id,
-            ("started",),
-            status="open",
-            stripe_session_id=session.session_id,
-        )
-    return session.url
+    return checkout_id, chosen, found
 
 
 def _first(tx: Connection, organization: Organization) -> None:

@@ -35,7 +35,10 @@ class InvoiceLine:
 
 @dataclass(frozen=True)
 class InvoiceState:
-    """An invoice as Stripe has it now; ``payment_id`` is the payment intent that pays it."""
+    """An invoice as Stripe has it now; ``payment_id`` is the payment intent that pays it.
+
+    One that ``advances`` is closed and charged by Stripe itself in time.
+    """
 
     invoice_id: str
     number: str
@@ -56,6 +59,7 @@ class InvoiceState:
     finalized_at: datetime | None
     paid_at: datetime | None
     attempted: bool
+    advances: bool
     page_url: str
     file_url: str
     payment_id: str
@@ -157,6 +161,7 @@ def invoice_of(told: Mapping[str, Any]) -> InvoiceState:
         finalized_at=maybe_instant(moments.get("finalized_at")),
         paid_at=maybe_instant(moments.get("paid_at")),
         attempted=bool(told.get("attempted")),
+        advances=bool(told.get("auto_advance")),
         page_url=str(told.get("hosted_invoice_url") or ""),
         file_url=str(told.get("invoice_pdf") or ""),
         payment_id=payment_id,
