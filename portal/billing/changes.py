@@ -223,7 +223,7 @@ def confirm(
         if change.status in {"done", "awaiting_payment", "failed"}:
             return _outcome(tx, change)
         _still_true(ground, change)
-        tier_changes.begin(tx, change, now=now)
+        tier_changes.take_up(tx, change, now=now)
         audit.note(
             tx,
             organization_id,

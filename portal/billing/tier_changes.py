@@ -82,7 +82,7 @@ def every_started(tx: Connection, *, before: datetime) -> list[TierChange]:
     return [TierChange(**row) for row in rows]
 
 
-def begin(tx: Connection, change: TierChange, *, now: datetime) -> None:
+def take_up(tx: Connection, change: TierChange, *, now: datetime) -> None:
     """Confirm a preview, once. Raises InvalidRequest where it is too old or another is under way.
 
     One that was begun already goes on: whoever asks again asks for the same.
