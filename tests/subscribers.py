@@ -109,10 +109,20 @@ class Subscriber:
             tier=tier, seats=seats, portal_base_url="http://127.0.0.1:8000", now=self.clock(),
         )  # fmt: skip
 
-    def pay(self, url: str, number: str = GOOD) -> requests.Response:
+    def pay(self, url: str, number: str = GOOD, **more: str) -> requests.Response:
         """Type a card into a page."""
         form = {"email": "ana@acme.example", "number": number, "expiry": "12/54", "cvc": "123"}
-        return requests.post(url, data=form, allow_redirects=False, timeout=10)
+        return requests.post(url, data=form | more, allow_redirects=False, timeout=10)
+
+    def authenticate(self, outcome: str) -> None:
+        """Answer the bank about the latest invoice: complete or fail."""
+        expand = {"expand": ["payments"]}
+        invoice = self.stripe.v1.invoices.retrieve(self.invoices()[0].id, expand).to_dict()
+        intent = invoice["payments"]["data"][0]["payment"]["payment_intent"]
+        action = self.stripe.v1.payment_intents.retrieve(intent).to_dict()["next_action"]
+        url = action["redirect_to_url"]["url"]
+        answer = requests.post(url, data={"outcome": outcome}, allow_redirects=False, timeout=10)
+        assert answer.status_code in {200, 303}, answer.text
 
     def subscribe(self, tier: str, seats: int | None = None, number: str = GOOD) -> str:
         """Subscribe Acme to a tier and tell the portal; returns the session's id."""

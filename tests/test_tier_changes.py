@@ -18,6 +18,8 @@ from tests.subscribers import DAY, HOUR, MICRO, Subscriber, subscriber, utc
 
 START, END = utc(2026, 11, 9, 12), utc(2026, 12, 9, 12)
 HALF = utc(2026, 11, 24, 12)
+#: A card whose bank asks about every payment.
+ASKS = "4000002760003184"
 TICK = timedelta(microseconds=1)
 
 
@@ -136,6 +138,46 @@ def test_a_declined_upgrade_waits_and_the_old_tier_stays(acme: Subscriber) -> No
     assert acme.organization.tier == "pro"
     assert acme.given() == [(500, 2900), (found.credits_micro // MICRO, found.charge_minor)]
     assert (acme.pending().awaited_tier, acme.notices(), status(acme)) == (None, {}, ["done"])
+
+
+@pytest.mark.parametrize("outcome", ["complete", "fail"])
+def test_an_upgrade_that_a_bank_asks_about_waits_for_the_answer(
+    acme: Subscriber, outcome: str
+) -> None:
+    acme.subscribe("starter")
+    acme.to(HALF)
+    acme.card(ASKS)
+    found = acme.preview("pro")
+    assert acme.confirm(found).status == "awaiting_payment"
+    acme.tell()
+    assert (acme.organization.tier, acme.given()) == ("starter", [(500, 2900)])
+    acme.authenticate(outcome)
+    acme.tell()
+    if outcome == "complete":
+        assert acme.organization.tier == "pro"
+        assert acme.given()[1] == (found.credits_micro // MICRO, found.charge_minor)
+    else:
+        assert (acme.organization.tier, len(acme.given())) == ("starter", 1)
+        assert acme.pending().awaited_tier == "pro"
+
+
+def test_a_discount_is_taken_off_what_was_paid_and_not_off_the_credits(acme: Subscriber) -> None:
+    coupon = acme.stripe.v1.coupons.create({"percent_off": 50, "duration": "once"})
+    promotion = {"type": "coupon", "coupon": coupon.id}
+    acme.stripe.v1.promotion_codes.create({"promotion": promotion, "code": "HALF"})
+    url = acme.open("pro")
+    acme.pay(url, promotion_code="HALF", apply="1")
+    assert acme.pay(url, promotion_code="HALF").status_code == 303
+    acme.tell()
+    assert acme.given() == [(2500, 4950)]
+    assert acme.invoices()[0].amount_paid == 4950
+    acme.to(HALF)
+    found = acme.preview("team")
+    assert acme.confirm(found).status == "done"
+    acme.tell()
+    assert acme.invoices()[0].amount_paid == found.charge_minor
+    assert sum(credits_ for credits_, _ in acme.given()) == 2500 + found.credits_micro // MICRO
+    assert acme.differences() == []
 
 
 def test_an_upgrade_that_nobody_pays_is_dropped(acme: Subscriber) -> None:
