@@ -319,3 +319,17 @@ def test_invoices_are_listed_with_what_they_are_for(acme: Subscriber) -> None:
     assert latest.number
     assert latest.page_url.startswith(acme.address)
     assert (latest.status, latest.paid_minor, latest.due_minor) == ("paid", 3500, 0)
+
+
+def test_a_cap_counts_on_in_the_plans_own_period(acme: Subscriber) -> None:
+    acme.acme.grant(100)
+    cap = acme.acme.cap(60)
+    spend(acme, 2)
+    acme.to(acme.clock() + HOUR)
+    spend(acme, 1)
+    acme.subscribe("starter")
+    assert acme.acme.caps()[cap]["spent"] == "15"
+    assert acme.acme.caps()[cap]["resets_at"] == "2026-12-09T00:00:00+00:00"
+    spend(acme, 1)
+    acme.to(utc(2026, 12, 9))
+    assert acme.acme.caps()[cap]["spent"] == "0"
