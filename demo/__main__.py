@@ -18,7 +18,7 @@ from sqlalchemy import event
 
 from app import create_app
 from demo.history import PASSWORD, tell
-from demo.parts import Parts, finish_undisturbed, interrupt_on_every_ending
+from demo.parts import STOP_SECONDS, Parts, finish_undisturbed, interrupt_on_every_ending
 from portal import access
 from portal.config import Settings
 from portal.db import Database
@@ -85,6 +85,7 @@ def _environment(port: int) -> dict[str, str]:
         "BRAND_NAME": "Scribe",
         "PORT": str(port),
         "WEB_CONCURRENCY": "1",
+        "WEB_STOP_SECONDS": f"{STOP_SECONDS / 2}",
     }
 
 

@@ -10,7 +10,6 @@ from flask import Flask
 
 from sandbox import (
     balance,
-    balances,
     billing,
     catalog,
     challenge,
@@ -18,6 +17,7 @@ from sandbox import (
     checkout_setup,  # noqa: F401 - checkout learns the mode from it
     control,
     coupons,
+    customer_balance,
     customers,
     decisions,
     disputes,
@@ -67,7 +67,7 @@ ROUTES = (
     *tax_ids.ROUTES,
     *balance.ROUTES,
     *events.ROUTES,
-    *balances.ROUTES,
+    *customer_balance.ROUTES,
     *subscriptions.ROUTES,
     *subscription_updates.ROUTES,
     *schedules.ROUTES,

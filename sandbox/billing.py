@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 
-from sandbox import balances, discounts, invoice_lines, invoice_payments, payments, shapes
+from sandbox import customer_balance, discounts, invoice_lines, invoice_payments, payments, shapes
 from sandbox.errors import ApiError
 from sandbox.store import Object, Store, new_id
 
@@ -146,7 +146,7 @@ def to_charge(owed: int) -> int:
 
 def _apply_balance(store: Store, invoice: Object, customer: Object, kind: str | None) -> None:
     change = invoice["ending_balance"] - invoice["starting_balance"]
-    balances.change(
+    customer_balance.change(
         store,
         customer,
         change,
@@ -307,7 +307,7 @@ def void(store: Store, invoice: Object) -> Object:
         message = f"You can only void an open invoice; this one is {invoice['status']}."
         raise ApiError(message)
     _stop(store, invoice)
-    balances.change(
+    customer_balance.change(
         store,
         store.get("customer", invoice["customer"]),
         invoice["starting_balance"] - invoice["ending_balance"],

@@ -8,7 +8,14 @@ from typing import Any
 from flask import Blueprint, Response, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
-from sandbox import billing, invoice_lines, invoice_payments, payments
+from sandbox import (
+    billing,
+    challenge,
+    checkout,
+    invoice_lines,
+    invoice_payments,
+    payments,
+)
 from sandbox.api import Gate
 from sandbox.cards import CARDS, Card, CardProblems, read_card
 from sandbox.documents import pdf
@@ -17,6 +24,18 @@ from sandbox.pages import day, money, page
 from sandbox.store import Cause, Object, Store
 
 FIELDS = ("number", "expiry", "cvc")
+
+
+def _way_back(store: Store, intent: Object, _succeeded: bool) -> str | None:
+    """Return a payer who has authenticated to the invoice, unless they came of a checkout."""
+    if checkout.session_of(store, intent):
+        return None
+    invoice = invoice_payments.invoice_of(store, intent["id"])
+    address: str | None = invoice["hosted_invoice_url"] if invoice else None
+    return address
+
+
+challenge.WAYS_BACK.append(_way_back)
 
 
 def blueprint(gate: Gate) -> Blueprint:
