@@ -11,7 +11,7 @@ from typing import Any
 import requests
 import stripe
 from flask import Flask
-from sqlalchemy import event, select
+from sqlalchemy import select
 
 from app import create_app
 from portal import accounts, catalog, cycles, notices
@@ -31,7 +31,7 @@ from sandbox.store import Cause
 from tests import digest
 from tests.cast import Api, Customer, found_bystander, make_key, ok
 from tests.clock import Clock
-from tests.conftest import settings_for
+from tests.conftest import hurry, settings_for
 from tests.shop import GOOD, KEY, serving, session_of
 
 BOOK = (
@@ -313,11 +313,7 @@ def subscriber(store: str, clock: Clock, timezone: str = "UTC") -> Iterator[Subs
         application = create_app(settings, clock=clock)
         application.extensions["stand_in"] = sandbox
         database: Database = application.extensions["clearmeter"].database
-        if database.dialect == "sqlite":
-            # Nobody pulls the plug here: a commit need not wait for the disk.
-            event.listen(
-                database.engine, "connect", lambda one, _: one.execute("PRAGMA synchronous = OFF")
-            )
+        hurry(database)
         with database.transaction() as tx:
             catalog.load(tx, BOOK, now=clock())
         api = Api(application, make_key(database, clock))
