@@ -14,7 +14,7 @@ from apscheduler.schedulers.blocking import BlockingScheduler
 from sqlalchemy import select, update
 
 from portal import access, accounts, holds
-from portal.billing import reconcile
+from portal.billing import overage, reconcile, top_up
 from portal.billing.gateway import Gateway
 from portal.clock import Clock
 from portal.core.errors import ClearmeterError
@@ -25,6 +25,9 @@ from portal.tables import grants, job_leases
 from portal.wallet import Wallet
 
 log = structlog.get_logger()
+
+#: How far back the books are compared every day.
+A_WEEK = timedelta(days=7)
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,32 @@ def reconcile_payments(shop: Workshop) -> int:
     return len(mended)
 
 
+def compare_books(shop: Workshop) -> int:
+    """Compare Stripe, our payments and the ledger; returns how many differences there are."""
+    if not shop.payments.configured:
+        return 0
+    found = reconcile.differences(
+        shop.database, shop.payments, since=shop.clock() - A_WEEK, now=shop.clock()
+    )
+    for line in found:
+        log.error("books differ", line=line)
+    return len(found)
+
+
+def top_up_credits(shop: Workshop) -> int:
+    """Buy packs for whoever wants them when credits run low; returns how many attempts."""
+    if not shop.payments.configured:
+        return 0
+    return top_up.run_all(shop.database, shop.payments, clock=shop.clock)
+
+
+def bill_overage(shop: Workshop) -> int:
+    """Bill what was used beyond all grants and no renewal will carry; returns how many bills."""
+    if not shop.payments.configured:
+        return 0
+    return overage.bill_without_renewal(shop.database, shop.payments, now=shop.clock())
+
+
 @dataclass(frozen=True)
 class Job:
     """A job, and how often it runs."""
@@ -109,9 +138,12 @@ class Job:
 JOBS = (
     Job("end-lapsed-holds", timedelta(seconds=30), end_lapsed_holds),
     Job("begin-periods", timedelta(seconds=30), begin_periods),
+    Job("top-up", timedelta(seconds=10), top_up_credits),
     Job("expire-grants", timedelta(minutes=1), expire_grants),
     Job("forget-sessions", timedelta(hours=1), forget_sessions),
+    Job("bill-overage", timedelta(hours=1), bill_overage),
     Job("reconcile-payments", timedelta(hours=1), reconcile_payments),
+    Job("compare-books", timedelta(days=1), compare_books),
 )
 
 

@@ -1,11 +1,13 @@
 """Credits taken back: a grant voided, frozen by a dispute, revoked by a refund or a lost dispute.
 
 Everything here works on an open wallet. Invariant: what is taken comes first from what is left of
-that very grant, then from what holds give back, and only what was spent becomes debt.
+that very grant, then from what holds give back, and only what was spent becomes debt. What is given
+back after all undoes that in the other order.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import RowMapping, func, select, update
@@ -13,7 +15,7 @@ from sqlalchemy import RowMapping, func, select, update
 from portal.core.errors import NotFound
 from portal.core.ledger import Account
 from portal.tables import event_debits, grants
-from portal.wallet import Wallet
+from portal.wallet import Paid, Wallet
 
 
 def void(wallet: Wallet, grant_id: str) -> int:
@@ -61,20 +63,62 @@ def unfreeze(wallet: Wallet, grant_id: str) -> None:
     wallet.settle_debt()
 
 
-def revoke(wallet: Wallet, grant_id: str, credits_micro: int) -> None:
+def revoke(
+    wallet: Wallet, grant_id: str, credits_micro: int, *, restored: Sequence[str] = ()
+) -> int:
     """Take credits of a grant back because its payment was: a refund, a lost dispute.
 
-    First what is left of that very grant, then what holds give back of it, then as debt what was
-    spent. What expired unspent cannot be taken any more. Raises NotFound.
+    First what is left of that very grant and of what was ``restored`` of it, then what holds give
+    back of them, then as debt what was spent. What expired unspent cannot be taken any more.
+    Returns what was taken or is owed, in millionths. Raises NotFound.
+    """
+    rows = [_grant(wallet, one) for one in (grant_id, *restored)]
+    missing = credits_micro
+    for row in rows:
+        missing -= _take_back(wallet, row, missing)
+    for row in rows:
+        lot = wallet.lot(row["grant_id"])
+        claimed = min(missing, wallet.pinned(lot.grant_id) - lot.claimed_micro)
+        wallet.note(lot.grant_id, claimed=claimed)
+        missing -= claimed
+    for row in rows:
+        owed = max(0, min(missing, _spent(wallet, row["grant_id"]) - row["owed_micro"]))
+        wallet.owe(row["grant_id"], owed)
+        missing -= owed
+    wallet.settle_debt()
+    return credits_micro - missing
+
+
+def restore(wallet: Wallet, grant_id: str, credits_micro: int, *, external_key: str) -> None:
+    """Give back what a dispute took of a grant: as a grant of its own, which settles debt first.
+
+    What holds still pin is simply no longer claimed. The new grant has the place, the end and the
+    price of the old one; where that has ended meanwhile only what had become debt comes back, and
+    without an end, since other credits paid for it. Raises NotFound.
     """
     row = _grant(wallet, grant_id)
-    missing = credits_micro - _take_back(wallet, row, credits_micro)
-    claimable = wallet.pinned(grant_id) - wallet.lot(grant_id).claimed_micro
-    claimed = min(missing, claimable)
-    wallet.note(grant_id, claimed=claimed)
-    spent = _spent(wallet, grant_id) - row["owed_micro"]
-    wallet.owe(grant_id, max(0, min(missing - claimed, spent)))
-    wallet.settle_debt()
+    owed = min(row["owed_micro"], credits_micro)
+    lot = wallet.lot(grant_id)
+    claimed = min(lot.claimed_micro, credits_micro - owed)
+    wallet.note(grant_id, claimed=-claimed, owed=-owed)
+    ended = lot.expired(wallet.now)
+    back = owed if ended else credits_micro - claimed
+    if back == 0:
+        return
+    paid = None
+    if row["paid_minor"] is not None:
+        share = row["paid_minor"] * back // row["granted_micro"]
+        paid = Paid(share, row["paid_currency"])
+    wallet.grant(
+        source="restoration",
+        credits_micro=back,
+        effective_at=max(row["effective_at"], wallet.now),
+        expires_at=None if ended else row["expires_at"],
+        priority=row["priority"],
+        paid=paid,
+        reason=row["reason"],
+        external_key=external_key,
+    )
 
 
 def _grant(wallet: Wallet, grant_id: str) -> RowMapping:
@@ -118,10 +162,11 @@ def _take_back(wallet: Wallet, row: RowMapping, most_micro: int | None) -> int:
 
 
 def _spent(wallet: Wallet, grant_id: str) -> int:
-    found = wallet.tx.execute(
+    """Return what work used of a grant, and what paid a debt out of it."""
+    worked = wallet.tx.execute(
         select(func.coalesce(func.sum(event_debits.c.amount_micro), 0)).where(
             event_debits.c.organization_id == wallet.organization_id,
             event_debits.c.account == grant_id,
         )
     ).scalar_one()
-    return int(found)
+    return int(worked) + wallet.settled_from(grant_id)

@@ -189,6 +189,22 @@ _PINNED = (
         hold_pins.c.account == bindparam("account_"),
     )
 )
+_SETTLED = (
+    select(func.coalesce(func.sum(transfers.c.amount_micro), 0))
+    .join(
+        entries,
+        and_(
+            entries.c.organization_id == transfers.c.organization_id,
+            entries.c.transfer_id == transfers.c.transfer_id,
+        ),
+    )
+    .where(
+        entries.c.organization_id == bindparam("org"),
+        entries.c.account == bindparam("account_"),
+        entries.c.amount_micro < 0,
+        transfers.c.kind == "settle",
+    )
+)
 
 
 class Wallet:
@@ -394,6 +410,18 @@ class Wallet:
             _PINNED, {"org": self.organization_id, "account_": grant_id, "but_": but}
         ).scalar_one()
         return int(found)
+
+    def settled_from(self, grant_id: str) -> int:
+        """Return what of a grant has paid debts, in millionths: written, or moved just now."""
+        written = self.tx.execute(
+            _SETTLED, {"org": self.organization_id, "account_": grant_id}
+        ).scalar_one()
+        moved: int = sum(
+            move["amount_micro"]
+            for move in self._moves
+            if move["kind"] == "settle" and move["from_account"] == grant_id
+        )
+        return int(written) + moved
 
     def debit(self, receipt: Iterable[Take], reference: str) -> None:
         """Spend credits at once: work that happened without a hold."""

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from flask import Flask
@@ -20,6 +21,9 @@ from portal.web.security import limiter
 from tests import digest, postgresql
 from tests.cast import Api, Customer, found_acme, found_bystander, make_key
 from tests.clock import START, Clock
+
+if TYPE_CHECKING:
+    from tests.shop import SandboxClock, Shop
 
 ROOT = Path(__file__).resolve().parent.parent
 SECRET_KEY = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -115,6 +119,42 @@ def only_clock() -> Clock:
     return Clock(START)
 
 
+def hurry(database: Database) -> None:
+    """Let commits answer before they are on the disk: nobody pulls the plug here."""
+    if database.dialect == "sqlite":
+        event.listen(
+            database.engine, "connect", lambda one, _: one.execute("PRAGMA synchronous = OFF")
+        )
+
+
+@pytest.fixture
+def stripe_clock() -> SandboxClock:
+    """The time at the stand-in for Stripe."""
+    from tests.shop import SandboxClock
+
+    return SandboxClock()
+
+
+@pytest.fixture
+def stripe_address(stripe_clock: SandboxClock) -> Iterator[str]:
+    """The address of a stand-in for Stripe."""
+    from tests.shop import stand_in
+
+    with stand_in(stripe_clock) as address:
+        yield address
+
+
+@pytest.fixture
+def shop(
+    store: str, clock: Clock, stripe_address: str, stripe_clock: SandboxClock
+) -> Iterator[Shop]:
+    """A portal that sells to Acme; the books are proven at the end."""
+    from tests.shop import selling
+
+    with selling(store, clock, stripe_address, stripe_clock) as made:
+        yield made
+
+
 @pytest.fixture
 def clock(only_clock: Clock) -> Clock:
     """The only clock of the test."""
@@ -133,12 +173,7 @@ def built(only_clock: Clock) -> Callable[[Settings], Flask]:
     def build(settings: Settings) -> Flask:
         if settings not in known:
             known[settings] = made = create_app(settings, clock=only_clock)
-            database: Database = made.extensions["clearmeter"].database
-            if database.dialect == "sqlite":
-                # Nobody pulls the plug here: a commit need not wait for the disk.
-                event.listen(
-                    database.engine, "connect", lambda one, _: one.execute("PRAGMA synchronous = 0")
-                )
+            hurry(made.extensions["clearmeter"].database)
         return known[settings]
 
     return build

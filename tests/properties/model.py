@@ -35,6 +35,7 @@ class Lot:
     claimed: int = 0
     granted: int = 0
     spent: int = 0
+    settled: int = 0
     revoked: int = 0
     owed: int = 0
 
@@ -229,6 +230,7 @@ class Model:
         for lot in sorted(alive, key=lambda lot: (lot.effective_at > at, lot.key)):
             part = min(lot.left, self.debt)
             lot.left -= part
+            lot.settled += part
             self.debt -= part
 
     @property
@@ -507,7 +509,7 @@ class Model:
             credits_ -= part
         claimed = min(credits_, self.pinned(lot) - lot.claimed)
         lot.claimed += claimed
-        owed = max(0, min(credits_ - claimed, lot.spent - lot.owed))
+        owed = max(0, min(credits_ - claimed, lot.spent + lot.settled - lot.owed))
         lot.owed += owed
         self.debt += owed
         self._settle(self.now)

@@ -1,0 +1,166 @@
+"""Payments that were made: charges with what was given back of them or is disputed.
+
+Reads both shapes: a charge with its refunds listed or with only their sum, a dispute with the
+money it moved listed or with only the first of it named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from portal.billing.gateway.caller import Caller
+from portal.billing.gateway.shapes import id_of
+from portal.core.errors import NotFound
+from portal.core.refunds import Dispute, Disputed, disputed
+
+_FEE = "balance_transaction"
+
+
+@dataclass(frozen=True)
+class PaymentState:
+    """A payment as Stripe has it now; amounts in minor units.
+
+    ``payment_id`` is the payment intent's id, the charge's where there is none. ``fee_minor`` is
+    None until Stripe knows it.
+    """
+
+    payment_id: str
+    charge_id: str
+    customer_id: str
+    amount_minor: int
+    refunded_minor: int
+    currency: str
+    fee_minor: int | None
+    succeeded: bool
+    livemode: bool
+    paid_at: datetime
+    disputes: tuple[Dispute, ...]
+
+    @property
+    def disputed(self) -> Disputed:
+        """What all its disputes come to."""
+        return disputed(self.disputes)
+
+
+@dataclass(frozen=True)
+class RefundState:
+    """Money that goes back; the amount in minor units."""
+
+    refund_id: str
+    charge_id: str
+    amount_minor: int
+    status: str
+
+
+class PaymentCalls(Caller):
+    """What is asked of Stripe about payments, and how one is given back."""
+
+    def payment(self, object_id: str) -> PaymentState:
+        """Return a payment as Stripe has it now, by its own id or a refund's or dispute's of it.
+
+        Raises NotFound, also for an intent that nothing was charged for.
+        """
+        with self._calling() as v1:
+            charge_id = _charge_id(v1, object_id)
+            if not charge_id:
+                raise NotFound("payment", object_id)
+            charge = v1.charges.retrieve(charge_id, {"expand": [_FEE]})
+            found = v1.disputes.list({"charge": charge_id, "limit": 100})
+            return read_payment(charge.to_dict(), [one.to_dict() for one in found.data])
+
+    def payments_since(self, since: datetime) -> list[PaymentState]:
+        """Return every payment that was made, refunded or disputed since an instant."""
+        made = {"created": {"gte": int(since.timestamp())}, "limit": 100}
+        with self._calling() as v1:
+            listed = v1.charges.list(made | {"expand": [f"data.{_FEE}"]})
+            charges = {one.id: one for one in listed.auto_paging_iter()}
+            touched = [
+                id_of(one.charge)
+                for kind in (v1.refunds, v1.disputes)
+                for one in kind.list(made).auto_paging_iter()
+            ]
+            for charge_id in dict.fromkeys(touched):
+                if charge_id not in charges:
+                    charges[charge_id] = v1.charges.retrieve(charge_id, {"expand": [_FEE]})
+            return [_with_disputes(v1, charge, touched) for charge in charges.values()]
+
+    def refund(self, charge_id: str, amount_minor: int, *, key: str, reason: str) -> RefundState:
+        """Give a part of a payment back; the same key again is the same refund."""
+        with self._calling() as v1:
+            refund = v1.refunds.create(
+                {"charge": charge_id, "amount": amount_minor, "metadata": {"reason": reason}},
+                {"idempotency_key": f"clearmeter-refund-{key}"},
+            )
+            return read_refund(refund.to_dict())
+
+
+def _charge_id(v1: Any, object_id: str) -> str:
+    kind = object_id.partition("_")[0]
+    if kind in {"dp", "du", "pdp"}:
+        return id_of(v1.disputes.retrieve(object_id).charge)
+    if kind in {"re", "pyr"}:
+        return id_of(v1.refunds.retrieve(object_id).charge)
+    if kind == "pi":
+        return id_of(v1.payment_intents.retrieve(object_id).latest_charge)
+    return object_id
+
+
+def _with_disputes(v1: Any, charge: Any, touched: list[str]) -> PaymentState:
+    disputes = []
+    if charge.disputed or charge.id in touched:
+        disputes = v1.disputes.list({"charge": charge.id, "limit": 100}).data
+    return read_payment(charge.to_dict(), [one.to_dict() for one in disputes])
+
+
+def read_payment(
+    charge: Mapping[str, Any], disputes: Iterable[Mapping[str, Any]] = ()
+) -> PaymentState:
+    """Read a charge, of any version of the API, and its disputes."""
+    fee = charge.get(_FEE)
+    listed = ((charge.get("refunds") or {}).get("data")) or []
+    given_back = sum(one["amount"] for one in listed if one["status"] not in {"failed", "canceled"})
+    return PaymentState(
+        payment_id=id_of(charge.get("payment_intent")) or charge["id"],
+        charge_id=charge["id"],
+        customer_id=id_of(charge.get("customer")),
+        amount_minor=charge["amount"],
+        refunded_minor=max(charge["amount_refunded"], given_back),
+        currency=charge["currency"],
+        fee_minor=fee["fee"] if isinstance(fee, Mapping) else None,
+        succeeded=charge["status"] == "succeeded",
+        livemode=charge["livemode"],
+        paid_at=datetime.fromtimestamp(charge["created"], UTC),
+        disputes=tuple(read_dispute(one) for one in disputes),
+    )
+
+
+def read_dispute(dispute: Mapping[str, Any]) -> Dispute:
+    """Read a dispute, of any version of the API."""
+    booked = dispute.get("balance_transactions")
+    if booked is None:
+        # What older versions name is the withdrawal, made when the dispute was opened.
+        moved = bool(dispute.get(_FEE))
+        withdrawn = dispute["amount"] if moved else 0
+    else:
+        moved = bool(booked)
+        withdrawn = max(0, -sum(one["amount"] for one in booked))
+    return Dispute(
+        dispute_id=dispute.get("id") or "",
+        status=dispute["status"],
+        amount_minor=dispute["amount"],
+        withdrawn_minor=withdrawn,
+        moved=moved,
+    )
+
+
+def read_refund(refund: Mapping[str, Any]) -> RefundState:
+    """Read a refund, of any version of the API."""
+    return RefundState(
+        refund_id=refund["id"],
+        charge_id=id_of(refund.get("charge")),
+        amount_minor=refund["amount"],
+        status=refund.get("status") or "succeeded",
+    )

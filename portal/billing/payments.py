@@ -1,0 +1,208 @@
+"""Payments that settled: what was paid, for which grant, and what went back of it.
+
+Owns ``payments``. Invariant: one row for each payment, keyed by Stripe's payment intent, whichever
+of its news came first; a refund or a dispute that came before the purchase has its effect in the
+transaction that records it, so that what goes back can never be spent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from portal.billing import money_back
+from portal.billing.effects import Quarantined
+from portal.billing.money_back import Reversal
+from portal.tables import payments
+from portal.top_ups import standing
+from portal.wallet import Wallet
+
+#: A payment of which only a reversal was told so far.
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Payment:
+    """A payment that settled; amounts in minor units.
+
+    ``payment_id`` is the payment intent's id, the charge's where there is none. ``amount_minor`` is
+    all that was charged, with ``tax_minor`` of it: refunds are a part of that. ``kind`` is pack,
+    top_up, tier or overage.
+    """
+
+    payment_id: str
+    kind: str
+    amount_minor: int
+    currency: str
+    settled_at: datetime | None
+    tax_minor: int = 0
+    grant_id: str | None = None
+    charge_id: str = ""
+    invoice_id: str = ""
+    fee_minor: int | None = None
+
+
+@dataclass(frozen=True)
+class Settled:
+    """A payment as it is written down, and what went back of it."""
+
+    payment: Payment
+    reversal: Reversal
+
+
+def record(wallet: Wallet, payment: Payment) -> None:
+    """Write a payment down, once; what refunds and disputes claim already is taken at once.
+
+    Runs in the transaction that settles it, after the grant it paid for and before the wallet is
+    written. Again it fills in what was not known. A payment that settles ends a row of declines of
+    auto top-up. Raises Quarantined where the payment is known
+    with another amount, currency or grant.
+    """
+    known = of(wallet.tx, wallet.organization_id, payment.payment_id)
+    if known is None:
+        wallet.tx.execute(
+            insert(payments).values(
+                organization_id=wallet.organization_id,
+                payment_id=payment.payment_id,
+                **_columns(Settled(payment, Reversal())),
+            )
+        )
+        standing.settled(wallet.tx, wallet.organization_id)
+        return
+    whole = replace(known, payment=_filled_in(known.payment, payment))
+    if known.payment.kind == UNKNOWN:
+        standing.settled(wallet.tx, wallet.organization_id)
+    if known.payment.grant_id is None:
+        whole = _followed(wallet, whole, known.reversal, before=known.reversal)
+    _store(wallet, known, whole)
+
+
+def tell(wallet: Wallet, known: Settled | None, payment: Payment, told: Reversal) -> Settled:
+    """Bring a payment and its grant to what Stripe says went back of it; returns how it stands.
+
+    ``known`` is its row as it is in this transaction. Raises Quarantined as ``record`` does.
+    """
+    if known is None:
+        record(wallet, payment)
+        known = Settled(payment, Reversal())
+    whole = Settled(_filled_in(known.payment, payment), told)
+    whole = _followed(wallet, whole, told, before=known.reversal)
+    _store(wallet, known, whole)
+    return whole
+
+
+def of(tx: Connection, organization_id: str, payment_id: str) -> Settled | None:
+    """Return a payment of an organization, or None."""
+    row = tx.execute(
+        select(payments).where(
+            payments.c.organization_id == organization_id, payments.c.payment_id == payment_id
+        )
+    ).first()
+    return None if row is None else _settled(row)
+
+
+def settled_since(tx: Connection, since: datetime) -> list[tuple[str, Settled]]:
+    """Return the payments of every organization that settled since an instant, with whose."""
+    rows = tx.execute(
+        select(payments)
+        .where(payments.c.settled_at >= since)
+        .order_by(payments.c.organization_id, payments.c.settled_at, payments.c.payment_id)
+    )
+    return [(row.organization_id, _settled(row)) for row in rows]
+
+
+def _followed(wallet: Wallet, whole: Settled, told: Reversal, *, before: Reversal) -> Settled:
+    payment = whole.payment
+    if payment.grant_id is None or not payment.amount_minor:
+        return whole
+    done = money_back.bring(
+        wallet, payment.grant_id, payment.amount_minor, before=before, told=told
+    )
+    return replace(whole, reversal=done)
+
+
+def _filled_in(known: Payment, told: Payment) -> Payment:
+    """Return what is known of a payment with what was not. Raises Quarantined."""
+    for what, ours, theirs in (
+        ("amount", known.amount_minor, told.amount_minor),
+        ("currency", known.currency, told.currency),
+        ("grant", known.grant_id, told.grant_id or known.grant_id),
+    ):
+        if ours is not None and ours != theirs:
+            raise Quarantined(
+                f"Payment {known.payment_id}: the {what} is {theirs!r}, we have {ours!r}."
+            )
+    first = known.kind == UNKNOWN
+    return Payment(
+        payment_id=known.payment_id,
+        kind=told.kind if first else known.kind,
+        amount_minor=known.amount_minor,
+        currency=known.currency,
+        settled_at=told.settled_at if first else known.settled_at,
+        tax_minor=told.tax_minor if first else known.tax_minor,
+        grant_id=known.grant_id or told.grant_id,
+        charge_id=known.charge_id or told.charge_id,
+        invoice_id=known.invoice_id or told.invoice_id,
+        fee_minor=known.fee_minor if told.fee_minor is None else told.fee_minor,
+    )
+
+
+def _store(wallet: Wallet, known: Settled, whole: Settled) -> None:
+    if known == whole:
+        return
+    wallet.tx.execute(
+        update(payments)
+        .where(
+            payments.c.organization_id == wallet.organization_id,
+            payments.c.payment_id == whole.payment.payment_id,
+        )
+        .values(**_columns(whole))
+    )
+
+
+def _columns(settled: Settled) -> dict[str, object]:
+    payment, reversal = settled.payment, settled.reversal
+    return {
+        "kind": payment.kind,
+        "amount_minor": payment.amount_minor,
+        "tax_minor": payment.tax_minor,
+        "currency": payment.currency,
+        "fee_minor": payment.fee_minor,
+        "grant_id": payment.grant_id,
+        "stripe_charge_id": payment.charge_id or None,
+        "stripe_invoice_id": payment.invoice_id or None,
+        "settled_at": payment.settled_at,
+        "refunded_minor": reversal.refunded_minor,
+        "disputed_minor": reversal.disputed_minor,
+        "dispute": reversal.dispute,
+        "stripe_dispute_id": reversal.dispute_id or None,
+        "refund_revoked_micro": reversal.refund_revoked_micro,
+        "dispute_revoked_micro": reversal.dispute_revoked_micro,
+    }
+
+
+def _settled(row: Row[tuple[object, ...]]) -> Settled:
+    return Settled(
+        Payment(
+            payment_id=row.payment_id,
+            kind=row.kind,
+            amount_minor=row.amount_minor,
+            currency=row.currency,
+            settled_at=row.settled_at,
+            tax_minor=row.tax_minor,
+            grant_id=row.grant_id,
+            charge_id=row.stripe_charge_id or "",
+            invoice_id=row.stripe_invoice_id or "",
+            fee_minor=row.fee_minor,
+        ),
+        Reversal(
+            refunded_minor=row.refunded_minor,
+            disputed_minor=row.disputed_minor,
+            dispute=row.dispute,
+            dispute_id=row.stripe_dispute_id or "",
+            refund_revoked_micro=row.refund_revoked_micro,
+            dispute_revoked_micro=row.dispute_revoked_micro,
+        ),
+    )
