@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import requests
@@ -41,6 +42,10 @@ class SandboxClock:
 
     def __call__(self) -> float:
         return time.time() + self.ahead_seconds
+
+    def show(self, instant: datetime) -> None:
+        """Have it be that instant there, too."""
+        self.ahead_seconds = int(instant.timestamp() - time.time()) + 1
 
 
 class _Quiet(WSGIRequestHandler):
@@ -167,6 +172,7 @@ class Shop:
 @contextmanager
 def selling(store: str, clock: Clock, stripe_clock: SandboxClock) -> Iterator[Shop]:
     """Give a shop on a store, with a stand-in of its own; its ledgers are proven at the end."""
+    stripe_clock.show(clock())
     with stand_in(stripe_clock) as address:
         settings = settings_for(
             store, stripe_secret_key=KEY, stripe_api_base=address, stripe_webhook_secrets=SECRETS
