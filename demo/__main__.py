@@ -5,15 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import secrets
-import signal
 import socket
 import sqlite3
-import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import FrameType
 
 import requests
 from flask_migrate import upgrade
@@ -21,6 +18,7 @@ from sqlalchemy import event
 
 from app import create_app
 from demo.history import PASSWORD, tell
+from demo.parts import STOP_SECONDS, Parts, finish_undisturbed, interrupt_on_every_ending
 from portal import access
 from portal.config import Settings
 from portal.db import Database
@@ -44,17 +42,20 @@ def main() -> int:
             )
             return 1
     environment = _environment(port)
-    database = _build(environment)
-    processes = _start(environment, port)
+    parts = Parts(ROOT, environment)
+    interrupt_on_every_ending()
     try:
-        _wait_ready(port, processes)
+        database = _build(environment)
+        _start(parts, environment, port)
+        _wait_ready(port, parts)
         _greet(database, port)
-        return _watch(processes)
+        database.close()
+        return _watch(parts)
     except KeyboardInterrupt:
         return 0
     finally:
-        _stop(processes)
-        database.close()
+        finish_undisturbed()
+        parts.stop()
 
 
 def _free(port: int) -> bool:
@@ -84,6 +85,7 @@ def _environment(port: int) -> dict[str, str]:
         "BRAND_NAME": "Scribe",
         "PORT": str(port),
         "WEB_CONCURRENCY": "1",
+        "WEB_STOP_SECONDS": f"{STOP_SECONDS / 2}",
     }
 
 
@@ -106,24 +108,23 @@ def _hurry(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute("PRAGMA synchronous = OFF")
 
 
-def _start(environment: dict[str, str], port: int) -> list[subprocess.Popen[bytes]]:
+def _start(parts: Parts, environment: dict[str, str], port: int) -> None:
     python = sys.executable
-    commands = [
+    parts.start(
         [
             *(python, "-m", "sandbox", "--port", str(port + 1)),
             *("--webhook-url", f"http://127.0.0.1:{port}/webhooks/stripe"),
             *("--webhook-secret", environment["STRIPE_WEBHOOK_SECRET"]),
-        ],
-        [str(ROOT / "scripts" / "serve"), str(port)],
-        [python, "-m", "flask", "--app", "app", "worker"],
-    ]
-    return [subprocess.Popen(command, env=environment, cwd=ROOT) for command in commands]
+        ]
+    )
+    parts.start([str(ROOT / "scripts" / "serve"), str(port)])
+    parts.start([python, "-m", "flask", "--app", "app", "worker"])
 
 
-def _wait_ready(port: int, processes: list[subprocess.Popen[bytes]]) -> None:
+def _wait_ready(port: int, parts: Parts) -> None:
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline:
-        if any(process.poll() is not None for process in processes):
+        if not parts.running:
             raise SystemExit("A part of the demo stopped; its message is above.")
         try:
             portal = requests.get(f"http://127.0.0.1:{port}/readyz", timeout=2)
@@ -160,26 +161,11 @@ def _greet(database: Database, port: int) -> None:
     print("\n".join(lines), flush=True)
 
 
-def _watch(processes: list[subprocess.Popen[bytes]]) -> int:
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, stop)
-    while all(process.poll() is None for process in processes):
+def _watch(parts: Parts) -> int:
+    while parts.running:
         time.sleep(0.5)
     print("A part of the demo stopped; the rest stops with it.", file=sys.stderr)
     return 1
-
-
-def _stop(processes: list[subprocess.Popen[bytes]]) -> None:
-    for process in processes:
-        if process.poll() is None:
-            process.terminate()
-    for process in processes:
-        try:
-            process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            process.kill()
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ also where the cap was made later, and editing a cap never resets it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -18,6 +18,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
+    delete,
     func,
     insert,
     literal,
@@ -138,18 +139,7 @@ _ADD_SPENT = (
     .where(_OF_ORGANIZATION, _LISTED)
     .values(spent_micro=cap_windows.c.spent_micro + bindparam("spent_", type_=Whole))
 )
-_RUNNING = (
-    select(cap_windows, caps.c.window_kind)
-    .join(
-        caps,
-        and_(
-            caps.c.organization_id == cap_windows.c.organization_id,
-            caps.c.cap_id == cap_windows.c.cap_id,
-        ),
-    )
-    .where(_OF_ORGANIZATION, cap_windows.c.window_end > bindparam("now_", type_=Instant))
-)
-_EVERY_WINDOW = (
+_WINDOW_AND_CAP = (
     select(cap_windows, *(column for column in caps.c if column.name not in cap_windows.c))
     .join(
         caps,
@@ -158,12 +148,18 @@ _EVERY_WINDOW = (
             caps.c.cap_id == cap_windows.c.cap_id,
         ),
     )
-    .where(_OF_ORGANIZATION, caps.c.removed_at.is_(None))
+    .where(_OF_ORGANIZATION)
 )
-_END_WINDOW = (
+_RUNNING = _WINDOW_AND_CAP.where(cap_windows.c.window_end > bindparam("now_", type_=Instant))
+_EVERY_WINDOW = _WINDOW_AND_CAP.where(caps.c.removed_at.is_(None))
+_RECUT = (
     update(cap_windows)
     .where(_OF_ORGANIZATION, _LISTED)
-    .values(window_end=bindparam("end_", type_=Instant))
+    .values(
+        window_end=bindparam("end_", type_=Instant),
+        spent_micro=bindparam("spent_", type_=Whole),
+        held_micro=bindparam("held_", type_=Whole),
+    )
 )
 _COUNTERS_OF_HOLD = (
     select(cap_windows, caps.c.scope, caps.c.target, caps.c.action, caps.c.window_kind)
@@ -344,11 +340,17 @@ def _held(
 
 
 def open_windows(
-    tx: Connection, organization: Organization, wanted: Sequence[Cap], *, at: datetime
+    tx: Connection,
+    organization: Organization,
+    wanted: Sequence[Cap],
+    *,
+    at: datetime,
+    make: Callable[[Period], bool] | None = None,
 ) -> list[CapState]:
     """Return the counters of the windows at ``at``, making those that do not exist yet.
 
-    Under the wallet's lock only: that is why a missing row can be made without a race.
+    With ``make`` only those are made of which it says so, and the others left out. Under the
+    wallet's lock only: that is why a missing row can be made without a race.
     """
     if not wanted:
         return []
@@ -356,10 +358,10 @@ def open_windows(
     windows = [(cap, window_of(cap.window, at, organization.zone, period)) for cap in wanted]
     known = _stored(tx, organization.organization_id, windows)
     for cap, window in windows:
-        if cap.cap_id not in known:
+        if cap.cap_id not in known and (make is None or make(window)):
             made = _make_window(tx, organization.organization_id, cap, window, at=at)
             known[cap.cap_id] = made
-    return [known[cap.cap_id] for cap in wanted]
+    return [known[cap.cap_id] for cap in wanted if cap.cap_id in known]
 
 
 def _make_window(
@@ -388,16 +390,43 @@ def _make_window(
 def recut(tx: Connection, organization: Organization, *, now: datetime) -> None:
     """Let the windows that still run end where the organization's calendar says now.
 
-    Under the wallet's lock, after a change of time zone or tier; what they counted stays.
+    Under the wallet's lock, after a change of time zone or tier. They are counted anew: what came
+    after the new end, if that is past, counts in the window that begins there.
     """
-    rows = tx.execute(_RUNNING, {"org": organization.organization_id, "now_": now}).all()
-    for row in rows:
-        period = organization.period_at(row.window_start)
-        window = window_of(row.window_kind, row.window_start, organization.zone, period)
-        if window.end != row.window_end:
-            listed = [(row.cap_id, row.window_start)]
-            values = {"org": organization.organization_id, "windows_": listed, "end_": window.end}
-            tx.execute(_END_WINDOW, values)
+    running = {"org": organization.organization_id, "now_": now}
+    for row in tx.execute(_RUNNING, running).mappings().all():
+        period = organization.period_at(row["window_start"])
+        window = window_of(row["window_kind"], row["window_start"], organization.zone, period)
+        if window.end != row["window_end"]:
+            before = CapState(_cap(row), window, row["spent_micro"], row["held_micro"])
+            _count_anew(tx, organization.organization_id, before, now=now)
+
+
+def _count_anew(tx: Connection, organization_id: str, before: CapState, *, now: datetime) -> None:
+    cap, window = before.cap, before.window
+    links = (hold_caps.c.cap_id == cap.cap_id, hold_caps.c.window_start == window.start)
+    later = select(holds.c.hold_id).where(
+        holds.c.organization_id == organization_id,
+        holds.c.status == "authorized",
+        holds.c.authorized_at >= window.end,
+    )
+    tx.execute(
+        delete(hold_caps).where(
+            hold_caps.c.organization_id == organization_id, *links, hold_caps.c.hold_id.in_(later)
+        )
+    )
+    spent, _ = _counted(tx, organization_id, cap, window)
+    tx.execute(
+        _RECUT,
+        {
+            "org": organization_id,
+            "windows_": [(cap.cap_id, window.start)],
+            "end_": window.end,
+            "spent_": spent,
+            "held_": sum(_held(tx, organization_id, *links).values()),
+        },
+    )
+    alerts.watch(tx, organization_id, before, spent_micro=spent, now=now)
 
 
 def reserve(tx: Connection, organization_id: str, counters: Sequence[CapState], micro: int) -> None:

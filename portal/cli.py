@@ -288,6 +288,27 @@ def create_key(name: str, organization_id: str | None, scopes: tuple[str, ...]) 
     click.echo(key)
 
 
+@key_commands.command("list")
+def list_keys() -> None:
+    """List all keys, without their secrets."""
+    parts = _parts()
+    with parts.database.reading() as tx:
+        for one in keys.every(tx):
+            whose = one.organization_id or "service"
+            ended = f"revoked {one.revoked_at:%Y-%m-%d}" if one.revoked_at else "in force"
+            click.echo(f"{one.key_id}  {ended}  {whose}  {one.scopes}  {one.name}")
+
+
+@key_commands.command("revoke")
+@click.argument("key_id")
+def revoke_key(key_id: str) -> None:
+    """Take a key back: its next request is refused."""
+    parts = _parts()
+    with _plainly(), parts.database.transaction() as tx:
+        keys.revoke(tx, key_id, now=parts.clock())
+    click.echo("Revoked.")
+
+
 @member_commands.command("link")
 @click.argument("organization_id")
 @click.argument("member_id")

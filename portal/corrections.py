@@ -14,7 +14,7 @@ from sqlalchemy import Connection, RowMapping, func, select
 
 from portal import caps, overage
 from portal.accounts import Organization
-from portal.core.caps import CapState, Spender, window_of
+from portal.core.caps import CapState, Spender
 from portal.core.errors import FieldError, InvalidEvent
 from portal.core.events import RatedEvent, UsageEvent
 from portal.core.ledger import Account, Take, beyond_grants, burn_down_key
@@ -201,17 +201,17 @@ def _return(
 
 
 def _counters(desk: Desk, stands: Standing) -> list[CapState]:
-    """Return the windows the event counted in, of caps in force, where work still counts in them.
+    """Return the windows the event counted in, of caps in force.
 
-    Those that run, and those of a period that still takes what happened in it.
+    A window that nobody has counted yet is made only where work can still count in it.
     """
     row, at, organization = stands.row, stands.counted_at, desk.organization
     spender = Spender(row["member_id"], row["team_id"], row["project_id"], row["action"])
     takes_more = organization.closed_period(at, now=desk.now) is None
-    period = organization.period_at(at)
-    wanted = [
-        cap
-        for cap in caps.applying(desk.tx, organization.organization_id, spender)
-        if takes_more or window_of(cap.window, at, organization.zone, period).end > desk.now
-    ]
-    return caps.open_windows(desk.tx, organization, wanted, at=at)
+    return caps.open_windows(
+        desk.tx,
+        organization,
+        caps.applying(desk.tx, organization.organization_id, spender),
+        at=at,
+        make=lambda window: takes_more or window.end > desk.now,
+    )

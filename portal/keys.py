@@ -9,7 +9,7 @@ import hmac
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, select, update
 
 from portal import accounts
 from portal.core.errors import InvalidRequest, Unauthenticated
@@ -19,6 +19,18 @@ from portal.tables import api_keys
 SCOPES = ("read", "meter", "manage", "backfill")
 DEFAULT_SERVICE_SCOPES = ("read", "meter", "manage")
 DEFAULT_ORGANIZATION_SCOPES = ("read",)
+
+
+@dataclass(frozen=True)
+class KeyLine:
+    """A key as its list tells of it: all but the secret."""
+
+    key_id: str
+    name: str
+    organization_id: str | None
+    scopes: str
+    created_at: datetime
+    revoked_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -82,3 +94,30 @@ def recognize(tx: Connection, key: str) -> Caller:
     if not hmac.compare_digest(expected, given) or row is None:
         raise Unauthenticated("Send Authorization: Bearer with a key that is in force.")
     return Caller(row.key_id, row.name, row.organization_id, frozenset(row.scopes.split()))
+
+
+def every(tx: Connection) -> list[KeyLine]:
+    """Return all keys there are or were, oldest first."""
+    rows = tx.execute(
+        select(
+            api_keys.c.key_id,
+            api_keys.c.name,
+            api_keys.c.organization_id,
+            api_keys.c.scopes,
+            api_keys.c.created_at,
+            api_keys.c.revoked_at,
+        ).order_by(api_keys.c.created_at, api_keys.c.key_id)
+    )
+    return [KeyLine(*row) for row in rows]
+
+
+def revoke(tx: Connection, key_id: str, *, now: datetime) -> None:
+    """Take a key back from the next request on. Raises InvalidRequest where none is in force."""
+    taken = tx.execute(
+        update(api_keys)
+        .where(api_keys.c.key_id == key_id, api_keys.c.revoked_at.is_(None))
+        .values(revoked_at=now)
+    )
+    if taken.rowcount != 1:
+        # Not repeated: whoever mistakes the key for its id would see it in a log.
+        raise InvalidRequest("No key in force has that id; `keys list` shows them.")

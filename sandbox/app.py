@@ -10,23 +10,39 @@ from flask import Flask
 
 from sandbox import (
     balance,
+    billing,
     catalog,
     challenge,
     checkout,
     checkout_setup,  # noqa: F401 - checkout learns the mode from it
     control,
+    coupons,
+    customer_balance,
     customers,
     decisions,
     disputes,
     events,
     hosted,
     intents,
+    invoice_items,
+    invoice_pages,
+    invoice_payments,
+    invoices,
     methods,
     outages,
     pages,
     payments,
+    portal,
+    portal_pages,
+    previews,
+    receipts,
     refunds,
+    renewals,
+    schedules,
     setup,
+    subscription_updates,
+    subscriptions,
+    tax_ids,
     versions,
 )
 from sandbox.api import Gate
@@ -47,8 +63,29 @@ ROUTES = (
     *setup.ROUTES,
     *refunds.ROUTES,
     *disputes.ROUTES,
+    *portal.ROUTES,
+    *tax_ids.ROUTES,
     *balance.ROUTES,
     *events.ROUTES,
+    *customer_balance.ROUTES,
+    *subscriptions.ROUTES,
+    *subscription_updates.ROUTES,
+    *schedules.ROUTES,
+    *invoices.ROUTES,
+    *invoice_payments.ROUTES,
+    *invoice_items.ROUTES,
+    *previews.ROUTES,
+    *coupons.ROUTES,
+)
+# What happens by itself, by the clock or because of something else that happened.
+_ATTENDING = (
+    checkout,
+    payments,
+    refunds,
+    billing,
+    subscription_updates,
+    renewals,
+    schedules,
 )
 
 
@@ -83,21 +120,23 @@ def create_sandbox(
     store = Store(clock)
     memory = Memory(clock)
     courier = Courier(webhook_url, webhook_secret, retry_seconds=retry_seconds)
-    store.settle_with(checkout.expire_overdue)
     store.settle_with(balance.release)
-    store.settle_with(payments.settle_due)
-    store.settle_with(refunds.settle_due)
-    store.listen(courier.enqueue)
+    store.listen(courier.enqueue)  # first, so that webhooks go out in the order of the events
     store.tell_as_often_as(courier.tellings)
     courier.render_with(lambda event, version: _in_version(store, event, version))
+    for module in _ATTENDING:
+        module.attend(store)
     gate = Gate(store, memory, base_url)
     gate.register(app, ROUTES)
     app.register_blueprint(hosted.blueprint(gate, courier))
+    app.register_blueprint(invoice_pages.blueprint(gate))
     app.register_blueprint(challenge.blueprint(gate))
+    app.register_blueprint(portal_pages.blueprint(gate))
+    app.register_blueprint(receipts.blueprint(gate))
     app.register_blueprint(control.blueprint(gate, courier))
     app.register_blueprint(decisions.blueprint(gate))
     app.register_blueprint(outages.blueprint(gate))
-    app.jinja_env.filters.update(money=pages.money, instant=pages.instant)
+    app.jinja_env.filters.update(money=pages.money, instant=pages.instant, day=pages.day)
     app.extensions["sandbox"] = Sandbox(store, memory, courier)
     return app
 

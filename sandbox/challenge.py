@@ -18,7 +18,8 @@ from sandbox.pages import page
 from sandbox.store import Cause, Object, Store
 
 # Who else sends payers here, and where they go then; the first that knows the intent decides.
-WAYS_BACK: list[Callable[[Store, Object], str | None]] = []
+# It is asked with whether the payer authenticated.
+WAYS_BACK: list[Callable[[Store, Object, bool], str | None]] = []
 
 
 def blueprint(gate: Gate) -> Blueprint:
@@ -77,20 +78,22 @@ def _answer(store: Store, intent: Object | None) -> AnyResponse:
 
 
 def _goes_to(store: Store, intent: Object) -> str:
-    """Return where the form may lead in the end, however it is answered."""
-    session = checkout.session_of(store, intent)
-    return str(session["success_url"]) if session else _way_back(store, intent) or ""
+    """Return where the form may lead in the end, if all goes well."""
+    return _way(store, intent, succeeded=True) or ""
 
 
 def _way_back(store: Store, intent: Object) -> str | None:
+    return _way(store, intent, succeeded=intent["status"] in ("succeeded", "processing"))
+
+
+def _way(store: Store, intent: Object, *, succeeded: bool) -> str | None:
     for known in WAYS_BACK:
-        way = known(store, intent)
+        way = known(store, intent, succeeded)
         if way:
             return way
     session = checkout.session_of(store, intent)
     if session:
-        finished = session["status"] == "complete"
-        return checkout.success_address(session) if finished else session["url"]
+        return checkout.success_address(session) if succeeded else session["url"]
     action = intent["next_action"] or {}
     way_back: str | None = action.get("redirect_to_url", {}).get("return_url")
     return way_back

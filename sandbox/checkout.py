@@ -1,4 +1,4 @@
-"""Checkout sessions in payment mode: from the cart to the charge.
+"""Checkout sessions: from the cart to the hosted page, and to their end.
 
 A session is open, then complete or expired, and pays at most once. Its order (what is bought, and
 what the payment intent shall carry) is kept beside it, since the session itself does not show it.
@@ -10,12 +10,18 @@ from collections.abc import Callable
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
-from sandbox import catalog, customers, debits, methods, payments, shapes
+from sandbox import (
+    catalog,
+    checkout_billing,
+    checkout_totals,
+    debits,
+    payments,
+    setup,
+    shapes,
+)
 from sandbox.api import Route, retrieve
-from sandbox.cards import Card
 from sandbox.errors import ApiError, parameter_invalid, parameter_missing
 from sandbox.lists import INCLUDABLE, matching, page
-from sandbox.methods import Way
 from sandbox.parameters import (
     Kind,
     asked,
@@ -75,6 +81,8 @@ _CREATE = asked(
         "customer_creation": choice("always", "if_required"),
         "currency": currency,
         "customer_email": email,
+        "customer_update": record(dict.fromkeys(("address", "name"), choice("auto", "never"))),
+        "discounts": checkout_totals.DISCOUNTS,
         "expires_at": integer(),
         "invoice_creation": record(
             {"enabled": boolean, "invoice_data": record(_INVOICE_FIELDS)}, required=["enabled"]
@@ -82,14 +90,16 @@ _CREATE = asked(
         "line_items": each(_LINE),
         "locale": text,
         "metadata": metadata,
-        "mode": choice("payment", "setup"),
+        "mode": choice("payment", "setup", "subscription"),
         "origin_context": choice("mobile_app", "web"),
         "payment_intent_data": record(_INTENT_FIELDS),
         "payment_method_types": each(choice("card", "sepa_debit", "us_bank_account")),
         "phone_number_collection": _ENABLED,
         "setup_intent_data": record({"description": text, "metadata": metadata}),
         "submit_type": choice("auto", "book", "donate", "pay"),
+        "subscription_data": checkout_billing.SUBSCRIPTION_DATA,
         "success_url": web_address,
+        "tax_id_collection": _ENABLED,
         "ui_mode": choice("hosted_page"),
     },
     required=["mode", "success_url"],
@@ -103,6 +113,7 @@ _ECHOED = (
     "customer",
     "customer_email",
     "locale",
+    "mode",
     "origin_context",
     "phone_number_collection",
     "submit_type",
@@ -110,9 +121,8 @@ _ECHOED = (
 )
 
 
-# Other modes than payment: who opens a session in one, and who settles what its payer chose.
+# Modes that sell nothing, each with who opens its sessions.
 OPENERS: dict[str, Callable[[Store, Object], Object]] = {}
-PAYERS: dict[str, Callable[[Store, Object, Way, str], str]] = {}
 
 
 def create(store: Store, params: Object) -> Object:
@@ -121,11 +131,9 @@ def create(store: Store, params: Object) -> Object:
         return OPENERS[params["mode"]](store, params)
     customer = _customer(store, params)
     expires_at = _expiry(store, params)
-    items = _items(store, params.get("line_items", []))
+    items = _items(store, params.get("line_items", []), params["mode"])
+    checkout_billing.check_mode(params, items)
     total = sum(item["amount_total"] for item in items)
-    if total < AMOUNT_MINOR_MIN:
-        message = f"The Checkout Session's total must be at least {AMOUNT_MINOR_MIN} minor units."
-        raise ApiError(message, code="amount_too_small")
     known_email = params.get("customer_email") or (customer or {}).get("email")
     identifier = new_id("cs_test_a1", 58)
     session = shapes.new(
@@ -135,21 +143,47 @@ def create(store: Store, params: Object) -> Object:
         amount_total=total,
         created=store.now(),
         currency=items[0]["currency"],
-        customer_creation=None if customer else params.get("customer_creation", "if_required"),
+        customer_creation=None if customer else _customer_creation(params),
         customer_details=_details(known_email) if known_email else None,
         expires_at=expires_at,
-        invoice_creation=_invoice_creation(params.get("invoice_creation", {})),
+        invoice_creation=_invoice_creation(params.get("invoice_creation", {}))
+        if params["mode"] == "payment"
+        else None,
         metadata=merged({}, params.get("metadata", {})),
         payment_method_types=params.get("payment_method_types")
-        or ["card", debits.type_for(items[0]["currency"])],
+        or _offered(params["mode"], items[0]["currency"]),
         url=f"{store.cause.base_url}/c/pay/{identifier}",
         **{field: params[field] for field in _ECHOED if field in params},
     )
     session["automatic_tax"]["enabled"] = params.get("automatic_tax", {}).get("enabled", False)
     intent_fields = params.get("payment_intent_data", {})
-    order = {"id": _order_id(identifier), "items": items, "intent_fields": intent_fields}
-    store.add("checkout.order", order)
+    order = _keep_order(
+        store,
+        session,
+        items=items,
+        intent_fields=intent_fields,
+        subscription_data=params.get("subscription_data", {}),
+    )
+    checkout_totals.open_with(store, session, order, params)
+    free = session["amount_total"] == 0 and order["coupon"]
+    if session["amount_total"] < AMOUNT_MINOR_MIN and not free:
+        store.remove("checkout.order", order["id"])
+        message = f"The Checkout Session's total must be at least {AMOUNT_MINOR_MIN} minor units."
+        raise ApiError(message, code="amount_too_small")
     return store.add("checkout.session", session)
+
+
+def _keep_order(store: Store, session: Object, **known: object) -> Object:
+    blank: Object = {
+        **dict.fromkeys(("code", "country", "coupon", "customer", "email", "intent", "method")),
+        "saves_country": False,
+        "intent_fields": {},
+        "items": [],
+        "subscription_data": {},
+    }
+    order = {**blank, "id": _order_id(session["id"]), "session": session["id"], **known}
+    store.wake(session["expires_at"], "checkout.session", session["id"])
+    return store.add("checkout.order", order)
 
 
 def open_setup(store: Store, params: Object, setup_intent: str) -> Object:
@@ -167,15 +201,25 @@ def open_setup(store: Store, params: Object, setup_intent: str) -> Object:
         customer_details=_details(known_email) if known_email else None,
         expires_at=_expiry(store, params),
         metadata=merged({}, params.get("metadata", {})),
-        mode="setup",
         payment_status="no_payment_required",
         setup_intent=setup_intent,
         total_details=None,
         url=f"{store.cause.base_url}/c/pay/{identifier}",
         **{field: params[field] for field in _ECHOED if field in params},
     )
-    store.add("checkout.order", {"id": _order_id(identifier), "items": [], "intent_fields": {}})
+    _keep_order(store, session, intent=setup_intent)
     return store.add("checkout.session", session)
+
+
+def _offered(mode: str, currency: str) -> list[str]:
+    """Return the ways to pay where none are asked for: a subscription begins with a card."""
+    return ["card"] if mode == "subscription" else ["card", debits.type_for(currency)]
+
+
+def _customer_creation(params: Object) -> str:
+    by_default = "always" if params["mode"] == "subscription" else "if_required"
+    chosen: str = params.get("customer_creation", by_default)
+    return chosen
 
 
 def _customer(store: Store, params: Object) -> Object | None:
@@ -199,19 +243,19 @@ def _expiry(store: Store, params: Object) -> int:
     return expires_at
 
 
-def _items(store: Store, lines: list[Object]) -> list[Object]:
+def _items(store: Store, lines: list[Object], mode: str) -> list[Object]:
     if not lines:
         raise parameter_missing("line_items")
-    items = [_item(store, line, f"line_items[{index}]") for index, line in enumerate(lines)]
+    items = [_item(store, line, f"line_items[{index}]", mode) for index, line in enumerate(lines)]
     currencies = {item["currency"] for item in items}
     if len(currencies) > 1:
         raise parameter_invalid("line_items", "All prices must be in one currency.")
     return items
 
 
-def _item(store: Store, line: dict[str, Any], name: str) -> Object:
+def _item(store: Store, line: dict[str, Any], name: str, mode: str) -> Object:
     price = catalog.priced(store, line, name)
-    if price["type"] == "recurring":
+    if price["type"] == "recurring" and mode == "payment":
         message = (
             "You specified `payment` mode but passed a recurring price. "
             "Use only one-time prices in this mode."
@@ -263,9 +307,14 @@ def _order_id(session_id: str) -> str:
     return f"{session_id}/order"
 
 
+def order_of(store: Store, session: Object) -> Object:
+    """Return what a session does not show: what is bought, and what was typed so far."""
+    return store.get("checkout.order", _order_id(session["id"]))
+
+
 def items_of(store: Store, session: Object) -> list[Object]:
     """Return what is bought in a session."""
-    items: list[Object] = store.get("checkout.order", _order_id(session["id"]))["items"]
+    items: list[Object] = order_of(store, session)["items"]
     return items
 
 
@@ -291,14 +340,22 @@ def expire(store: Store, _params: Object, identifier: str) -> Object:
     return _expire(store, session)
 
 
-def expire_overdue(store: Store) -> None:
-    """Close the sessions whose time is over."""
-    for session in store.newest_first("checkout.session"):
-        if session["status"] == "open" and session["expires_at"] <= store.now():
-            _expire(store, session)
+def attend(store: Store) -> None:
+    """Have sessions closed when their time is over."""
+    store.when_due("checkout.session", _expire_due, rank=5)
+
+
+def _expire_due(store: Store, identifier: str) -> None:
+    session = store.get("checkout.session", identifier)
+    if session["status"] == "open":
+        _expire(store, session)
 
 
 def _expire(store: Store, session: Object) -> Object:
+    intent = store.find(order_of(store, session)["intent"] or "")
+    if intent:
+        gives_up = payments.give_up if intent["object"] == "payment_intent" else setup.give_up
+        gives_up(store, intent, reason=None)
     session.update(status="expired", url=None)
     store.emit("checkout.session.expired", session)
     return session
@@ -314,91 +371,24 @@ def list_all(store: Store, params: Object) -> Object:
     return page("/v1/checkout/sessions", found, params)
 
 
-def pay(store: Store, session: Object, way: Way, email_address: str) -> str:
-    """Pay an open session and return its intent's status; unless refused, the session completes.
-
-    ``requires_action`` leaves it open until the payer has authenticated.
-    """
-    order = store.get("checkout.order", _order_id(session["id"]))
-    order["email"] = email_address
-    if session["mode"] in PAYERS:
-        return PAYERS[session["mode"]](store, session, way, email_address)
-    intent_fields = order["intent_fields"]
-    refused = isinstance(way, Card) and way.kind.decline
-    intent = _intent(store, session, intent_fields)
-    customer = session["customer"] or intent["customer"]
-    wants_customer = "setup_future_usage" in intent_fields or _wants_customer(session)
-    if customer is None and not refused and wants_customer:
-        customer = customers.create(store, {"email": email_address})["id"]
-    intent["customer"] = customer
-    method = methods.create_of(store, way, session["currency"], email=email_address)
-    status = payments.charge_saved(
-        store, intent, method, off_session=False, receipt_url=_receipt(store, session)
-    )
-    if status in ("succeeded", "processing"):
-        complete(store, session, intent)
-    return status
-
-
-def _receipt(store: Store, session: Object) -> str:
-    return f"{store.cause.base_url}/c/pay/{session['id']}"
-
-
-def complete(store: Store, session: Object, intent: Object) -> None:
-    """Close a session whose intent is paid, is being paid, or has set up what it should."""
-    email_address = store.get("checkout.order", _order_id(session["id"]))["email"]
-    if session["mode"] == "payment":
-        session["payment_status"] = "paid" if intent["status"] == "succeeded" else "unpaid"
-    session.update(
-        status="complete",
-        customer=intent["customer"],
-        customer_details=_details(email_address),
-        url=None,
-    )
-    store.emit("checkout.session.completed", session)
-
-
 def session_of(store: Store, intent: Object) -> Object | None:
     """Return the session an intent belongs to, if it came of one."""
-    field: str = intent["object"]
-    sessions = store.newest_first("checkout.session")
-    return next((one for one in sessions if one[field] == intent["id"]), None)
+    for order in store.newest_first("checkout.order"):
+        if order["intent"] == intent["id"]:
+            return store.get("checkout.session", order["session"])
+    return None
 
 
-def follow_intent(store: Store, intent: Object) -> None:
-    """Go on with the session of an intent whose payer, or bank, has answered."""
-    session = session_of(store, intent)
-    if session is None or session["mode"] != "payment":
-        return
-    if session["status"] == "open":
-        if intent["status"] in ("succeeded", "processing"):
-            complete(store, session, intent)
-    elif session["payment_status"] == "unpaid" and session["status"] == "complete":
-        paid = intent["status"] == "succeeded"
-        session["payment_status"] = "paid" if paid else "unpaid"
-        outcome = "succeeded" if paid else "failed"
-        store.emit(f"checkout.session.async_payment_{outcome}", session)
+def describe_payer(store: Store, session: Object, customer: str | None) -> None:
+    """Have a session show who has paid it, or is about to."""
+    details = _details(order_of(store, session)["email"])
+    session.update(customer=customer, customer_details=details)
 
 
-payments.FOLLOWERS.append(follow_intent)
-
-
-def _wants_customer(session: Object) -> bool:
-    return bool(session["customer_creation"] == "always" or session["invoice_creation"]["enabled"])
-
-
-def _intent(store: Store, session: Object, fields: Object) -> Object:
-    if session["payment_intent"]:
-        return store.get("payment_intent", session["payment_intent"])
-    intent = payments.create_intent(
-        store,
-        amount=session["amount_total"],
-        currency=session["currency"],
-        customer=session["customer"],
-        **{**fields, "metadata": merged({}, fields.get("metadata", {}))},
-    )
-    session["payment_intent"] = intent["id"]
-    return intent
+def complete(store: Store, session: Object, **changes: object) -> None:
+    """Close a session whose payer has done what it asks for."""
+    session.update(status="complete", url=None, **changes)
+    store.emit("checkout.session.completed", session)
 
 
 def success_address(session: Object) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sandbox import checkout, methods, setup
+from sandbox import checkout, checkout_payment, methods, setup
 from sandbox.errors import parameter_invalid
 from sandbox.methods import Way
 from sandbox.parameters import merged
@@ -33,7 +33,7 @@ def pay(store: Store, session: Object, way: Way, email_address: str) -> str:
     method = methods.create_of(store, way, session["currency"] or "usd", email=email_address)
     status = setup.attempt(store, intent, method)
     if status == "succeeded":
-        checkout.complete(store, session, intent)
+        _complete(store, session, intent)
     return status
 
 
@@ -41,9 +41,14 @@ def follow_intent(store: Store, intent: Object) -> None:
     """Complete the session of an intent whose payer has authenticated."""
     session = checkout.session_of(store, intent)
     if session and session["status"] == "open" and intent["status"] == "succeeded":
-        checkout.complete(store, session, intent)
+        _complete(store, session, intent)
+
+
+def _complete(store: Store, session: Object, intent: Object) -> None:
+    checkout.describe_payer(store, session, intent["customer"])
+    checkout.complete(store, session)
 
 
 checkout.OPENERS["setup"] = open_session
-checkout.PAYERS["setup"] = pay
+checkout_payment.PAYERS["setup"] = pay
 setup.FOLLOWERS.append(follow_intent)

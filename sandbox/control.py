@@ -11,7 +11,7 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
-from sandbox import versions
+from sandbox import clock, versions
 from sandbox.api import Gate
 from sandbox.errors import ApiError, parameter_invalid, parameter_unknown
 from sandbox.events import is_of_type
@@ -134,6 +134,8 @@ def blueprint(gate: Gate, courier: Courier) -> Blueprint:
             for status in courier.send_now(event, copies)
         ]
         return jsonify(deliveries=sent)
+
+    clock.add_to(control, gate, json_object)
 
     @control.post("/reset")
     def reset() -> Response:

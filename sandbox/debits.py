@@ -53,14 +53,12 @@ def type_for(currency: str) -> str:
 
 
 def details(kind: str, debit: BankDebit) -> dict[str, Any]:
-    """Tell an account as its payment method does."""
-    fingerprint = f"sandbox{debit.name}"
+    """Tell an account as its payment method does, but for its fingerprint."""
     if kind == "sepa_debit":
         return {
             "bank_code": "37040044",
             "branch_code": "",
             "country": "DE",
-            "fingerprint": fingerprint,
             "generated_from": {"charge": None, "setup_attempt": None},
             "last4": debit.last4,
         }
@@ -69,7 +67,6 @@ def details(kind: str, debit: BankDebit) -> dict[str, Any]:
         "account_type": "checking",
         "bank_name": "STRIPE TEST BANK",
         "financial_connections_account": None,
-        "fingerprint": fingerprint,
         "last4": debit.last4,
         "networks": {"preferred": "ach", "supported": ["ach"]},
         "routing_number": "110000000",

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from flask import Blueprint, Response, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
-from sandbox import checkout, debits, payments
+from sandbox import checkout, checkout_payment, checkout_totals, debits, payments, tax
 from sandbox.api import Gate
 from sandbox.cards import CARDS, CardProblems, read_card
 from sandbox.debits import DEBITS
@@ -68,8 +68,13 @@ def _pay(store: Store, identifier: str) -> AnyResponse:
         return redirect(checkout.success_address(session), 303)
     if session["status"] != "open":
         return _closed(store, session)
+    order = checkout.order_of(store, session)
+    if "apply" in request.form:
+        return _form(
+            store, session, problems=checkout_totals.adjust(store, session, order, request.form)
+        )
     typed = {field: request.form.get(field, "").strip() for field in FIELDS}
-    problems: dict[str, str] = {}
+    problems = checkout_totals.missing(store, session, order)
     email_address = _known_email(session) or typed["email"]
     try:
         email_kind(email_address, "email")
@@ -84,7 +89,7 @@ def _pay(store: Store, identifier: str) -> AnyResponse:
         typed["number"] = ""  # whose number it is we cannot know, so it is not shown again
     if problems:
         return _form(store, session, typed=typed, problems=problems, status=422)
-    outcome = checkout.pay(store, session, way, email_address)
+    outcome = checkout_payment.pay(store, session, way, email_address)
     if outcome == "requires_payment_method":
         return _form(store, session, typed=typed, declined=_refusal(store, session), status=402)
     if outcome == "requires_action":
@@ -101,10 +106,8 @@ def _read_way(session: Object, typed: dict[str, str], now: datetime) -> Way:
 
 
 def _intent(store: Store, session: Object) -> Object | None:
-    for field in ("payment_intent", "setup_intent"):
-        if session[field]:
-            return store.get(field, session[field])
-    return None
+    identifier: str | None = checkout.order_of(store, session)["intent"]
+    return store.find(identifier) if identifier else None
 
 
 def _refusal(store: Store, session: Object) -> str | None:
@@ -130,6 +133,7 @@ def _form(
     declined: str | None = None,
     status: int = 200,
 ) -> Response:
+    order = checkout.order_of(store, session)
     return page(
         "pay.html",
         status=status,
@@ -141,6 +145,9 @@ def _form(
         declined=declined,
         cards=CARDS,
         debits=DEBITS if len(session["payment_method_types"]) > 1 else (),
+        code=request.form.get("promotion_code", checkout_totals.code_of(store, order)).strip(),
+        countries=tax.COUNTRIES if checkout_totals.asks_country(session, order) else {},
+        country=order["country"],
         goes_to=session["success_url"],
     )
 

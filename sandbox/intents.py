@@ -30,10 +30,10 @@ from sandbox.parameters import (
     text,
     web_address,
 )
+from sandbox.payments import OPEN
 from sandbox.store import Object, Store
 
 AMOUNT_MINOR_MIN = 50
-OPEN = ("requires_payment_method", "requires_confirmation", "requires_action")
 CANCELLABLE = "requires_payment_method, requires_capture, requires_confirmation, requires_action"
 _TYPES = each(choice("card", "sepa_debit", "us_bank_account"))
 _DESCRIBED: dict[str, Kind] = {
@@ -192,13 +192,7 @@ def cancel(store: Store, params: Object, identifier: str) -> Object:
             "Expire the Checkout Session instead.",
             code="payment_intent_unexpected_state",
         )
-    intent.update(
-        status="canceled",
-        canceled_at=store.now(),
-        cancellation_reason=params.get("cancellation_reason"),
-        next_action=None,
-    )
-    store.emit("payment_intent.canceled", intent)
+    payments.give_up(store, intent, reason=params.get("cancellation_reason"))
     return intent
 
 

@@ -99,7 +99,14 @@ def _expand(store: Store, within: Any, steps: list[str], path: str) -> None:
         if found is None:
             raise ApiError(f"This property cannot be expanded ({path}).")
         within[name] = deepcopy(found)
+    elif isinstance(within[name], list):
+        within[name] = [_found(store, thing) for thing in within[name]]
     _expand(store, within[name], steps[1:], path)
+
+
+def _found(store: Store, thing: Any) -> Any:
+    found = store.find(thing) if isinstance(thing, str) else None
+    return deepcopy(found) if found else thing
 
 
 def _include(store: Store, within: Object, name: str) -> None:

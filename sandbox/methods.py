@@ -1,6 +1,6 @@
 """Payment methods: what a payer pays with, and whose it is.
 
-What the sandbox knows of a method beyond what the API shows (which test card it is, whether its
+Which test card or account it is, its fingerprint tells. What the API does not show (whether its
 payer authenticated when it was set up) is kept beside it.
 """
 
@@ -52,11 +52,11 @@ def create_method(store: Store, card: Card, *, email: str | None, customer: str 
         display_brand="visa",
         exp_month=card.exp_month,
         exp_year=card.exp_year,
-        fingerprint=f"sandbox{card.kind.number[-9:]}",
+        fingerprint=fingerprint(card.kind.number),
         last4=card.kind.number[-4:],
     )
     method["card"]["networks"]["available"] = ["visa"]
-    return _keep(store, method, card.kind.number, customer)
+    return _keep(store, method, customer)
 
 
 def create_debit(
@@ -66,9 +66,10 @@ def create_debit(
     method = shapes.new("payment_method", id=new_id("pm_1"), created=store.now())
     del method["card"]
     kind = debits.type_for(currency)
-    method.update({"type": kind, kind: debits.details(kind, debit)})
+    details = debits.details(kind, debit)
+    method.update({"type": kind, kind: {**details, "fingerprint": fingerprint(debit.name)}})
     method["billing_details"]["email"] = email
-    return _keep(store, method, debit.name, customer)
+    return _keep(store, method, customer)
 
 
 def create_of(
@@ -80,8 +81,8 @@ def create_of(
     return create_method(store, way, email=email, customer=customer)
 
 
-def _keep(store: Store, method: Object, known_as: str, customer: str | None) -> Object:
-    secret = {"id": _secret_id(method), "known_as": known_as, "set_up": False}
+def _keep(store: Store, method: Object, customer: str | None) -> Object:
+    secret = {"id": _secret_id(method), "set_up": False}
     store.add("payment_method.secret", secret)
     store.add("payment_method", method)
     if customer:
@@ -93,15 +94,25 @@ def _secret_id(method: Object) -> str:
     return f"{method['id']}/secret"
 
 
-def kind_of(store: Store, method: Object) -> KnownCard | BankDebit:
+def fingerprint(known_as: str) -> str:
+    """Return the fingerprint of a test card's number, or of a test account's name."""
+    return f"sandbox{known_as[-9:]}"
+
+
+_BY_FINGERPRINT: dict[str, KnownCard | BankDebit] = {
+    **{fingerprint(card.number): card for card in cards.CARDS},
+    **{fingerprint(debit.name): debit for debit in debits.DEBITS},
+}
+
+
+def kind_of(method: Object) -> KnownCard | BankDebit:
     """Return which test card or test account a method is."""
-    known_as: str = store.get("payment_method.secret", _secret_id(method))["known_as"]
-    return cards.BY_NUMBER.get(known_as) or debits.BY_NAME[known_as]
+    return _BY_FINGERPRINT[method[method["type"]]["fingerprint"]]
 
 
 def wants_challenge(store: Store, method: Object) -> bool:
     """Tell whether the issuer would have the payer authenticate the next payment."""
-    challenge = kind_of(store, method).challenge
+    challenge = kind_of(method).challenge
     set_up: bool = store.get("payment_method.secret", _secret_id(method))["set_up"]
     return challenge == "always" or (challenge == "until_set_up" and not set_up)
 
@@ -197,7 +208,7 @@ def attach(store: Store, params: Object, identifier: str) -> Object:
     customer: str = params["customer"]
     store.get("customer", customer, "customer")
     method = usable(store, identifier, "payment_method", customer=customer)
-    decline = kind_of(store, method).setup_decline
+    decline = kind_of(method).setup_decline
     if decline:
         raise card_declined(decline.message, decline.code)
     return attach_to(store, method, customer)
@@ -218,6 +229,10 @@ def detach(store: Store, _params: Object, identifier: str) -> Object:
     if settings["default_payment_method"] == identifier:
         changed = {**settings, "default_payment_method": None}
         store.change("customer.updated", customer, {"invoice_settings": changed})
+    for subscription in store.newest_first("subscription"):
+        if subscription["default_payment_method"] == identifier:
+            changes = {"default_payment_method": None}
+            store.change("customer.subscription.updated", subscription, changes)
     return method
 
 

@@ -23,6 +23,11 @@ def instant(timestamp: int) -> str:
     return datetime.fromtimestamp(timestamp, UTC).strftime("%d %b %Y, %H:%M:%S UTC")
 
 
+def day(timestamp: int) -> str:
+    """Write the day of an instant."""
+    return datetime.fromtimestamp(timestamp, UTC).strftime("%d %b %Y")
+
+
 def page(template: str, *, status: int = 200, goes_to: str = "", **shown: Any) -> Response:
     """Render a page; ``goes_to`` is the address its form may lead to in the end."""
     response = make_response(render_template(template, **shown), status)

@@ -22,6 +22,7 @@ from sandbox.store import Object, Store, new_id
 # Told of an intent that succeeded or failed after ``charge_saved`` had returned: its payer
 # authenticated or would not, its bank answered, or the API confirmed it.
 FOLLOWERS: list[Callable[[Store, Object], None]] = []
+OPEN = ("requires_payment_method", "requires_confirmation", "requires_action")
 CHALLENGE_FAILED = (
     "The provided PaymentMethod has failed authentication. You can provide payment_method_data or "
     "a new PaymentMethod to attempt to fulfill this PaymentIntent again."
@@ -109,6 +110,15 @@ def not_authenticated(store: Store, intent: Object) -> None:
     follow(store, intent)
 
 
+def give_up(store: Store, intent: Object, *, reason: str | None) -> None:
+    """Cancel an intent that is not paid, nor being paid."""
+    if intent["status"] not in OPEN:
+        return
+    changes = {"canceled_at": store.now(), "cancellation_reason": reason, "next_action": None}
+    intent.update(status="canceled", **changes)
+    store.emit("payment_intent.canceled", intent)
+
+
 def follow(store: Store, intent: Object) -> None:
     """Tell those who wait for an intent what became of it."""
     for told in FOLLOWERS:
@@ -116,7 +126,7 @@ def follow(store: Store, intent: Object) -> None:
 
 
 def _pay(store: Store, intent: Object, method: Object, receipt_url: str | None) -> None:
-    kind = methods.kind_of(store, method)
+    kind = methods.kind_of(method)
     charge = _charge(store, intent, method)
     charge["receipt_url"] = receipt_url or f"{store.cause.base_url}/c/receipt/{charge['id']}"
     if method["type"] != "card":
@@ -129,12 +139,18 @@ def _pay(store: Store, intent: Object, method: Object, receipt_url: str | None) 
 
 def _process(store: Store, intent: Object, charge: Object, method: Object) -> None:
     _save(store, intent, method)
-    due = {"id": f"{intent['id']}/due", "at": store.now() + debits.SETTLED_AFTER_SECONDS}
+    due: Object = {"id": f"{intent['id']}/due", "at": store.now() + debits.SETTLED_AFTER_SECONDS}
     store.add("payment_intent.due", {**due, "intent": intent["id"]})
+    store.wake(due["at"], "payment_intent.due", due["id"])
     charge["outcome"] = _outcome("authorized", "approved_by_network", None, "Payment pending.")
     store.emit("charge.pending", charge)
     intent.update(status="processing")
     store.emit("payment_intent.processing", intent)
+
+
+def attend(store: Store) -> None:
+    """Have banks answer when it is time."""
+    store.when_due("payment_intent.due", lambda store, _due: settle_due(store), rank=2)
 
 
 def settle_due(store: Store, *, at_once: bool = False) -> int:
@@ -157,7 +173,7 @@ def settle_due(store: Store, *, at_once: bool = False) -> int:
 def _answer(store: Store, intent: Object) -> None:
     method = store.get("payment_method", intent["payment_method"])
     charge = store.get("charge", intent["latest_charge"])
-    decline = methods.kind_of(store, method).decline
+    decline = methods.kind_of(method).decline
     if decline:
         _fail(store, intent, charge, method, decline)
     else:
@@ -191,7 +207,7 @@ def _succeed(store: Store, intent: Object, charge: Object, method: Object) -> No
         last_payment_error=None,
     )
     store.emit("payment_intent.succeeded", intent)
-    if methods.kind_of(store, method).disputed:
+    if methods.kind_of(method).disputed:
         store.afterwards(lambda store: disputes.dispute_at_once(store, charge))
 
 

@@ -24,7 +24,7 @@ def create(store: Store, params: Object) -> Object:
     amount: int = params.get("amount", rest)
     _check(store, charge, amount, rest)
     method = store.get("payment_method", charge["payment_method"])
-    kind = methods.kind_of(store, method)
+    kind = methods.kind_of(method)
     waits = kind.refund == "succeeds_later" or method["type"] != "card"
     refund = shapes.new(
         "refund",
@@ -42,8 +42,9 @@ def create(store: Store, params: Object) -> Object:
     store.add("refund", refund)
     refund["balance_transaction"] = _book(store, refund, method, -amount)
     if waits or kind.refund:
-        due = {"id": f"{refund['id']}/due", "at": store.now() + SETTLED_AFTER_SECONDS}
+        due: Object = {"id": f"{refund['id']}/due", "at": store.now() + SETTLED_AFTER_SECONDS}
         store.add("refund.due", {**due, "refund": refund["id"], "fails": kind.refund})
+        store.wake(due["at"], "refund.due", due["id"])
     store.emit("refund.created", refund)
     given_back = charge["amount_refunded"] + amount
     store.change(
@@ -109,6 +110,11 @@ def _book(store: Store, refund: Object, method: Object, amount_minor: int) -> st
         store, refund, kind=kind, category="refund", amount_minor=amount_minor, description=told
     )
     return str(booked["id"])
+
+
+def attend(store: Store) -> None:
+    """Have banks answer when it is time."""
+    store.when_due("refund.due", lambda store, _due: settle_due(store), rank=2)
 
 
 def settle_due(store: Store, *, at_once: bool = False) -> int:

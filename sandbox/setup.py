@@ -27,10 +27,10 @@ from sandbox.parameters import (
     text,
     web_address,
 )
+from sandbox.payments import OPEN
 from sandbox.store import Object, Store, new_id
 
 FOLLOWERS: list[Callable[[Store, Object], None]] = []
-OPEN = ("requires_payment_method", "requires_confirmation", "requires_action")
 _CHALLENGE_FAILED = (
     "The latest attempt to set up the payment method has failed because authentication failed."
 )
@@ -64,7 +64,7 @@ def attempt(store: Store, intent: Object, method: Object) -> str:
     A refusal is ``requires_payment_method``, for the reason in ``last_setup_error``.
     """
     intent.update(next_action=None, payment_method=method["id"])
-    decline = methods.kind_of(store, method).setup_decline
+    decline = methods.kind_of(method).setup_decline
     if decline:
         _refuse(store, intent, method, card_declined(decline.message, decline.code))
     elif methods.wants_challenge(store, method):
@@ -93,6 +93,13 @@ def not_authenticated(store: Store, intent: Object) -> None:
     refusal = ApiError(_CHALLENGE_FAILED, code="setup_intent_authentication_failure")
     _refuse(store, intent, method, refusal)
     _follow(store, intent)
+
+
+def give_up(store: Store, intent: Object, *, reason: str | None) -> None:
+    """Cancel an intent that has not succeeded."""
+    if intent["status"] in OPEN:
+        intent.update(status="canceled", cancellation_reason=reason, next_action=None)
+        store.emit("setup_intent.canceled", intent)
 
 
 def _follow(store: Store, intent: Object) -> None:
@@ -196,9 +203,7 @@ def cancel(store: Store, params: Object, identifier: str) -> Object:
     intent = store.get("setup_intent", identifier)
     if intent["status"] not in OPEN:
         raise intent_unexpected("SetupIntent", intent["status"], "cancel", ", ".join(OPEN))
-    reason = params.get("cancellation_reason")
-    intent.update(status="canceled", cancellation_reason=reason, next_action=None)
-    store.emit("setup_intent.canceled", intent)
+    give_up(store, intent, reason=params.get("cancellation_reason"))
     return intent
 
 

@@ -10,12 +10,14 @@ from copy import deepcopy
 from typing import Any
 
 from sandbox import shapes_money_back, shapes_setup
+from sandbox.billing_shapes import BILLING
 
 _NO_ADDRESS: dict[str, None] = dict.fromkeys(
     ("city", "country", "line1", "line2", "postal_code", "state")
 )
 
 _BLANK: dict[str, dict[str, Any]] = {
+    **BILLING,
     "product": {
         "id": "",
         "object": "product",

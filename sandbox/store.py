@@ -1,18 +1,20 @@
 """Everything the sandbox remembers: objects by kind and id, and the events they gave rise to.
 
 In memory, one process, behind one lock. Whoever reads or writes does so inside ``acting``, which
-also settles first what the passing of time alone decides (a session's expiry).
+also settles first what the passing of time alone decides: each thing that falls due at an instant
+of its own (a session's expiry, a renewal) happens at that instant, in order.
 """
 
 from __future__ import annotations
 
+import heapq
 import secrets
 import string
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sandbox import shapes
@@ -32,6 +34,17 @@ class Cause:
     idempotency_key: str | None = None
 
 
+@dataclass(frozen=True, order=True)
+class Alarm:
+    """An instant at which something falls due; of two at one instant the lower rank goes first."""
+
+    instant: int
+    rank: int
+    number: int
+    kind: str = field(compare=False)
+    identifier: str = field(compare=False)
+
+
 def new_id(prefix: str, length: int = 24) -> str:
     """Make an id of Stripe's form, not guessable."""
     return prefix + "".join(secrets.choice(_ALPHABET) for _ in range(length))
@@ -46,13 +59,46 @@ class Store:
         self._objects: dict[str, dict[str, Object]] = {}
         self._when_time_passes: list[Callable[[Store], object]] = []
         self._afterwards: list[Callable[[Store], object]] = []
+        self._ahead_seconds = 0
+        self._instant: int | None = None  # the one being settled
+        self._alarms: list[Alarm] = []
+        self._alarms_set = 0
+        self._due: dict[str, tuple[int, Callable[[Store, str], object]]] = {}
+        self._followers: list[Callable[[Store, str, Object], None]] = []
         self._listeners: list[Callable[[Object], None]] = []
         self._tellings: Callable[[str], int] = lambda _event_type: 1
         self.cause = Cause(base_url="")
 
     def now(self) -> int:
         """Return the sandbox's time, in whole seconds."""
-        return int(self._clock())
+        if self._instant is not None:
+            return self._instant
+        return int(self._clock()) + self._ahead_seconds
+
+    def advance(self, seconds: int) -> None:
+        """Move the time forward; what falls due on the way happens at the next access."""
+        with self._lock:
+            self._ahead_seconds += seconds
+
+    def when_due(self, kind: str, happens: Callable[[Store, str], object], *, rank: int) -> None:
+        """Have the alarms of a kind answered; who answers looks whether it is still so."""
+        self._due[kind] = (rank, happens)
+
+    def wake(self, instant: int, kind: str, identifier: str) -> None:
+        """Set an alarm of a kind, for an object."""
+        self._alarms_set += 1
+        rank = self._due[kind][0]
+        heapq.heappush(self._alarms, Alarm(instant, rank, self._alarms_set, kind, identifier))
+
+    def _settle(self) -> None:
+        now = self.now()
+        try:
+            while self._alarms and self._alarms[0].instant <= now:
+                alarm = heapq.heappop(self._alarms)
+                self._instant = alarm.instant
+                self._due[alarm.kind][1](self, alarm.identifier)
+        finally:
+            self._instant = None
 
     def settle_with(self, step: Callable[[Store], object]) -> None:
         """Have a step run before every access, to settle what time alone decides."""
@@ -61,6 +107,10 @@ class Store:
     def afterwards(self, step: Callable[[Store], object]) -> None:
         """Have a step run once what is going on is done, and told."""
         self._afterwards.append(step)
+
+    def follow(self, follower: Callable[[Store, str, Object], None]) -> None:
+        """Have a part of the sandbox go on from what happened: once, however often it is told."""
+        self._followers.append(follower)
 
     def listen(self, listener: Callable[[Object], None]) -> None:
         """Have every new event told."""
@@ -71,6 +121,7 @@ class Store:
         """Hold the lock; what happens inside is on this cause's account."""
         with self._lock:
             self.cause = Cause(base_url=cause.base_url)
+            self._settle()
             for step in self._when_time_passes:
                 step(self)
             self.cause = cause
@@ -91,6 +142,10 @@ class Store:
         """Keep a new object."""
         self._objects.setdefault(kind, {})[thing["id"]] = thing
         return thing
+
+    def remove(self, kind: str, identifier: str) -> None:
+        """Forget an object."""
+        del self._objects[kind][identifier]
 
     def has(self, kind: str, identifier: str) -> bool:
         """Tell whether there is such an object."""
@@ -118,6 +173,8 @@ class Store:
         """Record an event with a snapshot of its object, and tell the listeners."""
         for _ in range(self._tellings(event_type)):
             self._tell(event_type, about, previous)
+        for follower in self._followers:
+            follower(self, event_type, about)
 
     def tell_as_often_as(self, tellings: Callable[[str], int]) -> None:
         """Have this decide, by an event's type, how many events tell of one change."""
@@ -155,3 +212,5 @@ class Store:
         """Forget everything."""
         with self._lock:
             self._objects.clear()
+            self._alarms.clear()
+            self._ahead_seconds = 0

@@ -200,6 +200,36 @@ def test_a_body_that_is_not_packed_as_it_says_is_refused(
 
 
 @pytest.mark.usefixtures("unchanged")
+def test_a_packed_body_is_one_whole_gzip_and_nothing_more(
+    api: Api, acme: Customer, subtests: pytest.Subtests
+) -> None:
+    packed = gzip.compress(json.dumps(acme.event()).encode())
+    wrong_sum = packed[:-8] + b"\0\0\0\0" + packed[-4:]
+    for body in [packed[:-1], packed[:-8], packed + b"more", packed + packed, wrong_sum, b""]:
+        with subtests.test(body=repr(body[-9:])):
+            problem(raw(api, "/v1/events", body, **{"Content-Encoding": "gzip"}), 422)
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_a_key_given_twice_is_named(api: Api, acme: Customer) -> None:
+    event = json.dumps(acme.event())
+    for sent, pointer in [
+        ('{"id": "a", ' + event[1:], "/id"),
+        (event.replace('"data": {}', '"data": {"run": "a", "run": "b"}'), "/data/run"),
+        ('[{"id": "a", ' + event[1:] + "]", "/0/id"),
+    ]:
+        assert pointers(problem(raw(api, "/v1/events", sent))) == [pointer]
+    sent = '{"organization": "acme", "action": "document", "action": "image"}'
+    assert pointers(problem(raw(api, "/v1/authorizations", sent))) == ["/action"]
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_an_event_of_nobody_names_its_subject(acme: Customer) -> None:
+    nobody = acme.event() | {"subject": "nobody"}
+    assert pointers(problem(acme.send(nobody))) == ["/0/subject"]
+
+
+@pytest.mark.usefixtures("unchanged")
 def test_events_of_another_content_type_are_refused(
     api: Api, acme: Customer, subtests: pytest.Subtests
 ) -> None:
@@ -246,7 +276,7 @@ def test_an_id_in_the_address_that_cannot_be_is_not_found(
 def test_an_id_that_cannot_be_is_not_made(
     api: Api, acme: Customer, subtests: pytest.Subtests
 ) -> None:
-    for name in ["%00", "x" * 129]:
+    for name in ["%00", "x" * 129, "%ff", "a%C3"]:
         with subtests.test(name=repr(name)[:40]):
             problem(api.put(f"/v1/organizations/{name}", {"name": "X"}), 404, 422)
             problem(api.put(f"{acme.path}/teams/{name}", {"name": "X"}), 404, 422)
@@ -265,6 +295,8 @@ def test_a_question_that_makes_no_sense_is_refused(
         "usage?group_by=colour",
         "usage?group_by=day,day",
         "usage?member=%00",
+        "usage?include=price",
+        "usage?start=2026-11-01&start=2026-11-02",
         "events?member=a%00b",
         "events?limit=0",
         "events?limit=201",

@@ -101,6 +101,22 @@ def test_a_cap_made_late_counts_its_window_from_the_start(acme: Customer, clock:
     assert ok(acme.api.get(f"/v1/authorizations/{lapsed}"))["status"] == "expired"
 
 
+def test_a_period_cut_short_by_a_new_tier_keeps_only_what_is_its_own(
+    acme: Customer, api: Api, clock: Clock
+) -> None:
+    """The new period begins with today, and what was used today counts in it alone."""
+    cap, yesterday = acme.cap(60), clock() - timedelta(days=1)
+    ok(acme.send(acme.event("analysis", time=yesterday), acme.event("analysis", quantity=3)))
+    hold = acme.hold("document")
+    assert counted(acme, cap) == ("40", "5", "15")
+    ok(api.put(acme.path, {"name": "Acme", "tier": "starter"}))
+    assert counted(acme, cap) == ("30", "5", "25")
+    assert ok(acme.send(acme.event("analysis", quantity=5, time=yesterday)))["uncollected"] == 0
+    assert ok(acme.send(acme.event("image", time=yesterday)))["uncollected"] == 1
+    ok(acme.capture(hold))
+    assert counted(acme, cap) == ("35", "0", "25")
+
+
 def test_ending_a_hold_ends_it_in_a_cap_that_was_made_after_it(acme: Customer) -> None:
     hold = acme.hold("analysis", 3)
     cap = acme.cap(40)

@@ -16,7 +16,7 @@ from portal import catalog
 from portal.config import Settings
 from portal.core.errors import ConfigError
 from portal.db import Database
-from tests.cast import Api, Customer, ok
+from tests.cast import Api, Customer, ok, refused
 from tests.clock import Clock
 from tests.servers import ROOT, environment
 
@@ -69,6 +69,26 @@ def test_a_key_is_printed_once_alone_on_the_last_line(
     theirs = api.holding(own.stdout.splitlines()[-1])
     ok(theirs.get(f"{acme.path}/balance"))
     assert theirs.get("/v1/organizations").status_code == 403
+
+
+def test_a_key_that_leaked_is_found_and_taken_back(application: Flask, api: Api) -> None:
+    made = [
+        run(application, "keys", "create", "--name", name).stdout.splitlines()[-1]
+        for name in ("backend", "leaked")
+    ]
+    listed = run(application, "keys", "list").stdout
+    (line,) = [one for one in listed.splitlines() if "leaked" in one]
+    assert "in force" in line
+    assert not any(key in listed for key in made)
+    key_id = line.split()[0]
+    run(application, "keys", "revoke", key_id)
+    refused(api.holding(made[1]).get("/v1/organizations"), 401, "unauthenticated")
+    ok(api.holding(made[0]).get("/v1/organizations"))
+    assert "revoked" in run(application, "keys", "list").stdout
+    for key in (key_id, "key_unknown", made[0]):
+        result = run(application, "keys", "revoke", key, status=1)
+        assert "No key in force" in result.output
+        assert made[0] not in result.output
 
 
 def test_a_key_for_nobody_is_not_made(application: Flask) -> None:

@@ -6,9 +6,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from portal import catalog
 from portal.db import Database
+from portal.tables import cap_windows
 from tests.cast import Api, Customer, make_key, ok, refused
 from tests.clock import Clock
 
@@ -161,6 +163,21 @@ def test_a_cap_gets_back_what_a_correction_takes_off(acme: Customer) -> None:
     assert found["spent"] == "10"
     assert [one["ended_at"] is None for one in found["alerts"]] == [False]
     assert counted(acme, acme.cap(40, mode="soft")) == "10"
+
+
+@pytest.mark.parametrize("window", ["period", "week"])
+def test_a_window_gets_back_what_a_correction_takes_off_also_when_nothing_more_counts_in_it(
+    acme: Customer, clock: Clock, database: Database, window: str
+) -> None:
+    """When the period is closed, three days after it, the week still runs."""
+    clock.set(datetime(2026, 11, 30, 12, tzinfo=UTC))
+    cap, work = acme.cap(20, window=window), acme.event("analysis")
+    ok(acme.send(work))
+    clock.set(datetime(2026, 12, 5, tzinfo=UTC))
+    ok(correct(acme, work["id"], 0))
+    with database.reading() as tx:
+        query = select(cap_windows.c.spent_micro).where(cap_windows.c.cap_id == cap)
+        assert tx.execute(query).scalars().all() == [0]
 
 
 def test_a_window_of_a_period_that_still_takes_work_gets_its_room_back(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select
 
 from portal import keys
 from portal.core.errors import InvalidRequest, NotFound, Unauthenticated
@@ -58,7 +58,7 @@ def test_a_revoked_key_is_refused_at_the_next_request(
     ok(client.get("/v1/catalog"))
     with database.transaction() as tx:
         key_id = f"key_{client.secret.split('_')[1]}"
-        tx.execute(update(api_keys).where(api_keys.c.key_id == key_id).values(revoked_at=clock()))
+        keys.revoke(tx, key_id, now=clock())
     refused(client.get("/v1/catalog"), 401, "unauthenticated")
 
 

@@ -134,7 +134,7 @@ def register(app: Flask, parts: Services) -> None:
     csrf.init_app(app)
     limiter.init_app(app)
     app.before_request(_name_request)
-    app.before_request(_refuse_nul)
+    app.before_request(_refuse_odd_text)
     app.after_request(_headers(parts))
     app.context_processor(
         lambda: {
@@ -155,11 +155,16 @@ def _name_request() -> None:
     g.request_id = new_id("req")
 
 
-def _refuse_nul() -> None:
-    """Refuse what one store would cut short and the other would choke on. Raises InvalidRequest."""
+def _refuse_odd_text() -> None:
+    """Refuse bytes that are no text, which have been read as U+FFFD, so that two names would be
+    one, and NUL, which one store would cut short and the other choke on. Raises InvalidRequest.
+    """
     for name, value in (*request.args.items(multi=True), *(request.view_args or {}).items()):
-        if "\x00" in f"{name}{value}":
+        text = f"{name}{value}"
+        if "\x00" in text:
             raise InvalidRequest.at(f"/{name}".replace("\x00", ""), "contains NUL")
+        if "\ufffd" in text:
+            raise InvalidRequest.at(f"/{name}", "is not UTF-8")
 
 
 def _headers(parts: Services) -> Callable[[Response], Response]:

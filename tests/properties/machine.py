@@ -6,8 +6,10 @@ The machine of rules; test_ledger_on_sqlite.py and test_ledger_on_postgresql.py 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Callable, MutableMapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -21,6 +23,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from sqlalchemy import event as sqlalchemy_event
+from structlog.testing import capture_logs
 
 from portal import (
     accounts,
@@ -53,10 +56,10 @@ from portal.limits import SpendingRequest
 from portal.metering import BatchAnswer, Sent
 from portal.onboarding import GrantRequest, OrganizationRequest
 from portal.wallet import Paid, Wallet
-from tests import digest
 from tests.clock import START, Clock
 from tests.properties.journal import Journal
 from tests.properties.model import OVERAGE_PRICE, PRICE_MICRO, Cap, Hold, Lot, Model, Spender
+from tests.properties.witness import Bystander, Posted, prove_silence
 
 #: A tier whose leftovers roll over, beside those that ship.
 BOOK = catalog.DEFAULT_FILE.read_text(encoding="utf-8") + (
@@ -93,12 +96,17 @@ def credits_of(action: str, quantity: int) -> int:
 
 
 class LedgerMachine(RuleBasedStateMachine):
-    def __init__(self, emptied: Callable[[], Database]) -> None:
+    def __init__(
+        self, emptied: Callable[[], Sequence[Database]], said: Sequence[MutableMapping[str, Any]]
+    ) -> None:
         super().__init__()
-        self.database = emptied()
+        self.said = said
+        #: What serves now, and the others that would take over.
+        self.database, *self.others = emptied()
         self.clock = Clock()
         self.model = Model(START, dict(TEAMS))
         self.journal = Journal("acme")
+        self.posted = Posted("acme")
         self.numbers = iter(range(10**6))
         self.sent: list[UsageEvent] = []
         self.answered: list[tuple[AuthorizeRequest, str, Answer]] = []
@@ -112,17 +120,14 @@ class LedgerMachine(RuleBasedStateMachine):
     def begin(self) -> None:
         with self.database.transaction() as tx:
             catalog.load(tx, BOOK, now=START)
-        for name in ("acme", "bystander"):
-            onboarding.put_organization(self.database, name, OrganizationRequest(name), now=START)
+        onboarding.put_organization(self.database, "acme", OrganizationRequest("Acme"), now=START)
         with self.database.transaction() as tx:
             for team in ("research", "design"):
                 accounts.put_team(tx, "acme", team, name=team)
             accounts.put_project(tx, "acme", "atlas", name="Atlas")
         for member, team in TEAMS.items():
             self.put_member(member, team)
-        gift = GrantRequest(9_000_000, "promotion", "a gift")
-        onboarding.grant(self.database, "bystander", gift, actor="tests", now=START)
-        self.bystander = digest.of_organization(self.database, "bystander")
+        self.bystander = Bystander(self.database, now=START)
         self.begun = True
         # Enough to begin with, so that most of what follows meets a limit and not an empty purse.
         self.grant(60_000_000, None, None, None, paid=True)
@@ -137,10 +142,12 @@ class LedgerMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         try:
             if self.begun:
-                assert digest.of_organization(self.database, "bystander") == self.bystander
                 self.prove_everything()
+                with self.database.reading() as tx:
+                    self.bystander.prove_complete(tx)
         finally:
-            self.database.close()
+            for database in (self.database, *self.others):
+                database.close()
 
     # --- credits in, and taken back ---
 
@@ -168,6 +175,7 @@ class LedgerMachine(RuleBasedStateMachine):
         )
         first = grant_once()
         assert grant_once() == first, "the same key and body: the same answer, and one grant"
+        self.posted.add("grants", "audit_log", "idempotency_keys")
         id_ = json.loads(first.body)["id"]
         rank = (50 if paid else 30) if priority is None else priority
         source, starts = request.source, request.effective_at or now
@@ -182,6 +190,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.database, "acme", lot.id, reason="", actor="tests", now=self.clock()
         )
         assert taken == self.model.void(lot)
+        self.posted.add("audit_log")
 
     @precondition(lambda self: self.known_lots())
     @rule(data=st.data())
@@ -196,6 +205,13 @@ class LedgerMachine(RuleBasedStateMachine):
         lot = data.draw(st.sampled_from([lot for lot in self.model.lots if lot.frozen]))
         self.on_wallet(lambda purse: reversals.unfreeze(purse, lot.id))
         self.model.unfreeze(lot)
+
+    @precondition(lambda self: any(lot.frozen for lot in self.model.lots))
+    @rule(data=st.data())
+    def lose_a_dispute(self, data: st.DataObject) -> None:
+        lot = data.draw(st.sampled_from([lot for lot in self.model.lots if lot.frozen]))
+        self.on_wallet(lambda purse: reversals.revoke(purse, lot.id, lot.granted))
+        self.model.revoke(lot, lot.granted)
 
     @precondition(lambda self: self.known_lots())
     @rule(data=st.data(), credits_=st.sampled_from([1, 3_000_000, 40_000_000, 10**12]))
@@ -238,10 +254,12 @@ class LedgerMachine(RuleBasedStateMachine):
         key = f"authorize-{next(self.numbers)}"
         answer = authorization.authorize(self.database, request, key=key, now=now)
         self.answered.append((request, key, answer))
+        self.posted.add("idempotency_keys")
         self.expect(answer, 201, refusal)
         if refusal is None:
             id_ = json.loads(answer.body)["id"]
             self.model.authorize(id_, who, quantity, timedelta(seconds=lasts))
+            self.posted.add("holds")
             for cap in caps:
                 assert not cap.hard or sum(self.model.counted(cap, now)) <= cap.limit
 
@@ -302,12 +320,14 @@ class LedgerMachine(RuleBasedStateMachine):
         late, first = hold.status == "expired", act()
         body = json.loads(first.body)
         assert act() == first
+        self.posted.add("idempotency_keys")
         if quantity == 0:
             assert body["late"] is late
             assert body["released"] == format_micro(self.model.release(hold))
             return
         uncollected, released = self.model.capture(hold, quantity)
         self.events += 1
+        self.posted.add("events")
         due = credits_of(hold.who.action, quantity)
         assert body["late"] is late
         assert body["credits"] == format_micro(due - uncollected)
@@ -353,6 +373,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert (answer.uncollected, answer.rejected) == (sum(1 for s in short if s), [])
         self.sent += fresh
         self.events += len(fresh)
+        self.posted.add("events", times=len(fresh))
 
     def spender(self, one: UsageEvent) -> Spender:
         return Spender(one.member, self.model.teams.get(one.member, ""), "", one.type)
@@ -373,6 +394,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert (answer.accepted, answer.uncollected) == (1, 1 if short else 0)
         self.sent.append(late)
         self.events += 1
+        self.posted.add("events")
 
     @precondition(lambda self: self.model.facts)
     @rule(data=st.data(), share=st.sampled_from(["as it was", "less", "a bit less", "nothing"]))
@@ -392,6 +414,7 @@ class LedgerMachine(RuleBasedStateMachine):
         answer = self.send([correction, correction])
         assert (answer.accepted, answer.duplicates, answer.rejected) == (1, 1, [])
         self.model.correct(fact, quantity)
+        self.posted.add("events")
         more = UsageEvent(
             "tests", f"c{next(self.numbers)}", "acme", fact.who.action, None, quantity + 1,
             corrects=(source, id_),
@@ -444,6 +467,7 @@ class LedgerMachine(RuleBasedStateMachine):
         cap.id = made.state.cap.cap_id
         assert made.state.cap.limit_micro == cap.limit
         self.model.set_cap(cap)
+        self.posted.add("audit_log")
 
     @precondition(lambda self: self.model.caps)
     @rule(data=st.data(), limit=limits_micro)
@@ -453,6 +477,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.database, "acme", cap.id, CapChange(limit), actor="tests", now=self.clock()
         )
         cap.limit, cap.cents = limit, None
+        self.posted.add("audit_log")
 
     @precondition(lambda self: self.model.caps)
     @rule(data=st.data())
@@ -460,6 +485,7 @@ class LedgerMachine(RuleBasedStateMachine):
         id_ = data.draw(st.sampled_from(list(self.model.caps)), label="cap")
         limits.remove_cap(self.database, "acme", id_, actor="tests", now=self.clock())
         del self.model.caps[id_]
+        self.posted.add("audit_log")
 
     @precondition(lambda self: self.model.tier)
     @rule(cents=st.sampled_from([None, 0, 50, 1_000, 100_000]))
@@ -467,8 +493,8 @@ class LedgerMachine(RuleBasedStateMachine):
         request = SpendingRequest("stop" if cents is None else "overage", cents)
         limits.set_spending(self.database, "acme", request, actor="tests", now=self.clock())
         self.model.overage_limit = cents
+        self.posted.add("audit_log")
 
-    @precondition(lambda self: not self.model.open)
     @rule(tier=st.sampled_from(["starter", "pro", "carry"]))
     def change_tier(self, tier: str) -> None:
         request = OrganizationRequest("acme", tier=tier)
@@ -514,10 +540,10 @@ class LedgerMachine(RuleBasedStateMachine):
             job(shop)
 
     @rule()
-    def restart(self) -> None:
-        url = self.database.url
+    def go_on_elsewhere(self) -> None:
+        """What serves goes away; another goes on, which has seen nothing of what happened."""
         self.database.close()
-        self.database = open_store(url)
+        self.database, self.others = self.others[0], [*self.others[1:], self.database]
 
     # --- what is read ---
 
@@ -556,6 +582,44 @@ class LedgerMachine(RuleBasedStateMachine):
             by_action[name] = by_action.get(name, 0) + row.totals.credits_micro
         for name, credits_ in by_action.items():
             assert credits_ == sum(s.credits for s in self.model.spends if s.who.action == name)
+
+    @precondition(lambda self: self.model.facts)
+    @rule(data=st.data())
+    def look_at_a_receipt(self, data: st.DataObject) -> None:
+        """What paid for an event is what the model took, lot by lot, before any correction."""
+        id_ = data.draw(st.sampled_from(list(self.model.facts)), label="event")
+        fact = self.model.facts[id_]
+        with self.database.reading() as tx:
+            found = usage.receipt(tx, "acme", id_, source=None)
+        paid: dict[str, int] = {}
+        for lot, part in fact.paid:
+            if part:
+                paid[lot.id] = paid.get(lot.id, 0) + part
+        told = {grant_id: amount for grant_id, _, amount in found.paid_by if grant_id}
+        if not fact.corrected:
+            own = {name: amount for name, amount in paid.items() if not name.startswith("~")}
+            assert {name: told.get(name) for name in own} == own
+            assert sum(told.values()) == sum(paid.values())
+            assert sum(one[2] for one in found.paid_by) == sum(paid.values()) + fact.over
+            assert (found.event.credits_micro, found.event.uncollected_micro) == (
+                fact.credits - fact.short, fact.short,
+            )  # fmt: skip
+        assert found.event.member == fact.who.member
+
+    @rule()
+    def look_at_all_events(self) -> None:
+        """Page after page, each event is listed once, and they add up to what was charged."""
+        listed: list[usage.EventRow] = []
+        cursor = None
+        with self.database.reading() as tx:
+            while page := usage.list_events(tx, "acme", before=cursor, limit=7):
+                listed += page
+                last = page[-1]
+                cursor = (last.occurred_at, last.source, last.event_id)
+        assert len({(one.source, one.event_id) for one in listed}) == len(listed)
+        assert len(listed) == self.posted.counts["events"]
+        assert sum(one.credits_micro for one in listed) == self.model.charged
+        assert sum(one.uncollected_micro for one in listed) == self.model.uncollected
 
     @rule()
     def look_at_the_overage(self) -> None:
@@ -600,7 +664,8 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule()
     def prove_everything(self) -> None:
         with self.database.reading() as tx:
-            assert proof.ledger_faults(tx, "acme") == []
+            found = proof.ledger_faults(tx, "acme")
+            assert found == [], found
 
     def begin_due(self) -> None:
         """Begin the period that is due, as whoever reads does first."""
@@ -620,6 +685,9 @@ class LedgerMachine(RuleBasedStateMachine):
         with self.database.reading() as tx:
             found = balances.balance(tx, "acme", now=self.clock())
             standing = self.journal.follow(tx)
+            self.posted.prove(tx)
+            self.bystander.prove(tx)
+        prove_silence(self.said)
         lots = [
             (lot.grant_id, lot.remaining_micro)
             for lot in found.lots
@@ -636,28 +704,34 @@ class LedgerMachine(RuleBasedStateMachine):
         assert standing["captured"] + found.uncollected_micro == self.model.rated
 
 
-def open_store(url: str) -> Database:
-    """Open a store; nobody pulls the plug here, so on SQLite a commit need not wait for it."""
-    database = Database(url)
-    if database.dialect == "sqlite":
-        sqlalchemy_event.listen(
-            database.engine, "connect", lambda one, _: one.execute("PRAGMA synchronous = OFF")
-        )
-    return database
+def open_store(url: str) -> list[Database]:
+    """Open a store twice, as two that serve it; nobody pulls the plug, so nothing waits for it."""
+    databases = [Database(url), Database(url)]
+    for database in databases:
+        if database.dialect == "sqlite":
+            sqlalchemy_event.listen(database.engine, "connect", _hurry)
+    return databases
 
 
-def run(emptied: Callable[[], Database], *, steps: int) -> None:
+def _hurry(connection: sqlite3.Connection, _record: object) -> None:
+    connection.execute("PRAGMA synchronous = OFF")
+    connection.execute("PRAGMA journal_mode = MEMORY")
+
+
+def run(emptied: Callable[[], Sequence[Database]], *, steps: int) -> None:
     """Let the machine take that many steps in all, a hundred to an empty store.
 
-    One Database is best emptied again and again: it keeps the statements that it has compiled.
+    It is given all that serve the store, the same each time: they keep the statements that they
+    have compiled.
     """
-    run_state_machine_as_test(
-        lambda: LedgerMachine(emptied),
-        settings=settings(
-            max_examples=max(1, steps // STEPS_OF_ONE),
-            stateful_step_count=STEPS_OF_ONE,
-            deadline=None,
-            print_blob=True,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    with capture_logs() as said:
+        run_state_machine_as_test(
+            lambda: LedgerMachine(emptied, said),
+            settings=settings(
+                max_examples=max(1, steps // STEPS_OF_ONE),
+                stateful_step_count=STEPS_OF_ONE,
+                deadline=None,
+                print_blob=True,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )

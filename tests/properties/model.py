@@ -106,6 +106,7 @@ class Fact:
     paid: list[tuple[Lot, int]] = field(default_factory=list)
     over: int = 0
     over_at: tuple[datetime, int] | None = None
+    corrected: bool = False
 
 
 @dataclass
@@ -452,7 +453,7 @@ class Model:
     def correct(self, fact: Fact, quantity: int) -> None:
         """Give back what was too much: the uncollected, what was beyond, what was taken last."""
         back = fact.credits - quantity * PRICE_MICRO[fact.who.action] // 1_000_000
-        fact.quantity, fact.credits = quantity, fact.credits - back
+        fact.quantity, fact.credits, fact.corrected = quantity, fact.credits - back, True
         self.rated -= back
         forgiven = min(back, fact.short)
         fact.short -= forgiven

@@ -1,26 +1,31 @@
-"""The machine of rules on PostgreSQL: 3,000 steps, or what CLEARMETER_STEPS_POSTGRESQL says."""
+"""The machine of rules on PostgreSQL: 10,000 steps with every change, 200,000 under a soak."""
 
 from __future__ import annotations
 
-import os
+from collections.abc import Sequence
 
 import pytest
 
 from portal.db import Database
 from tests import postgresql
+from tests.faults import soak
 from tests.properties import machine
 
-STEPS = int(os.environ.get("CLEARMETER_STEPS_POSTGRESQL", "3000"))
+pytestmark = [pytest.mark.postgresql, pytest.mark.soak]
+
+#: In parts, so that processes can share them.
+PARTS = 2
+STEPS = soak.rounds(10_000, 200_000) // PARTS
 
 
-@pytest.mark.postgresql
+@pytest.mark.parametrize("part", range(PARTS))
 def test_the_ledger_agrees_with_the_model(
-    postgresql_server: postgresql.Server, migrated_postgresql: str
+    postgresql_server: postgresql.Server, migrated_postgresql: str, part: int
 ) -> None:
-    database = machine.open_store(postgresql_server.url(migrated_postgresql))
+    databases = machine.open_store(postgresql_server.url(migrated_postgresql))
 
-    def emptied() -> Database:
+    def emptied() -> Sequence[Database]:
         postgresql_server.empty(migrated_postgresql)
-        return database
+        return databases
 
     machine.run(emptied, steps=STEPS)

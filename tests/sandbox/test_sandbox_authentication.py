@@ -60,6 +60,19 @@ def test_the_bank_wants_one_of_two_answers_and_knows_what_waits(shop: Shop) -> N
     assert (nobody.status_code, "nothing to authenticate" in nobody.text) == (404, True)
 
 
+def test_nobody_pays_for_a_session_that_has_expired_meanwhile(shop: Shop) -> None:
+    session = shop.session()
+    url = _sent_to_bank(shop, session, ALWAYS)
+    shop.stripe.v1.checkout.sessions.expire(session.id)
+    assert "This has been answered" in shop.answer(url, "complete").text
+    intent = shop.stripe.v1.payment_intents.list().data[0]
+    assert (intent.status, intent.amount_received) == ("canceled", 0)
+    assert [event.type for event in shop.told()[-2:]] == [
+        "payment_intent.canceled",
+        "checkout.session.expired",
+    ]
+
+
 @pytest.mark.parametrize(("number", "later"), [(ONCE, "succeeded"), (ALWAYS, None)])
 def test_a_card_saved_at_checkout_pays_later_if_its_bank_is_content(
     shop: Shop, number: str, later: str | None

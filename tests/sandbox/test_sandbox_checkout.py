@@ -43,7 +43,7 @@ def test_a_price_may_be_made_for_one_line_alone(shop: Shop) -> None:
 @pytest.mark.parametrize(
     ("changes", "param"),
     [
-        ({"mode": "subscription"}, "mode"),
+        ({"mode": "rent"}, "mode"),
         ({"success_url": "thanks"}, "success_url"),
         ({"cancel_url": "javascript:alert(1)"}, "cancel_url"),
         ({"customer": "cus_nobody"}, "customer"),

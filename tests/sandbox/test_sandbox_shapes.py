@@ -99,6 +99,17 @@ def test_what_comes_after_a_payment_has_every_field_of_the_real_one(shop: Shop, 
     assert ours.keys() - real.keys() <= known_by_the_library
 
 
+def test_a_link_to_the_portal_has_every_field_of_the_real_one(shop: Shop) -> None:
+    real = _real("billing_portal.session")
+    customer, _ = shop.saved()
+    after = {"type": "redirect", "redirect": {"return_url": "http://shop.example/"}}
+    flow = {"type": "payment_method_update", "after_completion": after}
+    session = shop.stripe.v1.billing_portal.sessions.create(
+        {"customer": customer, "flow_data": flow}
+    )
+    assert _differences(session.to_dict(), real, "billing_portal.session") == []
+
+
 def test_a_line_of_a_session_has_the_fields_the_library_knows(shop: Shop) -> None:
     _made(shop, "charges")
     session = shop.stripe.v1.checkout.sessions.list().data[0]

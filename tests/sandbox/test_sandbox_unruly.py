@@ -122,7 +122,8 @@ def test_subscriptions_are_told_with_their_period(
     shop.control("webhooks", api_version="2024-06-20")
     now = {"id": "si_1", "current_period_start": 20, "current_period_end": 30, "quantity": 1}
     before = {"id": "si_1", "current_period_start": 10, "current_period_end": 20}
-    subscription = {"id": "sub_1", "object": "subscription", "items": {"data": [now]}}
+    subscription = {"id": "sub_1", "object": "subscription", "schedule": None}
+    subscription["items"] = {"data": [now]}
     _emit(shop, "customer.subscription.updated", subscription, items={"data": [before]})
     eventually(lambda: len(inbox.received) == 1)
     data = _told_of(inbox, "customer.subscription.updated")["data"]

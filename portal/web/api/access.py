@@ -24,7 +24,7 @@ def guard() -> None:
         raise Unauthenticated("Send Authorization: Bearer followed by a key.")
     with services().database.reading() as tx:
         g.caller = keys.recognize(tx, key.strip())
-    queries.check(request.endpoint or "", set(request.args))
+    queries.check(request.endpoint or "", dict(request.args.lists()))
 
 
 def caller() -> Caller:

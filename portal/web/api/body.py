@@ -32,6 +32,13 @@ class Refused:
     """What stands in a parsed body where something was that JSON, or we, do not take."""
 
     why: str
+    #: The key within it that is wrong, where it is one.
+    key: str = ""
+
+    @property
+    def pointer(self) -> str:
+        """Where it is, from the place of what is refused."""
+        return f"/{self.key[:128]}" if self.key else ""
 
     def __str__(self) -> str:
         return f"(refused: {self.why})"
@@ -45,16 +52,25 @@ def raw_body() -> bytes:
     body = request.get_data(cache=False)
     encoding = request.headers.get("Content-Encoding", "identity").lower()
     if encoding == "gzip":
-        unpacker = zlib.decompressobj(wbits=31)
-        try:
-            body = unpacker.decompress(body, LARGEST_BODY_BYTES + 1)
-        except zlib.error as error:
-            raise InvalidRequest("The body says it is gzip and is not.") from error
+        body = _unpacked(body)
     elif encoding != "identity":
         raise InvalidRequest(f"Content-Encoding {encoding!r} is not taken. Send gzip or none.")
     if len(body) > LARGEST_BODY_BYTES:
         raise too_large
     return body
+
+
+def _unpacked(body: bytes) -> bytes:
+    """Return what was packed, one byte more than is taken at most. Raises InvalidRequest."""
+    unpacker = zlib.decompressobj(wbits=31)
+    try:
+        unpacked = unpacker.decompress(body, LARGEST_BODY_BYTES + 1)
+    except zlib.error as error:
+        raise InvalidRequest("The body says it is gzip and is not.") from error
+    # Its checksum stands at its end: what was cut off may be other than what was sent.
+    if len(unpacked) <= LARGEST_BODY_BYTES and (not unpacker.eof or unpacker.unused_data):
+        raise InvalidRequest("The body is not one whole gzip: it was cut off or goes on after it.")
+    return unpacked
 
 
 def read_json() -> Any:
@@ -100,7 +116,7 @@ def parse_json(body: bytes) -> Parsed:
 def find_refused(value: Any, pointer: str = "") -> FieldError | None:
     """Return the first place in a parsed value that is refused, and why."""
     if isinstance(value, Refused):
-        return FieldError(pointer, value.why)
+        return FieldError(pointer + value.pointer, value.why)
     if isinstance(value, str):
         return _wrong_text(value, pointer)
     if isinstance(value, list):
@@ -153,9 +169,9 @@ class _Reader:
     def __init__(self) -> None:
         self.refused = False
 
-    def refuse(self, why: str) -> Refused:
+    def refuse(self, why: str, key: str = "") -> Refused:
         self.refused = True
-        return Refused(why)
+        return Refused(why, key)
 
     def pairs(self, pairs: list[tuple[str, Any]]) -> Any:
         found = dict(pairs)
@@ -166,7 +182,7 @@ class _Reader:
             if key in seen:
                 break
             seen.add(key)
-        return self.refuse(f"has the key {key[:60]!r} twice")
+        return self.refuse("is given twice", key)
 
     def constant(self, name: str) -> Refused:
         return self.refuse(f"is {name}, which is not a number JSON has")

@@ -31,6 +31,9 @@ ONE = "application/cloudevents+json"
 MANY = "application/cloudevents-batch+json"
 EITHER = "application/json"
 
+#: Where in an event the reason lies for a refusal that names no field itself.
+_PLACES = {"unknown-organization": "/subject", "event-conflict": "/id"}
+
 
 @blueprint.post("/events")
 def post_events() -> tuple[Response, int]:
@@ -75,7 +78,7 @@ def _all_rejected(body: dict[str, Any], taken: BatchAnswer, *, batch: bool) -> t
                 "detail": field.detail,
             }
             for one in taken.rejected
-            for field in one.fields or [FieldError("", one.detail)]
+            for field in one.fields or [FieldError(_PLACES.get(one.code, ""), one.detail)]
         ],
         **body,
     }
@@ -91,7 +94,7 @@ def _content(parsed: Parsed) -> Any:
         raise InvalidRequest(f"Content-Type {kind or 'none'} is not taken. Send {MANY}.")
     content = parsed.value
     if isinstance(content, Refused):
-        raise InvalidRequest(f"The body {content.why}.", [FieldError("", content.why)])
+        raise InvalidRequest.at(content.pointer, content.why)
     if kind == ONE and not isinstance(content, dict):
         raise InvalidRequest(
             "The body must be one event, an object.", [FieldError("", "is no object")]

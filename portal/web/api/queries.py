@@ -3,6 +3,8 @@ a misspelt filter must not answer the whole organization."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from portal import usage
 from portal.core.errors import FieldError, InvalidRequest
 
@@ -35,13 +37,16 @@ QUERIES: dict[str, dict[str, str]] = {
 }
 
 
-def check(endpoint: str, names: set[str]) -> None:
-    """Refuse parameters the call does not take. Raises InvalidRequest."""
+def check(endpoint: str, given: Mapping[str, Sequence[str]]) -> None:
+    """Refuse parameters the call does not take, or takes once. Raises InvalidRequest."""
     known = QUERIES.get(endpoint, {})
-    unknown = sorted(names - set(known))
+    unknown = sorted(set(given) - set(known))
     if unknown:
         takes = f"this call takes {', '.join(known)}" if known else "this call takes none"
         raise InvalidRequest(
             f"{unknown[0]!r} is not a parameter here; {takes}.",
             [FieldError(f"/{name}", f"is not a parameter; {takes}") for name in unknown],
         )
+    for name, values in given.items():
+        if len(values) > 1:
+            raise InvalidRequest.at(f"/{name}", "is given more than once")

@@ -148,6 +148,8 @@ def get_usage(organization_id: str) -> tuple[Response, int] | Response:
     asks_operator = usage.OPERATOR_ONLY & {*groups, *filters} or "include" in request.args
     if asks_operator and not caller().is_service:
         raise NotAllowed("Models and costs are the operator's: use a service key.")
+    if request.args.get("include", "cost") != "cost":
+        raise InvalidRequest.at("/include", "is not cost, the only thing to include")
     parts, now = services(), services().clock()
     organization = current(organization_id)
     zone = organization.zone
