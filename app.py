@@ -45,7 +45,12 @@ def create_app(
         database=database,
         settings=settings,
         clock=clock,
-        payments=payments or Gateway(settings.stripe_secret_key, settings.stripe_api_base),
+        payments=payments
+        or Gateway(
+            settings.stripe_secret_key,
+            settings.stripe_api_base,
+            automatic_tax=settings.stripe_automatic_tax,
+        ),
     )
     Migrate().init_app(app, directory=str(Path(app.root_path) / "migrations"))
     web.register(app, services)

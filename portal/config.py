@@ -32,6 +32,7 @@ class Settings:
     stripe_secret_key: str = ""
     stripe_webhook_secrets: tuple[str, ...] = ()
     stripe_api_base: str = ""
+    stripe_automatic_tax: bool = False
     catalog_file: str = ""
     demo: bool = False
     trusted_proxies: int = 0
@@ -55,6 +56,7 @@ class Settings:
                 env.get("STRIPE_WEBHOOK_SECRET", "").replace(",", " ").split()
             ),
             stripe_api_base=_optional_url(env, "STRIPE_API_BASE"),
+            stripe_automatic_tax=_switch(env, "STRIPE_AUTOMATIC_TAX"),
             catalog_file=env.get("CATALOG_FILE", ""),
             demo=demo,
             trusted_proxies=_hops(env),
@@ -130,6 +132,13 @@ def _stripe_key(env: Mapping[str, str]) -> str:
     if key and not re.match(r"(sk|rk)_(test|live)_\w+", key):
         raise ConfigError("STRIPE_SECRET_KEY is malformed: expected sk_test_… or sk_live_…")
     return key
+
+
+def _switch(env: Mapping[str, str], name: str) -> bool:
+    value = env.get(name, "") or "off"
+    if value not in {"on", "off"}:
+        raise ConfigError(f"{name} is malformed: expected on or off")
+    return value == "on"
 
 
 def _optional_url(env: Mapping[str, str], name: str) -> str:

@@ -26,6 +26,9 @@ from portal.wallet import Wallet
 
 log = structlog.get_logger()
 
+#: How far back the books are compared every day.
+A_WEEK = timedelta(days=7)
+
 
 @dataclass(frozen=True)
 class Workshop:
@@ -111,6 +114,18 @@ def bill_overage(shop: Workshop) -> int:
     return overage.bill_without_renewal(shop.database, shop.payments, now=shop.clock())
 
 
+def compare_books(shop: Workshop) -> int:
+    """Compare Stripe, our payments and the ledger; returns how many differences there are."""
+    if not shop.payments.configured:
+        return 0
+    found = reconcile.differences(
+        shop.database, shop.payments, since=shop.clock() - A_WEEK, now=shop.clock()
+    )
+    for line in found:
+        log.error("books differ", line=line)
+    return len(found)
+
+
 @dataclass(frozen=True)
 class Job:
     """A job, and how often it runs."""
@@ -128,6 +143,7 @@ JOBS = (
     Job("forget-sessions", timedelta(hours=1), forget_sessions),
     Job("bill-overage", timedelta(hours=1), bill_overage),
     Job("reconcile-payments", timedelta(hours=1), reconcile_payments),
+    Job("compare-books", timedelta(days=1), compare_books),
 )
 
 

@@ -416,11 +416,12 @@ class Wallet:
         written = self.tx.execute(
             _SETTLED, {"org": self.organization_id, "account_": grant_id}
         ).scalar_one()
-        return int(written) + sum(
+        moved: int = sum(
             move["amount_micro"]
             for move in self._moves
             if move["kind"] == "settle" and move["from_account"] == grant_id
         )
+        return int(written) + moved
 
     def debit(self, receipt: Iterable[Take], reference: str) -> None:
         """Spend credits at once: work that happened without a hold."""

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from flask import Flask
@@ -19,6 +20,9 @@ from portal.db import Database
 from tests import digest, postgresql
 from tests.cast import Api, Customer, found_acme, found_bystander, make_key
 from tests.clock import START, Clock
+
+if TYPE_CHECKING:
+    from tests.shop import SandboxClock, Shop
 
 ROOT = Path(__file__).resolve().parent.parent
 SECRET_KEY = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -105,16 +109,48 @@ def clock() -> Clock:
     return Clock(START)
 
 
+def hurry(database: Database) -> None:
+    """Let commits answer before they are on the disk: nobody pulls the plug here."""
+    if database.dialect == "sqlite":
+        event.listen(
+            database.engine, "connect", lambda one, _: one.execute("PRAGMA synchronous = OFF")
+        )
+
+
+@pytest.fixture
+def stripe_clock() -> SandboxClock:
+    """The time at the stand-in for Stripe."""
+    from tests.shop import SandboxClock
+
+    return SandboxClock()
+
+
+@pytest.fixture
+def stripe_address(stripe_clock: SandboxClock) -> Iterator[str]:
+    """The address of a stand-in for Stripe."""
+    from tests.shop import stand_in
+
+    with stand_in(stripe_clock) as address:
+        yield address
+
+
+@pytest.fixture
+def shop(
+    store: str, clock: Clock, stripe_address: str, stripe_clock: SandboxClock
+) -> Iterator[Shop]:
+    """A portal that sells to Acme; the books are proven at the end."""
+    from tests.shop import selling
+
+    with selling(store, clock, stripe_address, stripe_clock) as made:
+        yield made
+
+
 @pytest.fixture
 def application(request: pytest.FixtureRequest, store: str, clock: Clock) -> Iterator[Flask]:
     """The product on a store with the price book that ships; its ledgers are proven at the end."""
     built = create_app(settings_for(store), clock=clock)
     database: Database = built.extensions["clearmeter"].database
-    if database.dialect == "sqlite":
-        # Nobody pulls the plug here: a commit need not wait for the disk.
-        event.listen(
-            database.engine, "connect", lambda one, _: one.execute("PRAGMA synchronous = OFF")
-        )
+    hurry(database)
     with database.transaction() as tx:
         catalog.load(tx, catalog.DEFAULT_FILE.read_text(encoding="utf-8"), now=clock())
     yield built

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import requests
@@ -19,19 +19,20 @@ from werkzeug.test import TestResponse
 
 from app import create_app
 from portal import accounts, catalog
-from portal.billing import checkout
+from portal.billing import checkout, reconcile
 from portal.billing.customers import ensure_customer
 from portal.billing.gateway import Gateway
 from portal.db import Database
 from sandbox.app import create_sandbox
 from sandbox.webhooks import signature
 from tests import digest
-from tests.cast import Api, Customer, found_acme, make_key
+from tests.cast import Api, Customer, found_acme, found_bystander, make_key, ok
 from tests.clock import Clock
-from tests.conftest import settings_for
+from tests.conftest import hurry, settings_for
 
 KEY = "sk_test_ofthetests"
 SECRETS = ("whsec_new", "whsec_old")
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 GOOD, DECLINED = "4242424242424242", "4000000000000002"
 
 
@@ -78,6 +79,7 @@ class Shop:
     stripe: stripe.StripeClient
     clock: Clock
     stripe_clock: SandboxClock
+    address: str = ""
 
     @property
     def database(self) -> Database:
@@ -89,26 +91,81 @@ class Shop:
         found: Gateway = self.application.extensions["clearmeter"].payments
         return found
 
-    def open(self, pack: str = "small") -> str:
+    def open(self, pack: str = "small", *, of: str = "acme", **more: Any) -> str:
         """Have Ana open a checkout; return the address of the page to pay on."""
         with self.database.reading() as tx:
-            organization = accounts.find_organization(tx, "acme")
-            member = accounts.find_member(tx, "acme", "ana")
+            organization = accounts.find_organization(tx, of)
+            member = accounts.find_member(tx, of, "ana")
         return checkout.start(
             self.database, self.payments, organization=organization, member=member, pack=pack,
-            portal_base_url="http://127.0.0.1:8000", now=self.clock(),
+            portal_base_url="http://127.0.0.1:8000", now=self.clock(), **more,
         )  # fmt: skip
+
+    def found(self, name: str) -> Customer:
+        """Make another organization, of Ana's as well, with nothing to spend."""
+        customer = Customer(self.customer.api, name)
+        ok(customer.api.put(customer.path, {"name": name.title()}), 201)
+        owner = {"email": "ana@acme.example", "role": "owner"}
+        ok(customer.api.put(f"{customer.path}/members/ana", owner), 201)
+        return customer
 
     def pay(self, url: str, number: str = GOOD) -> requests.Response:
         """Type a card into the page."""
         form = {"email": "ana@acme.example", "number": number, "expiry": "12/34", "cvc": "123"}
         return requests.post(url, data=form, allow_redirects=False, timeout=10)
 
-    def buy(self, pack: str = "small") -> str:
+    def buy(self, pack: str = "small", *, of: str = "acme") -> str:
         """Open a checkout and pay it; return the session's id."""
-        url = self.open(pack)
+        url = self.open(pack, of=of)
         assert self.pay(url).status_code == 303
         return session_of(url)
+
+    def pay_by_bank(self, url: str, way: str = "bank_pays") -> None:
+        """Choose a bank debit on the page: whether it pays is known later."""
+        form = {"email": "ana@acme.example", "way": way}
+        assert requests.post(url, data=form, allow_redirects=False, timeout=10).status_code == 303
+
+    def control(self, path: str, /, **body: Any) -> dict[str, Any]:
+        """Have the stand-in do what banks and time do."""
+        response = requests.post(f"{self.address}/_sandbox/{path}", json=body, timeout=10)
+        assert response.status_code == 200, response.text
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    def payment_of(self, session_id: str) -> str:
+        """Return the payment intent by which a session was paid."""
+        return str(self.stripe.v1.checkout.sessions.retrieve(session_id).payment_intent)
+
+    def refund(self, payment_id: str, amount_minor: int | None = None) -> str:
+        """Give a payment back in Stripe's dashboard, all of it unless an amount is given."""
+        part = {} if amount_minor is None else {"amount": amount_minor}
+        return str(self.stripe.v1.refunds.create({"payment_intent": payment_id} | part).id)  # type: ignore[arg-type]
+
+    def dispute(self, payment_id: str, *decisions: str, **more: Any) -> str:
+        """Have the payer's bank dispute a payment, and decide; return the dispute's id."""
+        opened = str(self.control("disputes", payment_intent=payment_id, **more)["id"])
+        for decision in decisions:
+            self.control(f"disputes/{opened}", to=decision)
+        return opened
+
+    def news(self, *kinds: str, of: str) -> list[Any]:
+        """Return Stripe's events of these kinds about a payment or its session, oldest first."""
+        found = self.stripe.v1.events.list({"limit": 100}).data
+        told = [one.to_dict(for_json=True) for one in found if one.type.startswith(kinds)][::-1]
+        return [one for one in told if of in json.dumps(one["data"]["object"])]
+
+    def tell(self, *kinds: str, of: str) -> None:
+        """Deliver all news of these kinds about a payment."""
+        for event in self.news(*kinds, of=of):
+            assert self.deliver(event).status_code == 200
+
+    def mend(self) -> list[str]:
+        """Reconcile all that ever was; return what was mended."""
+        return reconcile.reconcile(self.database, self.payments, since=LONG_AGO, now=self.clock())
+
+    def differences(self) -> list[str]:
+        """Compare Stripe, the payments and the ledger; return what differs."""
+        return reconcile.differences(self.database, self.payments, since=LONG_AGO, now=self.clock())
 
     def events(self, kind: str = "checkout.session.completed") -> list[Any]:
         """Return Stripe's events of a kind, oldest first."""
@@ -170,22 +227,28 @@ class Shop:
 
 
 @contextmanager
-def selling(store: str, clock: Clock, stripe_clock: SandboxClock) -> Iterator[Shop]:
-    """Give a shop on a store, with a stand-in of its own; its ledgers are proven at the end."""
-    stripe_clock.show(clock())
-    with stand_in(stripe_clock) as address:
-        settings = settings_for(
-            store, stripe_secret_key=KEY, stripe_api_base=address, stripe_webhook_secrets=SECRETS
-        )
-        application = create_app(settings, clock=clock)
-        database: Database = application.extensions["clearmeter"].database
-        with database.transaction() as tx:
-            catalog.load(tx, catalog.DEFAULT_FILE.read_text(encoding="utf-8"), now=clock())
-        api = Api(application, make_key(database, clock))
-        client = stripe.StripeClient(KEY, base_addresses={"api": address}, max_network_retries=0)
-        yield Shop(application, found_acme(api), client, clock, stripe_clock)
-        assert digest.faults(database) == []
-        database.close()
+def selling(
+    store: str, clock: Clock, stripe_address: str, stripe_clock: SandboxClock
+) -> Iterator[Shop]:
+    """Run a portal on a store that sells to Acme; Bystander must be left alone, ledgers whole."""
+    settings = settings_for(
+        store, stripe_secret_key=KEY, stripe_api_base=stripe_address,
+        stripe_webhook_secrets=SECRETS,
+    )  # fmt: skip
+    application = create_app(settings, clock=clock)
+    database = application.extensions["clearmeter"].database
+    hurry(database)
+    with database.transaction() as tx:
+        catalog.load(tx, catalog.DEFAULT_FILE.read_text(encoding="utf-8"), now=clock())
+    api = Api(application, make_key(database, clock))
+    client = stripe.StripeClient(KEY, base_addresses={"api": stripe_address}, max_network_retries=0)
+    made = Shop(application, found_acme(api), client, clock, stripe_clock, stripe_address)
+    bystander = found_bystander(api)
+    before = digest.of_organization(database, bystander.id)
+    yield made
+    assert digest.of_organization(database, bystander.id) == before
+    assert digest.faults(database) == []
+    database.close()
 
 
 def session_of(url: str) -> str:

@@ -3,73 +3,27 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import pytest
-import stripe
 from sqlalchemy import select
 
-from app import create_app
-from portal import catalog
-from portal.billing import checkout, reconcile
+from portal.billing import checkout
 from portal.billing.gateway import Gateway
 from portal.core.errors import InvalidRequest, NotFound, Unavailable
 from portal.tables import checkouts, grants, stripe_inbox
-from tests import digest
-from tests.cast import Api, found_acme, found_bystander, make_key, refused
-from tests.clock import Clock
-from tests.conftest import settings_for
+from tests.cast import refused
 from tests.postgresql import free_port
-from tests.shop import DECLINED, KEY, SECRETS, SandboxClock, Shop, session_of, stand_in
+from tests.shop import DECLINED, KEY, SECRETS, Shop, session_of
 
 MANY = 20
-
-
-@pytest.fixture
-def stripe_clock() -> SandboxClock:
-    return SandboxClock()
-
-
-@pytest.fixture
-def stripe_address(stripe_clock: SandboxClock) -> Iterator[str]:
-    with stand_in(stripe_clock) as address:
-        yield address
-
-
-@pytest.fixture
-def shop(
-    store: str, clock: Clock, stripe_address: str, stripe_clock: SandboxClock
-) -> Iterator[Shop]:
-    settings = settings_for(
-        store, stripe_secret_key=KEY, stripe_api_base=stripe_address,
-        stripe_webhook_secrets=SECRETS,
-    )  # fmt: skip
-    application = create_app(settings, clock=clock)
-    database = application.extensions["clearmeter"].database
-    with database.transaction() as tx:
-        catalog.load(tx, catalog.DEFAULT_FILE.read_text(encoding="utf-8"), now=clock())
-    api = Api(application, make_key(database, clock))
-    client = stripe.StripeClient(KEY, base_addresses={"api": stripe_address}, max_network_retries=0)
-    made = Shop(application, found_acme(api), client, clock, stripe_clock)
-    bystander = found_bystander(api)
-    before = digest.of_organization(database, bystander.id)
-    yield made
-    assert digest.of_organization(database, bystander.id) == before
-    assert digest.faults(database) == []
-    database.close()
 
 
 def rows(shop: Shop, table: Any) -> list[Any]:
     with shop.database.reading() as tx:
         return list(tx.execute(select(table)).all())
-
-
-def mend(shop: Shop) -> list[str]:
-    since = shop.clock() - timedelta(days=10_000)
-    return reconcile.reconcile(shop.database, shop.payments, since=since, now=shop.clock())
 
 
 def without(event: Any) -> Any:
@@ -99,7 +53,7 @@ def test_three_deliveries_the_return_and_reconciliation_are_one_grant(shop: Shop
         assert shop.deliver(event).status_code == 200
     assert shop.deliver(without(event)).status_code == 200
     assert shop.returned(session) == "fulfilled"
-    assert mend(shop) == []
+    assert shop.mend() == []
     assert shop.packs == ["500"]
 
 
@@ -110,7 +64,7 @@ def test_whoever_comes_first_the_end_is_the_same(shop: Shop, first: str) -> None
     ways = {
         "webhook": lambda: shop.deliver(event),
         "return": lambda: shop.returned(session),
-        "reconciliation": lambda: mend(shop),
+        "reconciliation": lambda: shop.mend(),
     }
     ways.pop(first)()
     assert shop.packs == ["500"]
@@ -142,7 +96,7 @@ def test_a_declined_card_grants_nothing(shop: Shop) -> None:
     url = shop.open()
     assert shop.pay(url, DECLINED).status_code == 402
     assert shop.returned(session_of(url)) == "open"
-    assert mend(shop) == []
+    assert shop.mend() == []
     assert (shop.events(), shop.packs) == ([], [])
     assert shop.pay(url).status_code == 303
     assert shop.returned(session_of(url)) == "fulfilled"
@@ -229,7 +183,7 @@ def test_a_payment_that_does_not_fit_is_set_aside_and_answered_with_200(
     assert kept.status == "quarantined"
     assert reason in kept.detail
     assert shop.deliver(event).json["outcome"] == "quarantined"
-    mend(shop)
+    shop.mend()
     assert shop.packs == []
 
 

@@ -22,7 +22,7 @@ from portal.top_ups.terms import TopUpRequest
 from portal.wallet import Wallet
 from tests.cast import ok, refused
 from tests.clock import Clock
-from tests.shop import SandboxClock, Shop, selling
+from tests.shop import SandboxClock, Shop, selling, stand_in
 
 #: Acme has 100 credits; a small pack is 500 for 39 dollars.
 TERMS = {"threshold": "150", "pack": "small", "monthly_limit": "100.00"}
@@ -35,7 +35,9 @@ def shop(store: str, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     # The library need not wait between its tries: nobody else is there to be spared.
     monkeypatch.setattr(stripe.HTTPClient, "INITIAL_DELAY", 0)
     monkeypatch.setattr(stripe.HTTPClient, "MAX_DELAY", 0)
-    with selling(store, clock, SandboxClock()) as made:
+    there = SandboxClock()
+    there.show(clock())
+    with stand_in(there) as address, selling(store, clock, address, there) as made:
         yield made
 
 

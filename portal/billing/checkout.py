@@ -2,7 +2,7 @@
 
 Invariant: what is sold (pack, price, currency) is fixed in our row before Stripe is called; credits
 land only for a session that is ours and paid, whichever of webhook, return page and reconciliation
-gets there first. Stripe is never called inside a transaction.
+gets there first, and however long the method takes. Stripe is never called inside a transaction.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from portal.accounts import Member, Organization
 from portal.billing.customers import ensure_customer
 from portal.billing.effects import Mark, Quarantined, no_mark
 from portal.billing.gateway import CheckoutSession, Gateway
+from portal.billing.payments import Payment, record
+from portal.core.catalog import Pack
 from portal.core.errors import InvalidRequest, NotFound
 from portal.core.units import format_micro
 from portal.db import Database
@@ -48,11 +50,47 @@ def start(
     pack: str,
     portal_base_url: str,
     now: datetime,
+    keep_method: bool = False,
 ) -> str:
     """Open a checkout for a pack and return the address to send the buyer to.
 
-    Raises InvalidRequest for an unknown pack or another currency, Unavailable without Stripe.
+    With ``keep_method`` auto top-up may charge later what it is paid with. Raises InvalidRequest
+    for an unknown pack or another currency, Unavailable without Stripe.
     """
+    checkout_id, item, currency = _intend(database, organization, member, pack, now)
+    customer_id = ensure_customer(database, payments, organization)
+    price_id = payments.ensure_price(
+        f"clearmeter-pack-{item.key}",
+        name=item.name,
+        amount_minor=item.price_minor,
+        currency=currency,
+    )
+    session = payments.create_checkout(
+        checkout_id=checkout_id,
+        organization_id=organization.organization_id,
+        customer_id=customer_id,
+        price_id=price_id,
+        success_url=f"{portal_base_url}/plans/thanks?session_id={{CHECKOUT_SESSION_ID}}",
+        cancel_url=f"{portal_base_url}/plans?cancelled=1",
+        keep_method=keep_method,
+    )
+    with database.transaction() as tx:
+        tx.execute(
+            update(checkouts)
+            .where(
+                checkouts.c.organization_id == organization.organization_id,
+                checkouts.c.checkout_id == checkout_id,
+                checkouts.c.status == "started",
+            )
+            .values(status="open", stripe_session_id=session.session_id)
+        )
+    return session.url
+
+
+def _intend(
+    database: Database, organization: Organization, member: Member, pack: str, now: datetime
+) -> tuple[str, Pack, str]:
+    """Write down what is to be sold; returns the checkout's id, the pack and the currency."""
     with database.transaction() as tx:
         book = catalog.in_force(tx, at=now)
         item = catalog.pack_of(book, pack)
@@ -78,32 +116,7 @@ def start(
                 created_at=now,
             )
         )
-    customer_id = ensure_customer(database, payments, organization)
-    price_id = payments.ensure_price(
-        f"clearmeter-pack-{item.key}",
-        name=item.name,
-        amount_minor=item.price_minor,
-        currency=book.currency,
-    )
-    session = payments.create_checkout(
-        checkout_id=checkout_id,
-        organization_id=organization.organization_id,
-        customer_id=customer_id,
-        price_id=price_id,
-        success_url=f"{portal_base_url}/plans/thanks?session_id={{CHECKOUT_SESSION_ID}}",
-        cancel_url=f"{portal_base_url}/plans?cancelled=1",
-    )
-    with database.transaction() as tx:
-        tx.execute(
-            update(checkouts)
-            .where(
-                checkouts.c.organization_id == organization.organization_id,
-                checkouts.c.checkout_id == checkout_id,
-                checkouts.c.status == "started",
-            )
-            .values(status="open", stripe_session_id=session.session_id)
-        )
-    return session.url
+    return checkout_id, item, book.currency
 
 
 def returned(
@@ -155,10 +168,14 @@ def fulfil(
                 f"Session {session.session_id} names no organization here."
             ) from error
         checkout = _checked(tx, session, livemode)
-        if checkout.status != "fulfilled" and session.payment_status == "paid":
-            checkout = _grant(tx, wallet, session, checkout, now)
+        if session.paid:
+            if checkout.status != "fulfilled":
+                checkout = _grant(tx, wallet, session, checkout, now)
+            _record(wallet, session, checkout, now)
         elif checkout.status in {"started", "open"} and session.status == "expired":
             checkout = _close(tx, session, "expired", now)
+        elif checkout.status in {"started", "open"} and session.failed:
+            checkout = _close(tx, session, "failed", now)
         wallet.write()
         mark(tx)
         return checkout
@@ -174,10 +191,12 @@ def _checked(tx: Connection, session: CheckoutSession, livemode: bool) -> Checko
     if row is None:
         raise Quarantined(f"Session {session.session_id} names a checkout we never opened.")
     customer = accounts.find_organization(tx, session.organization_id).stripe_customer_id
+    total = row.amount_minor - session.discount_minor + session.tax_minor
     expected = {
         "mode": (livemode, session.livemode),
         "customer": (customer, session.customer_id),
-        "amount": (row.amount_minor, session.amount_total_minor),
+        "amount": (row.amount_minor, session.amount_subtotal_minor),
+        "total": (total, session.amount_total_minor),
         "currency": (row.currency, session.currency),
         "session": (row.stripe_session_id or session.session_id, session.session_id),
     }
@@ -225,7 +244,7 @@ def _grant(
         source="pack",
         credits_micro=checkout.credits_micro,
         expires_at=now + timedelta(days=days) if days else None,
-        paid=Paid(checkout.amount_minor, checkout.currency),
+        paid=Paid(checkout.amount_minor - session.discount_minor, checkout.currency),
         reason=checkout.pack_name,
         external_key=f"stripe:checkout:{session.session_id}",
     )
@@ -253,6 +272,27 @@ def _grant(
         now=now,
     )
     return _find(tx, session)
+
+
+def _record(wallet: Wallet, session: CheckoutSession, checkout: Checkout, now: datetime) -> None:
+    """Write the payment down; where a promotion left nothing to pay, there is none."""
+    if not session.amount_total_minor or not session.payment_intent_id:
+        return
+    record(
+        wallet,
+        Payment(
+            payment_id=session.payment_intent_id,
+            kind="pack",
+            amount_minor=session.amount_total_minor,
+            tax_minor=session.tax_minor,
+            currency=session.currency,
+            settled_at=session.paid_at or now,
+            grant_id=checkout.grant_id,
+            charge_id=session.charge_id,
+            invoice_id=session.invoice_id,
+            fee_minor=session.fee_minor,
+        ),
+    )
 
 
 def _close(tx: Connection, session: CheckoutSession, status: str, now: datetime) -> Checkout:

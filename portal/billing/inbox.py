@@ -6,16 +6,18 @@ nothing; what does not fit is kept in quarantine with its reason, never dropped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import structlog
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, Row, literal, select, update
 
-from portal.billing import checkout, top_up_news
+from portal.billing import checkout, payment_news, top_up_news
 from portal.billing.effects import Mark, Quarantined
 from portal.billing.gateway import Gateway, StripeEvent
+from portal.core.errors import NotFound, Unavailable
 from portal.db import Database, insert_or_ignore
 from portal.tables import stripe_inbox
 
@@ -44,6 +46,12 @@ def _checkout(news: News) -> None:
     )
 
 
+def _money_back(news: News) -> None:
+    payment_news.sync(
+        news.database, news.payments, news.event.object_id, now=news.now, mark=news.mark
+    )
+
+
 def _payment(news: News) -> None:
     top_up_news.payment(
         news.database, news.payments, news.event.object_id, now=news.now, mark=news.mark
@@ -63,11 +71,16 @@ def _method(news: News) -> None:
 
 #: What is done about each kind of event, by how its type begins. Each fetches the object anew.
 EFFECTS: Mapping[str, Callable[[News], None]] = {
+    "charge.dispute.": _money_back,
+    "charge.refund": _money_back,
     "checkout.session.": _checkout,
     "customer.updated": _customer,
     "payment_intent.": _payment,
     "payment_method.attached": _method,
+    "refund.": _money_back,
 }
+
+_KEPT = select(stripe_inbox).order_by(stripe_inbox.c.received_at, stripe_inbox.c.stripe_event_id)
 
 
 def receive(database: Database, payments: Gateway, event: StripeEvent, *, now: datetime) -> str:
@@ -110,15 +123,23 @@ def _act(database: Database, payments: Gateway, event: StripeEvent, *, now: date
     try:
         effect(News(database, payments, event, now, mark))
     except Quarantined as error:
-        log.error("payment quarantined", event_id=event.event_id, reason=error.detail)
-        return _finish(database, event, "quarantined", error.detail, now)
-    return "done"
+        reason = error.detail
+    except NotFound as error:
+        reason = f"Stripe has nothing like it any more: {error.detail}"
+    else:
+        return "done"
+    log.error("payment quarantined", event_id=event.event_id, reason=reason)
+    return _finish(database, event, "quarantined", reason, now)
 
 
 def _mark(tx: Connection, event: StripeEvent, status: str, detail: str, now: datetime) -> None:
+    # What is done stays done, whatever somebody who began earlier found.
     tx.execute(
         update(stripe_inbox)
-        .where(stripe_inbox.c.stripe_event_id == event.event_id)
+        .where(
+            stripe_inbox.c.stripe_event_id == event.event_id,
+            (stripe_inbox.c.status != "done") | (literal(status) == "done"),
+        )
         .values(status=status, detail=detail, done_at=now)
     )
 
@@ -130,16 +151,52 @@ def _finish(database: Database, event: StripeEvent, status: str, detail: str, no
 
 
 def finish_pending(database: Database, payments: Gateway, *, now: datetime) -> list[str]:
-    """Bring events that were only written down to their end; returns what was done, in words."""
+    """Bring events that were only written down to their end; returns what was done, in words.
+
+    One that Stripe does not answer for stays pending and keeps no other from its end.
+    """
     with database.reading() as tx:
-        rows = tx.execute(
-            select(stripe_inbox)
-            .where(stripe_inbox.c.status == "pending")
-            .order_by(stripe_inbox.c.received_at)
-        ).all()
-    finished = []
-    for row in rows:
-        event = StripeEvent(row.stripe_event_id, row.type, row.object_id, row.livemode)
+        waiting = tx.execute(_KEPT.where(stripe_inbox.c.status == "pending")).all()
+    return [_again(database, payments, _event(row), now=now) for row in waiting]
+
+
+def quarantined(database: Database) -> list[tuple[StripeEvent, str]]:
+    """Return the events that were set aside, each with why, the oldest first."""
+    with database.reading() as tx:
+        rows = tx.execute(_KEPT.where(stripe_inbox.c.status == "quarantined")).all()
+    return [(_event(row), row.detail) for row in rows]
+
+
+def replay(
+    database: Database, payments: Gateway, event_ids: Sequence[str], *, now: datetime
+) -> list[str]:
+    """Try events again that were set aside or ignored, once the cause is mended.
+
+    Returns what became of each, in words. Raises NotFound for an event that never came, before
+    any is tried.
+    """
+    found = []
+    with database.reading() as tx:
+        for event_id in event_ids:
+            row = tx.execute(_KEPT.where(stripe_inbox.c.stripe_event_id == event_id)).first()
+            if row is None:
+                raise NotFound("event", event_id)
+            found.append((_event(row), row.status))
+    return [
+        f"{event.event_id} ({event.type}): done already"
+        if status == "done"
+        else _again(database, payments, event, now=now)
+        for event, status in found
+    ]
+
+
+def _event(row: Row[Any]) -> StripeEvent:
+    return StripeEvent(row.stripe_event_id, row.type, row.object_id, row.livemode)
+
+
+def _again(database: Database, payments: Gateway, event: StripeEvent, *, now: datetime) -> str:
+    try:
         outcome = _act(database, payments, event, now=now)
-        finished.append(f"{event.event_id} ({event.type}): {outcome}")
-    return finished
+    except Unavailable as error:
+        outcome = f"not yet: {error.detail}"
+    return f"{event.event_id} ({event.type}, {event.object_id}): {outcome}"

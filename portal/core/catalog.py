@@ -100,6 +100,13 @@ def minor_places(currency: str) -> int:
     return 0 if currency.lower() in ZERO_DECIMAL else 2
 
 
+def money_words(amount_minor: int, currency: str) -> str:
+    """Write an amount in minor units as people say it: 39.00 USD."""
+    places = minor_places(currency)
+    whole, fraction = divmod(amount_minor, 10**places)
+    return f"{whole}{f'.{fraction:0{places}d}' if places else ''} {currency.upper()}"
+
+
 def _truth(value: Any) -> bool:
     if not isinstance(value, bool):
         raise TypeError

@@ -35,6 +35,7 @@ _HOSTED_CHECKOUT = "https://checkout.stripe.com"
 class Gateway(CatalogCalls, CheckoutCalls, IntentCalls, OverageCalls, PaymentCalls):
     """Stripe, as one application uses it."""
 
-    def __init__(self, secret_key: str, api_base: str = "") -> None:
+    def __init__(self, secret_key: str, api_base: str = "", *, automatic_tax: bool = False) -> None:
         super().__init__(secret_key, api_base)
+        self.automatic_tax = automatic_tax
         self.checkout_origin = api_base or _HOSTED_CHECKOUT

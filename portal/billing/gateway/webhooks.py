@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import stripe
 
@@ -16,7 +17,10 @@ LARGEST_EVENT_BYTES = 1024 * 1024
 
 @dataclass(frozen=True)
 class StripeEvent:
-    """What an event hints at: which object of which kind may have changed."""
+    """What an event hints at: which object of which kind may have changed.
+
+    ``object_id`` is empty where the object has no id, as of an invoice that is yet to come.
+    """
 
     event_id: str
     type: str
@@ -39,13 +43,21 @@ def verify(payload: bytes, signature: str, secrets: tuple[str, ...]) -> StripeEv
         raise BadSignature("None of the signing secrets fits. Check STRIPE_WEBHOOK_SECRET.")
     try:
         event = json.loads(payload)
-        found = (event["id"], event["type"], event["data"]["object"]["id"], event["livemode"])
+        found = (event["id"], event["type"], event["data"]["object"], event["livemode"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InvalidRequest("The body is not one of Stripe's events.") from error
-    event_id, kind, object_id, livemode = found
-    if not all(isinstance(one, str) and one for one in (event_id, kind, object_id)):
+    event_id, kind, about, livemode = found
+    named = isinstance(about, dict) and all(isinstance(one, str) for one in (event_id, kind))
+    object_id = _object_id(about) if named else None
+    if not (event_id and kind) or object_id is None:
         raise InvalidRequest("The body is not one of Stripe's events.")
     return StripeEvent(event_id, kind, object_id, livemode is True)
+
+
+def _object_id(about: dict[str, Any]) -> str | None:
+    """Return the object's id; of a dispute that older versions tell without one, its charge's."""
+    found = about.get("id") or about.get("charge") or ""
+    return found if isinstance(found, str) else None
 
 
 def _signed(payload: bytes, signature: str, secret: str) -> bool:

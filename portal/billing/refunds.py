@@ -1,0 +1,118 @@
+"""Refunds that the operator starts.
+
+Invariant: without a reason no more goes back than what of the grant nobody spent; the same refund
+asked for again before its news arrived is the same refund at Stripe, never a second one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from portal import audit
+from portal.billing import payment_news
+from portal.billing import payments as book
+from portal.billing.gateway import Gateway
+from portal.billing.payments import Settled
+from portal.core.catalog import minor_places, money_words
+from portal.core.errors import InvalidRequest, NotFound
+from portal.core.refunds import unspent_minor
+from portal.core.units import NotExact, parse_scaled
+from portal.db import Database
+from portal.desk import open_desk
+from portal.wallet import Wallet
+
+#: The largest amount that is taken, in the payment's currency.
+LARGEST = 10**9
+
+
+@dataclass(frozen=True)
+class GivenBack:
+    """A refund as it was started: how much, in words, and where it stands at Stripe."""
+
+    refund_id: str
+    amount: str
+    status: str
+
+
+def give_back(
+    database: Database,
+    payments: Gateway,
+    *,
+    organization_id: str,
+    payment_id: str,
+    amount: str | None,
+    reason: str,
+    actor: str,
+    now: datetime,
+) -> GivenBack:
+    """Start a refund of a payment, and take its credits back; returns what was started.
+
+    ``amount`` is a decimal in the payment's currency; without one it is all that is unspent.
+    Raises NotFound, InvalidRequest where it is more than is left or more than is unspent and no
+    reason is given, Unavailable where Stripe does not do it: ask again then.
+    """
+    with database.transaction() as tx:
+        wallet = open_desk(tx, organization_id, now=now).wallet
+        wallet.write()
+        settled = book.of(tx, organization_id, payment_id)
+        if settled is None:
+            raise NotFound("payment", payment_id)
+        amount_minor = _amount(settled, amount, _unspent(wallet, settled), reason)
+        audit.note(
+            tx,
+            organization_id,
+            actor=actor,
+            act="refund.started",
+            target=payment_id,
+            detail={"amount_minor": amount_minor, "reason": reason},
+            now=now,
+        )
+    payment = settled.payment
+    before = settled.reversal.refunded_minor
+    started = payments.refund(
+        payment.charge_id or payments.payment(payment_id).charge_id,
+        amount_minor,
+        key=f"{payment_id}-{before}-{amount_minor}",
+        reason=reason,
+    )
+    payment_news.sync(database, payments, started.refund_id, now=now)
+    words = money_words(started.amount_minor, payment.currency)
+    return GivenBack(started.refund_id, words, started.status)
+
+
+def _unspent(wallet: Wallet, settled: Settled) -> int:
+    """Return how much of a payment stands for credits that may still be spent, in minor units."""
+    payment = settled.payment
+    if payment.grant_id is None:
+        return 0
+    lot = wallet.lot(payment.grant_id)
+    left = 0 if lot.expired(wallet.now) else lot.remaining_micro
+    return unspent_minor(
+        payment.amount_minor,
+        credits_micro=lot.granted_micro,
+        unspent_micro=left,
+        refunded_minor=settled.reversal.refunded_minor,
+    )
+
+
+def _amount(settled: Settled, amount: str | None, unspent: int, reason: str) -> int:
+    payment = settled.payment
+    left = payment.amount_minor - settled.reversal.refunded_minor
+    try:
+        wanted = (
+            unspent
+            if amount is None
+            else parse_scaled(amount, places=minor_places(payment.currency), largest=LARGEST)
+        )
+    except NotExact as error:
+        raise InvalidRequest.at("/amount", str(error)) from error
+    if not 0 < wanted <= left:
+        words = money_words(left, payment.currency)
+        raise InvalidRequest.at("/amount", f"must be above zero and at most {words}")
+    if wanted > unspent and not reason:
+        words = money_words(unspent, payment.currency)
+        raise InvalidRequest.at(
+            "/reason", f"is needed: only {words} of this payment stands for unspent credits"
+        )
+    return wanted
