@@ -36,6 +36,7 @@ def shop(store: str, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     monkeypatch.setattr(stripe.HTTPClient, "INITIAL_DELAY", 0)
     monkeypatch.setattr(stripe.HTTPClient, "MAX_DELAY", 0)
     stripe_clock = SandboxClock()
+    stripe_clock.show(clock())
     with stand_in(stripe_clock) as address, selling(store, clock, address, stripe_clock) as made:
         yield made
 

@@ -69,14 +69,20 @@ def record(wallet: Wallet, payment: Payment) -> None:
                 **_columns(Settled(payment, Reversal())),
             )
         )
-        standing.settled(wallet.tx, wallet.organization_id)
+        _ends_declines(wallet, payment)
         return
     whole = replace(known, payment=_filled_in(known.payment, payment))
     if known.payment.kind == UNKNOWN:
-        standing.settled(wallet.tx, wallet.organization_id)
+        _ends_declines(wallet, payment)
     if known.payment.grant_id is None:
         whole = _followed(wallet, whole, known.reversal, before=known.reversal)
     _store(wallet, known, whole)
+
+
+def _ends_declines(wallet: Wallet, payment: Payment) -> None:
+    """Have a payment that settled end a row of declines of auto top-up."""
+    if payment.kind != UNKNOWN:
+        standing.settled(wallet.tx, wallet.organization_id)
 
 
 def tell(wallet: Wallet, known: Settled | None, payment: Payment, told: Reversal) -> Settled:
