@@ -14,7 +14,7 @@ from apscheduler.schedulers.blocking import BlockingScheduler
 from sqlalchemy import select, update
 
 from portal import access, accounts, holds
-from portal.billing import reconcile
+from portal.billing import overage, reconcile, top_up
 from portal.billing.gateway import Gateway
 from portal.clock import Clock
 from portal.core.errors import ClearmeterError
@@ -112,6 +112,20 @@ def compare_books(shop: Workshop) -> int:
     return len(found)
 
 
+def top_up_credits(shop: Workshop) -> int:
+    """Buy packs for whoever wants them when credits run low; returns how many attempts."""
+    if not shop.payments.configured:
+        return 0
+    return top_up.run_all(shop.database, shop.payments, clock=shop.clock)
+
+
+def bill_overage(shop: Workshop) -> int:
+    """Bill what was used beyond all grants and no renewal will carry; returns how many bills."""
+    if not shop.payments.configured:
+        return 0
+    return overage.bill_without_renewal(shop.database, shop.payments, now=shop.clock())
+
+
 @dataclass(frozen=True)
 class Job:
     """A job, and how often it runs."""
@@ -124,8 +138,10 @@ class Job:
 JOBS = (
     Job("end-lapsed-holds", timedelta(seconds=30), end_lapsed_holds),
     Job("begin-periods", timedelta(seconds=30), begin_periods),
+    Job("top-up", timedelta(seconds=10), top_up_credits),
     Job("expire-grants", timedelta(minutes=1), expire_grants),
     Job("forget-sessions", timedelta(hours=1), forget_sessions),
+    Job("bill-overage", timedelta(hours=1), bill_overage),
     Job("reconcile-payments", timedelta(hours=1), reconcile_payments),
     Job("compare-books", timedelta(days=1), compare_books),
 )

@@ -1,23 +1,27 @@
-"""Setting caps, as an admin or the operator does: under the wallet's lock and on record."""
+"""Setting limits, as an admin or the operator does: under the wallet's lock and on record."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection
 
-from portal import accounts, alerts, audit, caps, catalog
+from portal import accounts, alerts, audit, caps, catalog, notices
 from portal.accounts import Organization
 from portal.alerts import CapAlert
 from portal.caps import CapChange, CapRequest
 from portal.core.caps import CapState
+from portal.core.catalog import PriceBook
 from portal.core.errors import InvalidRequest
 from portal.core.units import format_micro
 from portal.db import Database
 from portal.desk import Desk, open_desk
+from portal.top_ups import standing
+from portal.top_ups.standing import AutoTopUp
+from portal.top_ups.terms import TopUpRequest, pack_for
 
 
 @contextmanager
@@ -106,37 +110,66 @@ class SpendingRequest:
 
     on_empty: str
     overage_limit_minor: int | None = None
+    auto_top_up: TopUpRequest | None = None
 
 
 def set_spending(
     database: Database, organization_id: str, request: SpendingRequest, *, actor: str, now: datetime
 ) -> Organization:
-    """Choose between stopping when credits run out and going on up to a limit of money.
+    """Choose between stopping when credits run out, buying more, and going on up to a limit.
 
-    What is used already stays used. Raises NotFound, and InvalidRequest where the tier sells no
-    credits beyond its own.
+    What was used or bought already stays so. Raises NotFound, and InvalidRequest where the choice
+    lacks its limits, where the tier sells no credits beyond its own, or a pack is not sold.
     """
     with _locked(database, organization_id, now) as desk:
         organization = desk.organization
-        limit = request.overage_limit_minor
+        book = catalog.in_force(desk.tx, at=desk.now)
         if request.on_empty == "overage":
-            if limit is None:
-                raise InvalidRequest.at("/overage_limit", "is needed to go on when credits run out")
-            book = catalog.in_force(desk.tx, at=desk.now)
-            if book.overage_price(organization.tier) is None:
-                raise InvalidRequest.at(
-                    "/on_empty", "cannot be overage: the plan sells no credits beyond its own"
-                )
+            _check_overage(book, organization, request)
+        _keep_top_up(desk, book, request, actor)
+        limit = request.overage_limit_minor
         kept = organization.overage_limit_minor if limit is None else limit
         accounts.set_spending(
             desk.tx, organization_id, on_empty=request.on_empty, overage_limit_minor=kept
         )
+        detail: dict[str, object] = {"on_empty": request.on_empty, "overage_limit_minor": kept}
+        if request.auto_top_up is not None:
+            detail["auto_top_up"] = asdict(request.auto_top_up)
         audit.note(
-            desk.tx,
-            organization_id,
-            actor=actor,
-            act="spending.set",
-            detail={"on_empty": request.on_empty, "overage_limit_minor": kept},
-            now=now,
+            desk.tx, organization_id, actor=actor, act="spending.set", detail=detail, now=now
         )
         return accounts.find_organization(desk.tx, organization_id)
+
+
+def _check_overage(book: PriceBook, organization: Organization, request: SpendingRequest) -> None:
+    if request.overage_limit_minor is None:
+        raise InvalidRequest.at("/overage_limit", "is needed to go on when credits run out")
+    if book.overage_price(organization.tier) is None:
+        raise InvalidRequest.at(
+            "/on_empty", "cannot be overage: the plan sells no credits beyond its own"
+        )
+
+
+def _keep_top_up(desk: Desk, book: PriceBook, request: SpendingRequest, actor: str) -> None:
+    """Store what auto top-up is to do, and let it begin where it may."""
+    tx, organization = desk.tx, desk.organization
+    organization_id, on = organization.organization_id, request.on_empty == "top_up"
+    mine = standing.settings(tx, organization_id)
+    asked = request.auto_top_up or (mine.asked if mine else None)
+    if on and asked is None:
+        raise InvalidRequest.at("/auto_top_up", "is needed to buy credits when they run low")
+    if asked is not None and (on or request.auto_top_up):
+        pack_for(book, organization, asked)
+    if request.auto_top_up is not None:
+        standing.keep(tx, organization_id, request.auto_top_up, actor=actor, now=desk.now)
+    if on and not standing.after_dispute(tx, organization_id):
+        raise InvalidRequest.at("/on_empty", "cannot be top_up while a payment is disputed")
+    over = standing.NOTICES if not on else (standing.LIMIT_REACHED,)
+    for kind in over:
+        notices.end_all(tx, organization_id, kind, now=desk.now)
+
+
+def auto_top_up(database: Database, organization_id: str) -> AutoTopUp | None:
+    """Return what auto top-up is set to do and how it stands; None where nothing was ever set."""
+    with database.reading() as tx:
+        return standing.settings(tx, organization_id)

@@ -14,9 +14,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, RowMapping, bindparam, insert, select, update
 
 from portal.accounts import Organization
-from portal.core.catalog import PriceBook, Tier
+from portal.core.catalog import PriceBook
 from portal.core.errors import Unavailable
-from portal.core.overage import Place, Rate, room, worst_case_minor
+from portal.core.overage import Place, Rate, room
 from portal.core.periods import Period
 from portal.tables import Whole, overage_periods
 
@@ -103,21 +103,6 @@ def standing(
 
 def _rate(row: RowMapping) -> Rate:
     return Rate(row["price_micro_minor"], row["spent_micro"], row["held_micro"])
-
-
-def worst_case(found: Standing, tier: Tier | None, seats: int | None) -> int | None:
-    """Return the most the period can cost, in minor units; None where the tier has no list price.
-
-    The tier's price, and beyond all grants what is used already or, where more is allowed, the
-    organization's own limit. Credits that somebody buys by hand come on top.
-    """
-    if tier is not None and tier.price_minor is None:
-        return None
-    price = tier.price_minor or 0 if tier else 0
-    if tier is not None and tier.kind == "per_seat":
-        price *= seats or 1
-    more = found.limit_minor if found.price_micro_minor is not None else None
-    return worst_case_minor(tier_minor=price, used_minor=found.amount_minor, limit_minor=more)
 
 
 def count(

@@ -12,7 +12,7 @@ from datetime import date, datetime, timedelta
 
 from sqlalchemy import Connection
 
-from portal import balances, forecasting, overage, usage
+from portal import balances, forecasting, overage, usage, worst_case
 from portal.accounts import Member, Organization
 from portal.balances import Balance
 from portal.breakdown import days_of
@@ -83,6 +83,7 @@ class Guarantee:
     """The most that can be charged this period, and what it is made of.
 
     ``limit_minor`` is how far the organization goes on beyond its credits, None where it stops.
+    ``top_up_minor`` is what credits bought by themselves cost so far and may still cost.
     """
 
     tier: Tier | None
@@ -91,6 +92,7 @@ class Guarantee:
     seats: int | None
     beyond_minor: int
     limit_minor: int | None
+    top_up_minor: int
 
 
 @dataclass(frozen=True)
@@ -325,16 +327,18 @@ def _guarantee(
     tx: Connection, organization: Organization, book: PriceBook | None, *, now: datetime
 ) -> Guarantee:
     if book is None:
-        return Guarantee(None, 0, organization.currency, None, 0, None)
+        return Guarantee(None, 0, organization.currency, None, 0, None, 0)
     tier = _tier(organization, book)
     found = overage.standing(tx, organization, book, at=now)
+    most = worst_case.of_period(tx, organization, book, found, at=now)
     return Guarantee(
         tier,
-        overage.worst_case(found, tier, organization.seats),
+        most.amount_minor,
         book.currency,
         (organization.seats or 1) if tier and tier.kind == "per_seat" else None,
         found.amount_minor,
         found.limit_minor if found.price_micro_minor is not None else None,
+        most.top_up_minor,
     )
 
 

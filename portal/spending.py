@@ -11,7 +11,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from portal import accounts, caps, catalog, overage
+from portal import accounts, caps, catalog, overage, worst_case
 from portal.accounts import Member, Organization
 from portal.core.caps import Cap, CapState, tightest
 from portal.core.catalog import Action, PriceBook
@@ -113,14 +113,13 @@ def when_empty(
     if book is None:
         return None
     found = overage.standing(tx, organization, book, at=now)
-    tier = book.tiers.get(organization.tier or "")
     return WhenEmpty(
         organization.on_empty,
         book.overage_price(organization.tier),
         organization.overage_limit_minor,
         found.amount_minor,
         found.credits_micro,
-        overage.worst_case(found, tier, organization.seats),
+        worst_case.of_period(tx, organization, book, found, at=now).amount_minor,
         organization.currency,
     )
 

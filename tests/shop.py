@@ -20,6 +20,7 @@ from werkzeug.test import TestResponse
 from app import create_app
 from portal import accounts, catalog
 from portal.billing import checkout, reconcile
+from portal.billing.customers import ensure_customer
 from portal.billing.gateway import Gateway
 from portal.db import Database
 from sandbox.app import create_sandbox
@@ -52,7 +53,13 @@ class _Quiet(WSGIRequestHandler):
 @contextmanager
 def stand_in(clock: SandboxClock) -> Iterator[str]:
     """Run the stand-in for Stripe on loopback; gives its address. It sends no webhooks itself."""
-    app = create_sandbox(webhook_url=None, clock=clock)
+    with serving(create_sandbox(webhook_url=None, clock=clock)) as address:
+        yield address
+
+
+@contextmanager
+def serving(app: Flask) -> Iterator[str]:
+    """Run a stand-in that was made already; gives its address."""
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Quiet)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
@@ -187,6 +194,32 @@ class Shop:
             now=self.clock(),
         )  # fmt: skip
         return found.status
+
+    def save_card(self, name: str = "pm_card_visa") -> str:
+        """Save a test card with Acme's customer, to be charged by default; return its id."""
+        with self.database.reading() as tx:
+            organization = accounts.find_organization(tx, "acme")
+        customer = ensure_customer(self.database, self.payments, organization)
+        saved = self.stripe.v1.payment_methods.attach(name, {"customer": customer})
+        self.make_default(customer, saved.id)
+        return str(saved.id)
+
+    def make_default(self, customer: str, method: str) -> None:
+        """Have a customer's payments made by a method where nothing else is said."""
+        settings = {"invoice_settings": {"default_payment_method": method}}
+        self.stripe.v1.customers.update(customer, settings)
+
+    def fail_calls(self, kind: str, path: str = "/v1/payment_intents", times: int = 3) -> None:
+        """Have Stripe fail calls; the library tries each three times before it gives up."""
+        fault = {"kind": kind, "method": "POST", "path": path, "times": times}
+        fault |= {"seconds": 0.01} if kind == "timeout_after" else {}
+        url = f"{self.payments.checkout_origin}/_sandbox/faults"
+        assert requests.post(url, json=fault, timeout=10).status_code == 200
+
+    def charged_minor(self) -> list[int]:
+        """Return what Stripe took of Acme's cards, oldest first."""
+        found = self.stripe.v1.charges.list({"limit": 100}).auto_paging_iter()
+        return [one.amount for one in found if one.status == "succeeded"][::-1]
 
     @property
     def packs(self) -> list[str]:

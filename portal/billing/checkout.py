@@ -14,6 +14,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from portal import accounts, audit, catalog
 from portal.accounts import Member, Organization
+from portal.billing.customers import ensure_customer
 from portal.billing.effects import Mark, Quarantined, no_mark
 from portal.billing.gateway import CheckoutSession, Gateway
 from portal.billing.payments import Payment, record
@@ -57,7 +58,7 @@ def start(
     for an unknown pack or another currency, Unavailable without Stripe.
     """
     checkout_id, item, currency = _intend(database, organization, member, pack, now)
-    customer_id = _customer(database, payments, organization)
+    customer_id = ensure_customer(database, payments, organization)
     price_id = payments.ensure_price(
         f"clearmeter-pack-{item.key}",
         name=item.name,
@@ -116,18 +117,6 @@ def _intend(
             )
         )
     return checkout_id, item, book.currency
-
-
-def _customer(database: Database, payments: Gateway, organization: Organization) -> str:
-    if organization.stripe_customer_id:
-        return organization.stripe_customer_id
-    customer_id = payments.create_customer(
-        organization.organization_id, name=organization.name, email=organization.email
-    )
-    with database.transaction() as tx:
-        accounts.remember_stripe_customer(tx, organization.organization_id, customer_id)
-        known = accounts.find_organization(tx, organization.organization_id)
-    return known.stripe_customer_id or customer_id
 
 
 def returned(

@@ -16,6 +16,7 @@ from portal.billing import money_back
 from portal.billing.effects import Quarantined
 from portal.billing.money_back import Reversal
 from portal.tables import payments
+from portal.top_ups import standing
 from portal.wallet import Wallet
 
 #: A payment of which only a reversal was told so far.
@@ -55,7 +56,8 @@ def record(wallet: Wallet, payment: Payment) -> None:
     """Write a payment down, once; what refunds and disputes claim already is taken at once.
 
     Runs in the transaction that settles it, after the grant it paid for and before the wallet is
-    written. Again it fills in what was not known. Raises Quarantined where the payment is known
+    written. Again it fills in what was not known. A payment that settles ends a row of declines of
+    auto top-up. Raises Quarantined where the payment is known
     with another amount, currency or grant.
     """
     known = of(wallet.tx, wallet.organization_id, payment.payment_id)
@@ -67,8 +69,11 @@ def record(wallet: Wallet, payment: Payment) -> None:
                 **_columns(Settled(payment, Reversal())),
             )
         )
+        standing.settled(wallet.tx, wallet.organization_id)
         return
     whole = replace(known, payment=_filled_in(known.payment, payment))
+    if known.payment.kind == UNKNOWN:
+        standing.settled(wallet.tx, wallet.organization_id)
     if known.payment.grant_id is None:
         whole = _followed(wallet, whole, known.reversal, before=known.reversal)
     _store(wallet, known, whole)

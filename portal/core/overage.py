@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from portal.core.units import MICRO, money_for
+from portal.core.units import MICRO, apportion, money_for
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,40 @@ def room(rates: Iterable[Rate], price_micro_minor: int, limit_minor: int) -> int
     return max(0, (limit_minor * MICRO * MICRO - used) // price_micro_minor)
 
 
-def worst_case_minor(*, tier_minor: int, used_minor: int, limit_minor: int | None) -> int:
-    """Return the most a billing period can cost, in minor units.
+@dataclass(frozen=True)
+class Part:
+    """What one action has of a period's overage at a price: credits, and their share of money."""
 
-    The tier's price and the overage: what is used already or, where more is allowed, the limit.
+    credits_micro: int = 0
+    amount_minor: int = 0
+
+    def __sub__(self, other: Part) -> Part:
+        return Part(
+            self.credits_micro - other.credits_micro, self.amount_minor - other.amount_minor
+        )
+
+
+def itemised(credits_micro: Mapping[str, int], price_micro_minor: int) -> dict[str, Part]:
+    """Split what a period costs at a price among its actions, so that the parts add up to it.
+
+    ``credits_micro`` is what each action spent beyond all grants. What it comes to is rounded once,
+    as the page rounds it; the largest remainders take what rounding the parts left over. The same
+    credits are split the same way whatever was billed before.
     """
-    return tier_minor + max(used_minor, limit_minor or 0)
+    actions = sorted(credits_micro)
+    spent = [credits_micro[action] for action in actions]
+    shares = apportion(money_for(sum(spent), price_micro_minor), spent)
+    return {
+        action: Part(credits_, share)
+        for action, credits_, share in zip(actions, spent, shares, strict=True)
+    }
+
+
+def still_due(whole: Mapping[str, Part], billed: Mapping[str, Part]) -> dict[str, Part]:
+    """Return what is to be billed by action, on top of what was; below zero it is given back."""
+    nothing = Part()
+    more = {
+        action: whole.get(action, nothing) - billed.get(action, nothing)
+        for action in sorted(whole.keys() | billed.keys())
+    }
+    return {action: part for action, part in more.items() if part != nothing}

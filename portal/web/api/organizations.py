@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
+from typing import Any
 from urllib.parse import urlsplit
 
 from babel.numbers import is_currency
 from flask import Response, request
 
 from portal import access, accounts, audit, limits, onboarding
+from portal.billing import top_up
 from portal.core.catalog import minor_places
 from portal.core.errors import InvalidRequest
 from portal.core.units import NotExact, format_micro, parse_scaled
 from portal.limits import SpendingRequest
 from portal.onboarding import GrantRequest, OrganizationRequest
+from portal.top_ups.standing import AutoTopUp
+from portal.top_ups.terms import TopUpRequest
 from portal.wallet import Paid
 from portal.web.api import answers, blueprint
 from portal.web.api.access import caller, current, need, need_service, own
 from portal.web.api.body import convert, read
 from portal.web.api.shapes import (
+    AutoTopUpBody,
     GrantBody,
     Id,
     MemberBody,
@@ -231,21 +236,24 @@ def void_grant(organization_id: str, grant_id: str) -> tuple[Response, int]:
 
 @blueprint.patch("/organizations/<organization_id>/spending")
 def patch_spending(organization_id: str) -> tuple[Response, int]:
-    """Set what happens when credits run out."""
+    """Set what happens when credits run out; auto top-up buys at once where credits are low."""
     need("manage")
     body = read(SpendingBody)
     parts, organization = services(), current(organization_id)
-    limit = body.overage_limit
+    currency, limit = organization.currency, body.overage_limit
     found = limits.set_spending(
         parts.database,
         organization_id,
         SpendingRequest(
             body.on_empty,
-            None if limit is None else money(limit, "/overage_limit", organization.currency),
+            None if limit is None else money(limit, "/overage_limit", currency),
+            _top_up_request(body.auto_top_up, currency) if body.auto_top_up else None,
         ),
         actor=caller().name,
         now=parts.clock(),
     )
+    if found.on_empty == "top_up":
+        top_up.run_now(parts.database, parts.payments, organization_id, now=parts.clock())
     kept = found.overage_limit_minor
     return answers.answer(
         {
@@ -253,7 +261,29 @@ def patch_spending(organization_id: str) -> tuple[Response, int]:
             "overage_limit": None if kept is None else answers.money(kept, found.currency),
             "currency": found.currency,
         }
+        | _auto_top_up(limits.auto_top_up(parts.database, organization_id), currency)
     )
+
+
+def _top_up_request(body: AutoTopUpBody, currency: str) -> TopUpRequest:
+    return TopUpRequest(
+        micro(body.threshold, "/auto_top_up/threshold", positive=True),
+        body.pack,
+        money(body.monthly_limit, "/auto_top_up/monthly_limit", currency),
+    )
+
+
+def _auto_top_up(mine: AutoTopUp | None, currency: str) -> dict[str, Any]:
+    if mine is None:
+        return {}
+    return {
+        "auto_top_up": {
+            "threshold": format_micro(mine.threshold_micro),
+            "pack": mine.pack,
+            "monthly_limit": answers.money(mine.monthly_limit_minor, currency),
+            "suspended": mine.suspended or None,
+        }
+    }
 
 
 @blueprint.post("/portal_sessions")

@@ -13,10 +13,19 @@ from typing import Any
 
 from flask import Response, request
 
-from portal import accounts, balances, cap_trail, catalog, forecasting, overage, usage
+from portal import (
+    accounts,
+    balances,
+    cap_trail,
+    catalog,
+    forecasting,
+    overage,
+    usage,
+    worst_case,
+)
 from portal.accounts import Organization
 from portal.cap_trail import Passed
-from portal.core.catalog import Tier, minor_places
+from portal.core.catalog import minor_places
 from portal.core.errors import InvalidRequest, NotAllowed
 from portal.core.forecast import Projection
 from portal.core.periods import local_day
@@ -50,7 +59,8 @@ def get_balance(organization_id: str) -> tuple[Response, int]:
         )
         book = catalog.in_force(tx, at=at)
         beyond = overage.standing(tx, organization, book, at=at)
-    period, tier = organization.period_at(at), book.tiers.get(organization.tier or "")
+        most = worst_case.of_period(tx, organization, book, beyond, at=at).amount_minor
+    period = organization.period_at(at)
     return answers.answer(
         {
             "as_of": answers.when(at),
@@ -74,7 +84,7 @@ def get_balance(organization_id: str) -> tuple[Response, int]:
             ],
             "overage": _overage(beyond, organization),
             "on_empty": organization.on_empty,
-            "worst_case": _worst_case(beyond, tier, organization),
+            "worst_case": _worst_case(most, organization),
         }
     )
 
@@ -89,14 +99,11 @@ def _overage(beyond: Standing, organization: Organization) -> dict[str, Any]:
     }
 
 
-def _worst_case(
-    beyond: Standing, tier: Tier | None, organization: Organization
-) -> dict[str, str] | None:
-    amount = overage.worst_case(beyond, tier, organization.seats)
-    if amount is None:
+def _worst_case(most_minor: int | None, organization: Organization) -> dict[str, str] | None:
+    if most_minor is None:
         return None
     currency = organization.currency
-    return {"amount": answers.money(amount, currency), "currency": currency}
+    return {"amount": answers.money(most_minor, currency), "currency": currency}
 
 
 def _day(name: str, default: date) -> date:

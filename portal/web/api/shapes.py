@@ -214,11 +214,20 @@ class ReplayBody(Strict):
     code: Id | None = None
 
 
+class AutoTopUpBody(Strict):
+    """Which pack to buy below which balance, and the most a month may cost."""
+
+    threshold: Number
+    pack: Id
+    monthly_limit: Number
+
+
 class SpendingBody(Strict):
     """PATCH …/spending"""
 
-    on_empty: Literal["stop", "overage"]
+    on_empty: Literal["stop", "top_up", "overage"]
     overage_limit: Number | None = None
+    auto_top_up: AutoTopUpBody | None = None
 
 
 class PortalMemberBody(Strict):

@@ -1,0 +1,253 @@
+"""What overage comes to, written down bill by bill before anybody is asked to pay it.
+
+Owns ``overage_bills``. Invariant: under the wallet's lock, the bills of a period that has ended add
+up to what the page shows of it. What comes late, or is given back, is a further bill with what
+none before it had; a bill is never changed but for where it was put.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Select,
+    and_,
+    func,
+    insert,
+    select,
+    update,
+)
+
+from portal import accounts
+from portal.accounts import Organization
+from portal.core.ledger import Account
+from portal.core.overage import Part, Place, itemised, still_due
+from portal.desk import Desk
+from portal.tables import event_debits, events, overage_bills, overage_periods, stripe_subscriptions
+
+#: A subscription in one of these states is renewed, and its overage billed with that.
+RENEWS = ("active", "trialing", "past_due")
+
+_BILLED = (
+    select(func.coalesce(func.sum(overage_bills.c.credits_micro), 0))
+    .where(
+        overage_bills.c.organization_id == overage_periods.c.organization_id,
+        overage_bills.c.period_start == overage_periods.c.period_start,
+        overage_bills.c.price_micro_minor == overage_periods.c.price_micro_minor,
+    )
+    .scalar_subquery()
+)
+_UNBILLED = (
+    select(
+        overage_periods.c.organization_id,
+        overage_periods.c.period_start,
+        overage_periods.c.price_micro_minor,
+    )
+    .where(overage_periods.c.spent_micro != _BILLED)
+    .order_by(overage_periods.c.organization_id, overage_periods.c.period_start)
+)
+
+
+@dataclass(frozen=True)
+class Bill:
+    """What one action costs, or gives back, of a period at a price; amounts in minor units.
+
+    ``sequence`` counts the bills of that action, period and price from 0. The ids are Stripe's.
+    """
+
+    place: Place
+    action: str
+    sequence: int
+    credits_micro: int
+    amount_minor: int
+    currency: str
+    invoice_id: str | None
+    item_id: str | None
+
+    @property
+    def key(self) -> str:
+        """What makes it one and the same bill for ever, within its organization."""
+        since = int(self.place.since.timestamp())
+        return f"{since}-{self.place.price_micro_minor}-{self.action}-{self.sequence}"
+
+
+def action_of(key: str) -> str:
+    """Return the action that a bill's key is about."""
+    return key.split("-", 2)[-1].rpartition("-")[0]
+
+
+def without_renewal(tx: Connection, *, now: datetime) -> list[str]:
+    """Return the organizations with overage to bill and no renewal to bill it with."""
+    renews = select(stripe_subscriptions.c.organization_id).where(
+        stripe_subscriptions.c.status.in_(RENEWS)
+    )
+    used = tx.execute(_UNBILLED.where(overage_periods.c.organization_id.not_in(renews)))
+    found = {
+        row["organization_id"]
+        for row in used.mappings().all()
+        if _has_ended(accounts.find_organization(tx, row["organization_id"]), row, now)
+    }
+    begun = select(overage_bills.c.organization_id).where(
+        overage_bills.c.done_at.is_(None), overage_bills.c.organization_id.not_in(renews)
+    )
+    return sorted(found.union(tx.execute(begun).scalars()))
+
+
+def _has_ended(organization: Organization, row: RowMapping, now: datetime) -> bool:
+    ended: bool = row["period_start"] < organization.period_at(now).start
+    return ended
+
+
+def write_down(desk: Desk) -> None:
+    """Write down what periods that have ended cost beyond all grants and no bill has yet."""
+    mine = _UNBILLED.where(overage_periods.c.organization_id == desk.organization.organization_id)
+    for row in desk.tx.execute(mine).mappings().all():
+        if _has_ended(desk.organization, row, desk.now):
+            _write_down(desk, Place(row["period_start"], row["price_micro_minor"]))
+
+
+def _write_down(desk: Desk, place: Place) -> None:
+    organization_id = desk.organization.organization_id
+    whole = itemised(_spent(desk.tx, organization_id, place), place.price_micro_minor)
+    billed, bills = _billed(desk.tx, organization_id, place)
+    for action, part in still_due(whole, billed).items():
+        desk.tx.execute(
+            insert(overage_bills).values(
+                organization_id=organization_id,
+                period_start=place.since,
+                price_micro_minor=place.price_micro_minor,
+                action=action,
+                sequence=bills.get(action, 0),
+                credits_micro=part.credits_micro,
+                amount_minor=part.amount_minor,
+                currency=desk.organization.currency,
+                created_at=desk.now,
+                # What comes to nothing is told on no invoice.
+                done_at=None if part.amount_minor else desk.now,
+            )
+        )
+
+
+def _spent(tx: Connection, organization_id: str, place: Place) -> dict[str, int]:
+    """Return what each action spent beyond all grants there, in millionths."""
+    rows = tx.execute(
+        select(events.c.action, func.sum(event_debits.c.amount_micro))
+        .join(
+            events,
+            and_(
+                events.c.organization_id == event_debits.c.organization_id,
+                events.c.source == event_debits.c.source,
+                events.c.event_id == event_debits.c.event_id,
+            ),
+        )
+        .where(
+            event_debits.c.organization_id == organization_id,
+            event_debits.c.account == Account.OVERAGE,
+            event_debits.c.overage_since == place.since,
+            event_debits.c.overage_price_micro_minor == place.price_micro_minor,
+        )
+        .group_by(events.c.action)
+    )
+    return {action: int(spent) for action, spent in rows.all()}
+
+
+def _billed(
+    tx: Connection, organization_id: str, place: Place
+) -> tuple[Mapping[str, Part], Mapping[str, int]]:
+    """Return what was billed there by action, and by how many bills."""
+    rows = tx.execute(
+        select(
+            overage_bills.c.action,
+            func.sum(overage_bills.c.credits_micro),
+            func.sum(overage_bills.c.amount_minor),
+            func.count(),
+        )
+        .where(
+            overage_bills.c.organization_id == organization_id,
+            overage_bills.c.period_start == place.since,
+            overage_bills.c.price_micro_minor == place.price_micro_minor,
+        )
+        .group_by(overage_bills.c.action)
+    ).all()
+    return (
+        {action: Part(int(credits_), int(amount)) for action, credits_, amount, _ in rows},
+        {action: count for action, _, _, count in rows},
+    )
+
+
+def _open(organization_id: str) -> tuple[ColumnElement[bool], ...]:
+    return overage_bills.c.organization_id == organization_id, overage_bills.c.done_at.is_(None)
+
+
+def open_bills(tx: Connection, organization_id: str) -> Sequence[Bill]:
+    """Return the bills about which something is still to be done, oldest first."""
+    query: Select[tuple[object, ...]] = (
+        select(overage_bills)
+        .where(*_open(organization_id))
+        .order_by(*(column for column in overage_bills.primary_key))
+    )
+    return [
+        Bill(
+            Place(row["period_start"], row["price_micro_minor"]),
+            row["action"],
+            row["sequence"],
+            row["credits_micro"],
+            row["amount_minor"],
+            row["currency"],
+            row["stripe_invoice_id"],
+            row["stripe_invoice_item_id"],
+        )
+        for row in tx.execute(query).mappings()
+    ]
+
+
+def _the_one(organization_id: str, bill: Bill) -> tuple[ColumnElement[bool], ...]:
+    return (
+        *_open(organization_id),
+        overage_bills.c.period_start == bill.place.since,
+        overage_bills.c.price_micro_minor == bill.place.price_micro_minor,
+        overage_bills.c.action == bill.action,
+        overage_bills.c.sequence == bill.sequence,
+    )
+
+
+def aim(tx: Connection, organization_id: str, bills: Sequence[Bill], invoice_id: str) -> None:
+    """Say on which invoice bills are to go, unless somebody said so before."""
+    for bill in bills:
+        tx.execute(
+            update(overage_bills)
+            .where(*_the_one(organization_id, bill), overage_bills.c.stripe_invoice_id.is_(None))
+            .values(stripe_invoice_id=invoice_id)
+        )
+
+
+def release(tx: Connection, organization_id: str, bills: Sequence[Bill]) -> None:
+    """Say that bills are not on the invoice they were to go on, which takes no more."""
+    for bill in bills:
+        tx.execute(
+            update(overage_bills)
+            .where(
+                *_the_one(organization_id, bill),
+                overage_bills.c.stripe_invoice_id == bill.invoice_id,
+            )
+            .values(stripe_invoice_id=None, stripe_invoice_item_id=None)
+        )
+
+
+def placed(
+    tx: Connection, organization_id: str, bill: Bill, item_id: str, *, now: datetime
+) -> bool:
+    """Remember the item a bill became: there is no more to do about it. False where it was so."""
+    done = tx.execute(
+        update(overage_bills)
+        .where(
+            *_the_one(organization_id, bill), overage_bills.c.stripe_invoice_id == bill.invoice_id
+        )
+        .values(stripe_invoice_item_id=item_id, done_at=now)
+    )
+    return done.rowcount == 1

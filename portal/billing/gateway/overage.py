@@ -1,0 +1,138 @@
+"""Overage on invoices: items on a draft, and invoices of our own where no renewal comes."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import stripe
+
+from portal.billing.gateway.caller import Caller
+from portal.core.errors import NotFound
+from portal.core.periods import Period
+
+#: The metadata by which items and invoices of overage are known again.
+MARK = "overage"
+
+
+@dataclass(frozen=True)
+class OverageItem:
+    """A line to be put on an invoice; the amount in minor units, below zero to give back."""
+
+    key: str
+    amount_minor: int
+    currency: str
+    description: str
+    period: Period
+
+
+@dataclass(frozen=True)
+class OverageInvoice:
+    """How an invoice that carries overage stands, and whether it was made for that alone."""
+
+    invoice_id: str
+    status: str
+    own: bool
+    page_url: str
+
+    @property
+    def takes_items(self) -> bool:
+        """Whether more can be put on it."""
+        return self.status == "draft"
+
+
+class OverageCalls(Caller):
+    """What is asked of Stripe to bill overage."""
+
+    def overage_invoice(self, invoice_id: str) -> OverageInvoice | None:
+        """Return an invoice as Stripe has it now; None where it was deleted as a draft."""
+        try:
+            with self._calling() as v1:
+                return _invoice(v1.invoices.retrieve(invoice_id))
+        except NotFound:
+            return None
+
+    def overage_items(self, invoice_id: str) -> dict[str, str]:
+        """Return the items of overage on an invoice: their ids by our key."""
+        with self._calling() as v1:
+            found = v1.invoice_items.list({"invoice": invoice_id, "limit": 100})
+            metadata = ((item.id, _metadata(item)) for item in found.auto_paging_iter())
+            return {told[MARK]: str(identifier) for identifier, told in metadata if MARK in told}
+
+    def add_overage(
+        self, organization_id: str, customer_id: str, invoice_id: str, item: OverageItem
+    ) -> str:
+        """Put an item on a draft, once; returns its id. No discount is taken off it."""
+        with self._calling() as v1:
+            made = v1.invoice_items.create(
+                {
+                    "customer": customer_id,
+                    "invoice": invoice_id,
+                    "amount": item.amount_minor,
+                    "currency": item.currency,
+                    "description": item.description,
+                    "discountable": False,
+                    "metadata": {"organization": organization_id, MARK: item.key},
+                    "period": {
+                        "start": int(item.period.start.timestamp()),
+                        "end": int(item.period.end.timestamp()),
+                    },
+                },
+                {"idempotency_key": f"clearmeter-overage-{invoice_id}-{item.key}"},
+            )
+            return str(made.id)
+
+    def own_overage_invoice(
+        self, organization_id: str, customer_id: str, currency: str, *, key: str
+    ) -> OverageInvoice:
+        """Return a draft for overage alone: one that was begun already, or a new one."""
+        with self._calling() as v1:
+            drafts = v1.invoices.list({"customer": customer_id, "status": "draft", "limit": 100})
+            for draft in drafts.auto_paging_iter():
+                if _invoice(draft).own:
+                    return _invoice(draft)
+            return _invoice(
+                v1.invoices.create(
+                    {
+                        "customer": customer_id,
+                        "auto_advance": False,
+                        "collection_method": "charge_automatically",
+                        "currency": currency,
+                        "metadata": {"organization": organization_id, MARK: key},
+                        "pending_invoice_items_behavior": "exclude",
+                    },
+                    {"idempotency_key": f"clearmeter-overage-invoice-{organization_id}-{key}"},
+                )
+            )
+
+    def collect_overage(self, invoice: OverageInvoice) -> OverageInvoice:
+        """Finalize an invoice of our own and have it paid; returns how it stands then.
+
+        Where it cannot be paid now it stays open, with a page to pay it on, and Stripe tries again.
+        """
+        invoice_id = invoice.invoice_id
+        with self._calling() as v1:
+            if invoice.takes_items:
+                v1.invoices.finalize_invoice(
+                    invoice_id,
+                    {"auto_advance": True},
+                    {"idempotency_key": f"clearmeter-overage-finalize-{invoice_id}"},
+                )
+            # Declined, nothing to pay with, or paid already: the invoice itself says which.
+            with suppress(stripe.CardError, stripe.InvalidRequestError):
+                v1.invoices.pay(invoice_id, {"off_session": True})
+            return _invoice(v1.invoices.retrieve(invoice_id))
+
+
+def _metadata(thing: Any) -> dict[str, Any]:
+    return thing.to_dict().get("metadata") or {}
+
+
+def _invoice(invoice: Any) -> OverageInvoice:
+    return OverageInvoice(
+        invoice_id=str(invoice.id),
+        status=str(invoice.status or ""),
+        own=MARK in _metadata(invoice),
+        page_url=str(invoice.to_dict().get("hosted_invoice_url") or ""),
+    )

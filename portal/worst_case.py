@@ -1,0 +1,67 @@
+"""The most a billing period can cost: one figure, wherever it is shown.
+
+Invariant: what a period costs in the end never passes what was shown of it, unless somebody changed
+the plan or a limit in between, or bought by hand. Reads only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from portal.accounts import Organization
+from portal.core.catalog import PriceBook, Tier
+from portal.overage import Standing
+from portal.top_ups import attempts, standing
+
+
+@dataclass(frozen=True)
+class WorstCase:
+    """What the most that a period can cost is made of, in minor units.
+
+    ``tier_minor`` is None where the tier has no list price: then there is no figure.
+    """
+
+    tier_minor: int | None
+    beyond_minor: int
+    bought_minor: int
+    may_buy_minor: int
+
+    @property
+    def top_up_minor(self) -> int:
+        """What auto top-up bought in the period and may still buy."""
+        return self.bought_minor + self.may_buy_minor
+
+    @property
+    def amount_minor(self) -> int | None:
+        """The figure itself."""
+        if self.tier_minor is None:
+            return None
+        return self.tier_minor + self.beyond_minor + self.top_up_minor
+
+
+def of_period(
+    tx: Connection, organization: Organization, book: PriceBook, beyond: Standing, *, at: datetime
+) -> WorstCase:
+    """Return the most the period that holds ``at`` can cost; ``beyond`` is its overage.
+
+    The tier's price; what was used beyond all grants or, where more is allowed, the limit of that;
+    what auto top-up has bought in the period and may still buy before it ends.
+    """
+    mine = standing.settings(tx, organization.organization_id)
+    pack = book.packs.get(mine.pack) if mine and book.currency == organization.currency else None
+    limit = beyond.limit_minor if beyond.price_micro_minor is not None else None
+    return WorstCase(
+        tier_minor=_price_minor(book.tiers.get(organization.tier or ""), organization.seats),
+        beyond_minor=max(beyond.amount_minor, limit or 0),
+        bought_minor=attempts.used_minor(tx, organization.organization_id, beyond.period, until=at),
+        may_buy_minor=attempts.may_still_buy_minor(tx, organization, pack, at=at),
+    )
+
+
+def _price_minor(tier: Tier | None, seats: int | None) -> int | None:
+    if tier is None or tier.price_minor is None:
+        return None if tier else 0
+    return tier.price_minor * (seats or 1) if tier.kind == "per_seat" else tier.price_minor
