@@ -57,8 +57,7 @@ def record(wallet: Wallet, payment: Payment) -> None:
 
     Runs in the transaction that settles it, after the grant it paid for and before the wallet is
     written. Again it fills in what was not known. A payment that settles ends a row of declines of
-    auto top-up. Raises Quarantined where the payment is known
-    with another amount, currency or grant.
+    auto top-up. Raises Quarantined where it is known with another amount, currency or grant.
     """
     known = of(wallet.tx, wallet.organization_id, payment.payment_id)
     if known is None:
@@ -69,10 +68,11 @@ def record(wallet: Wallet, payment: Payment) -> None:
                 **_columns(Settled(payment, Reversal())),
             )
         )
-        standing.settled(wallet.tx, wallet.organization_id)
+        if payment.kind != UNKNOWN:
+            standing.settled(wallet.tx, wallet.organization_id)
         return
     whole = replace(known, payment=_filled_in(known.payment, payment))
-    if known.payment.kind == UNKNOWN:
+    if known.payment.kind == UNKNOWN != payment.kind:
         standing.settled(wallet.tx, wallet.organization_id)
     if known.payment.grant_id is None:
         whole = _followed(wallet, whole, known.reversal, before=known.reversal)
