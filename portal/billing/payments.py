@@ -57,8 +57,7 @@ def record(wallet: Wallet, payment: Payment) -> None:
 
     Runs in the transaction that settles it, after the grant it paid for and before the wallet is
     written. Again it fills in what was not known. A payment that settles ends a row of declines of
-    auto top-up. Raises Quarantined where the payment is known
-    with another amount, currency or grant.
+    auto top-up. Raises Quarantined where it is known with another amount, currency or grant.
     """
     known = of(wallet.tx, wallet.organization_id, payment.payment_id)
     if known is None:
