@@ -127,13 +127,17 @@ class AuthorizationBody(Strict):
 
 
 class UsageBody(Strict):
-    """What one model call consumed, in our own form; a provider's own block is taken as well."""
+    """What one model call consumed, in our own form; a provider's own block is taken as well.
+
+    ``input_includes_cached`` says how the sender counts, where it is not as the provider does.
+    """
 
     input_tokens: Count = 0
     output_tokens: Count = 0
     cached_input_tokens: Count = 0
     cache_write_tokens: Count = 0
     reasoning_tokens: Count = 0
+    input_includes_cached: bool | None = None
 
 
 class CostBody(Strict):
@@ -334,7 +338,7 @@ def instant(value: str, pointer: str) -> datetime:
 
 _OWN_COUNTS = frozenset(field.name for field in msgspec.structs.fields(UsageBody))
 #: Fields that only our own form has: beside a provider's they are a mistake, not another detail.
-_ONLY_OURS = frozenset({"cached_input_tokens", "cache_write_tokens"})
+_ONLY_OURS = frozenset({"cached_input_tokens", "cache_write_tokens", "input_includes_cached"})
 
 
 def model_usage(usage: SentUsage | None, pointer: str, provider: str) -> ModelUsage | None:
@@ -347,13 +351,7 @@ def model_usage(usage: SentUsage | None, pointer: str, provider: str) -> ModelUs
     sent = usage.sent
     strange = sent.keys() - _OWN_COUNTS
     if not strange:
-        return ModelUsage(
-            input_tokens=_count(sent, "input_tokens", pointer),
-            output_tokens=_count(sent, "output_tokens", pointer),
-            cached_input_tokens=_count(sent, "cached_input_tokens", pointer),
-            cache_write_tokens=_count(sent, "cache_write_tokens", pointer),
-            reasoning_tokens=_count(sent, "reasoning_tokens", pointer),
-        )
+        return _own_usage(sent, pointer)
     try:
         if sent.keys() & _ONLY_OURS:
             raise UnknownShape("mixes our own form of usage with another")
@@ -365,6 +363,25 @@ def model_usage(usage: SentUsage | None, pointer: str, provider: str) -> ModelUs
             f"{pointer}/{name[:128]}",
             f"is not a field of usage, which {error}. Our own form has: {own}",
         ) from error
+
+
+def _own_usage(sent: dict[str, Any], pointer: str) -> ModelUsage:
+    includes = sent.get("input_includes_cached")
+    if includes is not None and not isinstance(includes, bool):
+        raise InvalidRequest.at(f"{pointer}/input_includes_cached", "must be true or false")
+    found = ModelUsage(
+        input_tokens=_count(sent, "input_tokens", pointer),
+        output_tokens=_count(sent, "output_tokens", pointer),
+        cached_input_tokens=_count(sent, "cached_input_tokens", pointer),
+        cache_write_tokens=_count(sent, "cache_write_tokens", pointer),
+        reasoning_tokens=_count(sent, "reasoning_tokens", pointer),
+        input_counts_cached=includes,
+    )
+    if includes and found.cached > found.input_tokens:
+        raise InvalidRequest.at(
+            f"{pointer}/input_tokens", "is less than the cached ones it is said to include"
+        )
+    return found
 
 
 def _count(sent: dict[str, Any], name: str, pointer: str) -> int:
