@@ -46,7 +46,7 @@ def post_events() -> tuple[Response, int]:
     parts = services()
     taken = metering.ingest(
         parts.database,
-        [_sent(index, one, clean=parsed.clean) for index, one in enumerate(contents)],
+        [received(index, one, clean=parsed.clean) for index, one in enumerate(contents)],
         now=parts.clock(),
         backfill="backfill" in caller().scopes,
         only=caller().organization_id,
@@ -117,8 +117,11 @@ def _check_size(contents: list[Any]) -> None:
         raise InvalidRequest("The batch is empty.", [FieldError("", "has no event")])
 
 
-def _sent(index: int, content: Any, *, clean: bool) -> Sent:
-    """Return one event of a batch as it arrived and as it was understood."""
+def received(index: int, content: Any, *, clean: bool) -> Sent:
+    """Return one event of a batch as it arrived and as it was understood.
+
+    ``clean`` where nothing in it can be refused, so that nobody need look.
+    """
     wrong = None if clean else find_refused(content)
     kept = plain(content)
     if wrong is not None:
