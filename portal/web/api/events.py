@@ -11,7 +11,7 @@ from portal import accounts, metering, rejections
 from portal.core.errors import FieldError, InvalidEvent, InvalidRequest, PayloadTooLarge
 from portal.core.events import UsageEvent
 from portal.metering import BatchAnswer, Sent
-from portal.web.api import answers, blueprint
+from portal.web.api import answers, blueprint, cursors
 from portal.web.api.access import caller, need, need_service
 from portal.web.api.body import (
     Parsed,
@@ -147,12 +147,13 @@ def get_rejected_events(organization_id: str) -> tuple[Response, int]:
     need("read")
     need_service()
     limit = page_size()
+    (after,) = cursors.sent("rejected-events", parts=1) or [""]
     with services().database.reading() as tx:
         accounts.find_organization(tx, organization_id)
         found = rejections.waiting(
             tx,
             organization_id,
-            after=request.args.get("cursor", ""),
+            after=after,
             code=request.args.get("code"),
             limit=limit + 1,
         )
@@ -171,7 +172,9 @@ def get_rejected_events(organization_id: str) -> tuple[Response, int]:
                 }
                 for one in page
             ],
-            "next_cursor": page[-1].rejection_id if len(found) > limit else None,
+            "next_cursor": cursors.written("rejected-events", page[-1].rejection_id)
+            if len(found) > limit
+            else None,
         }
     )
 

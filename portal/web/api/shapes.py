@@ -17,8 +17,11 @@ from portal.core.events import OWN_SOURCES, StatedCost, UsageEvent
 from portal.core.units import NotExact, parse_micro, parse_nano_usd, parse_scaled
 from portal.provider_usage import LARGEST_COUNT, UnknownShape, read_usage
 
-Id = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)")]
-Name = Annotated[str, Meta(min_length=1, max_length=200)]
+#: Neither is only blanks: nobody could see it, or tell it from another.
+Id = Annotated[
+    str, Meta(min_length=1, max_length=128, pattern=r"^(?=.*\S)[^\x00-\x1f\x7f]+$(?!\n)")
+]
+Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"\S")]
 Email = Annotated[str, Meta(max_length=254, pattern=r"^[^@\s]+@[^@\s]+$(?!\n)")]
 Text = Annotated[str, Meta(max_length=500)]
 Count = Annotated[int, Meta(ge=0, le=LARGEST_COUNT)]
