@@ -131,11 +131,13 @@ def register(app: Flask, parts: Services) -> None:
         RATELIMIT_STORAGE_URI="memory://",
     )
     app.session_interface = StoreSessions(parts)
+    # Before the limiter and the forms' guard, so that what those refuse has its name too; what is
+    # registered first is asked last about an answer.
+    app.before_request(_name_request)
+    app.after_request(_headers(parts))
     csrf.init_app(app)
     limiter.init_app(app)
-    app.before_request(_name_request)
     app.before_request(_refuse_odd_text)
-    app.after_request(_headers(parts))
     app.context_processor(
         lambda: {
             "brand": settings.brand,
@@ -187,7 +189,7 @@ def _headers(parts: Services) -> Callable[[Response], Response]:
 
     def add(response: Response) -> Response:
         headers = response.headers
-        headers["Request-Id"] = g.get("request_id", "")
+        headers["Request-Id"] = g.get("request_id") or new_id("req")
         headers["Content-Security-Policy"] = policy
         headers["X-Content-Type-Options"] = "nosniff"
         headers["Referrer-Policy"] = "same-origin"
@@ -195,7 +197,10 @@ def _headers(parts: Services) -> Callable[[Response], Response]:
         headers["Permissions-Policy"] = "camera=(), microphone=(), geolocation=()"
         if parts.settings.secure_cookies:
             headers["Strict-Transport-Security"] = "max-age=63072000; includeSubDomains"
-        if response.status_code < 400:
+        if "RateLimit-Reset" in headers:
+            # The limiter names an instant there, and in Retry-After the seconds until then.
+            headers["RateLimit-Reset"] = headers.get("Retry-After", "1")
+        if response.status_code not in {429, 503}:
             headers.pop("Retry-After", None)
         if not request.path.startswith("/static/"):
             headers.setdefault("Cache-Control", "no-store")

@@ -18,6 +18,7 @@ from portal.web.api import (  # noqa: E402 # the views attach themselves to the 
     organizations,
     reading,
     statements,
+    traces,
 )
 
 limiter.limit(lambda: "2000 per second")(blueprint)
@@ -30,4 +31,5 @@ __all__ = [
     "organizations",
     "reading",
     "statements",
+    "traces",
 ]

@@ -40,6 +40,19 @@ IDEMPOTENT = frozenset(
         "api.post_release",
     }
 )
+#: Calls whose bodies and answers another specification describes: its content types.
+ELSEWHERE = {
+    "api.post_traces": {
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "description": "OTLP's ExportTraceServiceRequest, answered with an "
+                "ExportTraceServiceResponse: ids in hexadecimal, names in camelCase",
+            }
+        },
+        "application/x-protobuf": {"schema": {"type": "string", "format": "binary"}},
+    }
+}
 #: Calls that make something answer 201; the others 200.
 CREATED = {
     "api.post_grant": "201",
@@ -156,13 +169,17 @@ def _operation(
         "responses": {
             CREATED.get(endpoint, "200"): {
                 "description": "Done",
-                "content": {"application/json": {"schema": {"type": "object"}}},
+                "content": ELSEWHERE.get(
+                    endpoint, {"application/json": {"schema": {"type": "object"}}}
+                ),
             },
             "default": problem,
         },
     }
     if endpoint in BODIES:
         operation["requestBody"] = {"required": True, "content": _content(endpoint, schema_of)}
+    if endpoint in ELSEWHERE:
+        operation["requestBody"] = {"required": True, "content": ELSEWHERE[endpoint]}
     return operation
 
 

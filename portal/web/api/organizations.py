@@ -20,7 +20,7 @@ from portal.onboarding import GrantRequest, OrganizationRequest
 from portal.top_ups.standing import AutoTopUp
 from portal.top_ups.terms import TopUpRequest
 from portal.wallet import Paid
-from portal.web.api import answers, blueprint
+from portal.web.api import answers, blueprint, cursors
 from portal.web.api.access import caller, current, need, need_service, own
 from portal.web.api.body import convert, read
 from portal.web.api.shapes import (
@@ -86,17 +86,18 @@ def list_organizations() -> tuple[Response, int]:
     need("read")
     need_service()
     limit = page_size()
+    (after,) = cursors.sent("organizations", parts=1) or [""]
     parts = services()
     with parts.database.reading() as tx:
-        found = accounts.list_organizations(
-            tx, after=request.args.get("cursor", ""), limit=limit + 1
-        )
+        found = accounts.list_organizations(tx, after=after, limit=limit + 1)
     now = parts.clock()
     page = found[:limit]
     return answers.answer(
         {
             "data": [answers.organization(one, now) for one in page],
-            "next_cursor": page[-1].organization_id if len(found) > limit else None,
+            "next_cursor": cursors.written("organizations", page[-1].organization_id)
+            if len(found) > limit
+            else None,
         }
     )
 

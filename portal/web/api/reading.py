@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import io
-import json
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from itertools import chain
@@ -26,13 +24,14 @@ from portal import (
 from portal.accounts import Organization
 from portal.cap_trail import Passed
 from portal.core.catalog import minor_places
+from portal.core.costs import LAYERS
 from portal.core.errors import InvalidRequest, NotAllowed
 from portal.core.forecast import Projection
 from portal.core.periods import local_day
 from portal.core.units import format_micro, format_nano_usd, format_scaled
 from portal.overage import Standing
-from portal.usage import CostTotals, EventRow, UsageReport
-from portal.web.api import answers, blueprint
+from portal.usage import CostTotals, EventRow
+from portal.web.api import answers, blueprint, cursors
 from portal.web.api.access import caller, current, need, own
 from portal.web.api.cells import safe_cell
 from portal.web.api.organizations import page_size
@@ -169,8 +168,6 @@ def get_usage(organization_id: str) -> tuple[Response, int] | Response:
             costs = usage.cost(
                 tx, organization_id, start=start, end=end, group_by=groups, filters=filters
             )
-    if "text/csv" in request.headers.get("Accept", ""):
-        return Response(_csv(report, groups), content_type="text/csv; charset=utf-8")
     body: dict[str, Any] = {
         "start": report.start.isoformat(),
         "end": report.end.isoformat(),
@@ -186,7 +183,16 @@ def get_usage(organization_id: str) -> tuple[Response, int] | Response:
     }
     if costs is not None:
         _add_costs(body, groups, *costs)
+    if "text/csv" in request.headers.get("Accept", ""):
+        rows = body["data"] if groups else [body["totals"]]
+        columns = [*groups, *_SUMS, *(_COST_SUMS if costs is not None else ())]
+        return Response(_csv(rows, columns), content_type="text/csv; charset=utf-8")
     return answers.answer(body)
+
+
+_SUMS = ("credits", "quantity", "events", "uncollected")
+#: A row's costs as columns: the whole, then each layer's part.
+_COST_SUMS = ("cost_usd", *LAYERS, "unknown_costs")
 
 
 def _add_costs(
@@ -237,42 +243,37 @@ def _totals(totals: usage.Totals) -> dict[str, Any]:
     }
 
 
-def _csv(report: UsageReport, groups: list[str]) -> Iterator[str]:
+def _csv(rows: list[dict[str, Any]], columns: list[str]) -> Iterator[str]:
     """Write rows as RFC 4180; a text that a spreadsheet would run is quoted (CSV injection)."""
-    rows = report.rows if groups else [usage.UsageRow({}, report.totals)]
-    cells: Iterator[list[str]] = (
-        [
-            *(safe_cell(str(row.labels[name])) for name in groups),
-            *map(str, _totals(row.totals).values()),
-        ]
-        for row in rows
-    )
+    cells: Iterator[list[str]] = ([_cell(row, name) for name in columns] for row in rows)
     line = io.StringIO()
     writer = csv.writer(line, lineterminator="\r\n")
-    for record in chain([[*groups, "credits", "quantity", "events", "uncollected"]], cells):
+    for record in chain([columns], cells):
         writer.writerow(record)
         yield line.getvalue()
         line.seek(0)
         line.truncate()
 
 
+def _cell(row: dict[str, Any], name: str) -> str:
+    if name in LAYERS:
+        return str(row.get("cost_by_layer", {}).get(name, "0"))
+    if name in _COST_SUMS:
+        return str(row.get(name, "0"))
+    value = row[name]
+    return str(value) if name in _SUMS else safe_cell("" if value is None else str(value))
+
+
 def _cursor() -> tuple[datetime, str, str] | None:
-    given = request.args.get("cursor")
-    if not given:
+    place = cursors.sent("events", parts=3)
+    if place is None:
         return None
-    try:
-        at, source, event_id = json.loads(base64.urlsafe_b64decode(given.encode()))
-        if not all(isinstance(part, str) and "\x00" not in part for part in (at, source, event_id)):
-            raise ValueError("a cursor holds three texts")
-        source.encode(), event_id.encode()
-        return instant(at, "/cursor"), source, event_id
-    except (ValueError, TypeError, RecursionError, InvalidRequest) as error:
-        raise InvalidRequest.at("/cursor", "is not one that a list gave") from error
+    at, source, event_id = place
+    return instant(at, "/cursor"), source, event_id
 
 
 def _next_cursor(row: EventRow) -> str:
-    content = json.dumps([row.occurred_at.isoformat(), row.source, row.event_id])
-    return base64.urlsafe_b64encode(content.encode()).decode()
+    return cursors.written("events", row.occurred_at.isoformat(), row.source, row.event_id)
 
 
 def _event(row: EventRow) -> dict[str, Any]:
