@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
-from sqlalchemy import Connection, RowMapping, bindparam, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, func, insert, or_, select, update
 
 from portal.core import calendars
 from portal.core.calendars import Calendar
@@ -41,6 +41,7 @@ class Organization:
     seats: int | None
     subscribed: Period | None
     stops_at: datetime | None
+    cycle_end: datetime | None
 
     @property
     def zone(self) -> Zone:
@@ -111,6 +112,7 @@ def _organization(row: RowMapping) -> Organization:
         seats=row["seats"],
         subscribed=subscribed,
         stops_at=row["stops_at"],
+        cycle_end=row["cycle_end"],
     )
 
 
@@ -121,6 +123,7 @@ _ORGANIZATION = select(
     subscriptions.c.period_start,
     subscriptions.c.period_end,
     subscriptions.c.stops_at,
+    subscriptions.c.cycle_end,
 ).select_from(
     organizations.outerjoin(
         subscriptions, organizations.c.organization_id == subscriptions.c.organization_id
@@ -447,6 +450,51 @@ def subscribe(
     )
 
 
+def bill(
+    tx: Connection,
+    organization_id: str,
+    *,
+    tier: str,
+    seats: int | None,
+    period: Period,
+    cycle_end: datetime,
+    stops_at: datetime | None,
+    now: datetime,
+) -> None:
+    """Store what Stripe bills the organization for; what is stored already keeps its beginning."""
+    values = {
+        "tier": tier,
+        "seats": seats,
+        "period_start": period.start,
+        "period_end": period.end,
+        "cycle_end": cycle_end,
+        "stops_at": stops_at,
+    }
+    key = {"organization_id": organization_id}
+    if not insert_or_ignore(tx, subscriptions, key | values | {"created_at": now}):
+        tx.execute(
+            update(subscriptions)
+            .where(subscriptions.c.organization_id == organization_id)
+            .values(values)
+        )
+
+
+def unsubscribe(tx: Connection, organization_id: str) -> None:
+    """Forget the subscription: the organization has no tier any more."""
+    tx.execute(subscriptions.delete().where(subscriptions.c.organization_id == organization_id))
+
+
+def begin_cycle(
+    tx: Connection, organization_id: str, *, tier: str, seats: int | None, cycle_end: datetime
+) -> None:
+    """Move a subscription that Stripe bills on to its next cycle, on the tier it has then."""
+    tx.execute(
+        update(subscriptions)
+        .where(subscriptions.c.organization_id == organization_id)
+        .values(tier=tier, seats=seats, cycle_end=cycle_end)
+    )
+
+
 def begin_period(tx: Connection, organization_id: str, period: Period) -> None:
     """Move the subscription on to its next period."""
     tx.execute(
@@ -460,10 +508,10 @@ def begin_period(tx: Connection, organization_id: str, period: Period) -> None:
 
 
 def organizations_due(tx: Connection, *, now: datetime) -> list[str]:
-    """Return the organizations whose period has ended."""
+    """Return the organizations whose period or cycle has ended."""
     rows = tx.execute(
         select(subscriptions.c.organization_id).where(
-            subscriptions.c.period_end <= now.astimezone(UTC)
+            or_(subscriptions.c.period_end <= now, subscriptions.c.cycle_end <= now)
         )
     )
     return [row.organization_id for row in rows]

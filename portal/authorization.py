@@ -14,7 +14,18 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from portal import accounts, caps, catalog, costs, events, express, holds, idempotency, overage
+from portal import (
+    accounts,
+    caps,
+    catalog,
+    costs,
+    events,
+    express,
+    holds,
+    idempotency,
+    notices,
+    overage,
+)
 from portal.accounts import Organization
 from portal.core import refusals
 from portal.core.caps import CapState, Spender, tightest
@@ -95,10 +106,14 @@ class _Act:
     ) -> tuple[list[Take], Standing | None]:
         """Return the receipt for new work, and the overage it takes from, where it takes from it.
 
-        Raises InDebt, CapReached or InsufficientCredits.
+        Raises PaymentOverdue, InDebt, CapReached or InsufficientCredits.
         """
         if self.organization.shadow:
             return [], None
+        stops_at = self.organization.stops_at
+        if stops_at is not None and self.now >= stops_at:
+            page_url = notices.url_of(self.tx, self.organization_id, notices.PAYMENT_FAILED)
+            raise refusals.payment_overdue(stops_at, page_url)
         if self.wallet.debt_micro and credits_micro:
             raise refusals.in_debt(self.wallet.debt_micro)
         cap = tightest(counters)

@@ -100,6 +100,18 @@ def reconcile_payments(shop: Workshop) -> int:
     return len(mended)
 
 
+def compare_books(shop: Workshop) -> int:
+    """Compare Stripe, our payments and the ledger; returns how many differences there are."""
+    if not shop.payments.configured:
+        return 0
+    found = reconcile.differences(
+        shop.database, shop.payments, since=shop.clock() - A_WEEK, now=shop.clock()
+    )
+    for line in found:
+        log.error("books differ", line=line)
+    return len(found)
+
+
 def top_up_credits(shop: Workshop) -> int:
     """Buy packs for whoever wants them when credits run low; returns how many attempts."""
     if not shop.payments.configured:
@@ -112,18 +124,6 @@ def bill_overage(shop: Workshop) -> int:
     if not shop.payments.configured:
         return 0
     return overage.bill_without_renewal(shop.database, shop.payments, now=shop.clock())
-
-
-def compare_books(shop: Workshop) -> int:
-    """Compare Stripe, our payments and the ledger; returns how many differences there are."""
-    if not shop.payments.configured:
-        return 0
-    found = reconcile.differences(
-        shop.database, shop.payments, since=shop.clock() - A_WEEK, now=shop.clock()
-    )
-    for line in found:
-        log.error("books differ", line=line)
-    return len(found)
 
 
 @dataclass(frozen=True)

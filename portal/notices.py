@@ -15,6 +15,9 @@ from portal.db import insert_or_ignore
 from portal.ids import new_id
 from portal.tables import notices
 
+#: A payment for the plan failed: its address is where to pay.
+PAYMENT_FAILED = "payment-failed"
+
 
 @dataclass(frozen=True)
 class Notice:
@@ -107,3 +110,17 @@ def standing(tx: Connection, organization_id: str) -> Sequence[Notice]:
     return [
         Notice(row.kind, row.subject, row.sentence, row.url, row.raised_at) for row in rows.all()
     ]
+
+
+def url_of(tx: Connection, organization_id: str, kind: str) -> str:
+    """Return where to act on what stands of a kind, or nothing where nothing does."""
+    found = tx.execute(
+        select(notices.c.url)
+        .where(
+            notices.c.organization_id == organization_id,
+            notices.c.kind == kind,
+            notices.c.ended_at.is_(None),
+        )
+        .limit(1)
+    ).scalar()
+    return str(found or "")

@@ -217,6 +217,8 @@ subscriptions = _table(
     _instant("created_at"),
     # Where a payment is overdue: from here on no new work is authorized.
     _instant("stops_at", nullable=True),
+    # Where Stripe bills it: where the cycle ends, to the second. None where the operator put it.
+    _instant("cycle_end", nullable=True),
     CheckConstraint("period_start < period_end", name="period_ordered"),
     CheckConstraint("seats IS NULL OR seats > 0", name="seats_positive"),
     _of("organizations", "organization_id"),
@@ -815,6 +817,7 @@ stripe_subscriptions = _table(
     _whole("largest_allowance_micro", 0),
     _instant("cancels_at", nullable=True),
     _maybe("scheduled_tier"),
+    Column("scheduled_seats", Whole),
     _instant("scheduled_at", nullable=True),
     _maybe("stripe_schedule_id"),
     _maybe("awaited_tier"),
@@ -857,6 +860,8 @@ tier_changes = _table(
     _text("kind"),
     _text("from_tier"),
     _text("to_tier", ""),
+    Column("seats", Whole),
+    # From when an upgrade is prorated; when anything else takes effect.
     _instant("as_of"),
     _whole("charge_minor", 0),
     _text("currency"),
@@ -867,7 +872,7 @@ tier_changes = _table(
     _instant("created_at"),
     _instant("settled_at", nullable=True),
     _one_of("kind", "upgrade", "downgrade", "cancel", "undo"),
-    _one_of("status", "started", "awaiting_payment", "done", "failed"),
+    _one_of("status", "previewed", "started", "awaiting_payment", "done", "failed"),
     _of("organizations", "organization_id"),
 )
 

@@ -57,7 +57,13 @@ class _Quiet(WSGIRequestHandler):
 @contextmanager
 def stand_in(clock: SandboxClock) -> Iterator[str]:
     """Run the stand-in for Stripe on loopback; gives its address. It sends no webhooks itself."""
-    app = create_sandbox(webhook_url=None, clock=clock)
+    with serving(create_sandbox(webhook_url=None, clock=clock)) as address:
+        yield address
+
+
+@contextmanager
+def serving(app: Flask) -> Iterator[str]:
+    """Run a stand-in that was made already; gives its address."""
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Quiet)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()

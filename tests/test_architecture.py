@@ -18,6 +18,7 @@ from tests.conftest import ROOT
 PORTAL = ROOT / "portal"
 EXACT = (
     "core/units.py", "core/ledger.py", "core/rating.py", "core/caps.py", "core/catalog.py",
+    "core/upgrades.py", "core/recommendation.py",
     "wallet.py", "caps.py", "holds.py", "authorization.py", "metering.py", "events.py", "tiers.py",
 )  # fmt: skip
 CLOCKS = {("datetime", "now"), ("datetime", "utcnow"), ("datetime", "today"), ("date", "today"),

@@ -27,7 +27,11 @@ TABLES = (
     "top_ups",
     "overage_bills",
 )
-#: The guard of PostgreSQL's express lane: an overdue payment is nothing plain.
+#: The guard of PostgreSQL's express lane: an overdue payment is nothing plain, nor is a cycle that
+#: has ended.
+MORE = """
+    AND (s.stops_at IS NULL OR s.stops_at > now_)
+    AND (s.cycle_end IS NULL OR s.cycle_end > now_)"""
 PLAIN = """
 CREATE OR REPLACE FUNCTION clearmeter_plain(org text, route_ text, key_ text, now_ timestamptz)
 RETURNS boolean LANGUAGE sql STABLE AS $$
@@ -260,6 +264,9 @@ def upgrade() -> None:
         ),
         sa.Column("cancels_at", portal.tables.Instant(timezone=True), nullable=True),
         sa.Column("scheduled_tier", sa.Text(), nullable=True),
+        sa.Column(
+            "scheduled_seats", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True
+        ),
         sa.Column("scheduled_at", portal.tables.Instant(timezone=True), nullable=True),
         sa.Column("stripe_schedule_id", sa.Text(), nullable=True),
         sa.Column("awaited_tier", sa.Text(), nullable=True),
@@ -298,6 +305,7 @@ def upgrade() -> None:
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("from_tier", sa.Text(), nullable=False),
         sa.Column("to_tier", sa.Text(), server_default="", nullable=False),
+        sa.Column("seats", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("as_of", portal.tables.Instant(timezone=True), nullable=False),
         sa.Column(
             "charge_minor",
@@ -322,7 +330,7 @@ def upgrade() -> None:
             name=op.f("ck_tier_changes_kind_known"),
         ),
         sa.CheckConstraint(
-            "status IN ('started', 'awaiting_payment', 'done', 'failed')",
+            "status IN ('previewed', 'started', 'awaiting_payment', 'done', 'failed')",
             name=op.f("ck_tier_changes_status_known"),
         ),
         sa.ForeignKeyConstraint(
@@ -477,9 +485,10 @@ def upgrade() -> None:
         postgresql_where=sa.text("done_at IS NULL"),
         sqlite_where=sa.text("done_at IS NULL"),
     )
-    op.add_column(
-        "subscriptions", sa.Column("stops_at", portal.tables.Instant(timezone=True), nullable=True)
-    )
+    for column in ("stops_at", "cycle_end"):
+        op.add_column(
+            "subscriptions", sa.Column(column, portal.tables.Instant(timezone=True), nullable=True)
+        )
     _choose(*CHOICES)
     op.create_index(
         op.f("ix_organizations_stripe_customer_id"),
@@ -488,7 +497,7 @@ def upgrade() -> None:
         unique=False,
     )
     if op.get_bind().dialect.name == "postgresql":
-        op.execute(PLAIN.format(more="\n    AND (s.stops_at IS NULL OR s.stops_at > now_)"))
+        op.execute(PLAIN.format(more=MORE))
 
 
 def _choose(old: str, new: str) -> None:
@@ -521,6 +530,7 @@ def downgrade() -> None:
     op.execute("UPDATE organizations SET on_empty = 'stop' WHERE on_empty = 'top_up'")
     op.drop_index(op.f("ix_organizations_stripe_customer_id"), "organizations")
     _choose(*CHOICES[::-1])
-    op.drop_column("subscriptions", "stops_at")
+    for column in ("cycle_end", "stops_at"):
+        op.drop_column("subscriptions", column)
     for table in TABLES:
         op.drop_table(table)

@@ -76,6 +76,11 @@ class Bill:
         return f"{since}-{self.place.price_micro_minor}-{self.action}-{self.sequence}"
 
 
+def action_of(key: str) -> str:
+    """Return the action that a bill's key is about."""
+    return key.split("-", 2)[-1].rpartition("-")[0]
+
+
 def without_renewal(tx: Connection, *, now: datetime) -> list[str]:
     """Return the organizations with overage to bill and no renewal to bill it with."""
     renews = select(stripe_subscriptions.c.organization_id).where(

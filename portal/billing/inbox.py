@@ -14,9 +14,10 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection, Row, literal, select, update
 
-from portal.billing import checkout, payment_news, top_up_news
+from portal.billing import checkout, payment_news, tier_checkout, top_up_news
 from portal.billing.effects import Mark, Quarantined
 from portal.billing.gateway import Gateway, StripeEvent
+from portal.billing.subscriptions import sync_invoice, sync_subscription
 from portal.core.errors import NotFound, Unavailable
 from portal.db import Database, insert_or_ignore
 from portal.tables import stripe_inbox
@@ -37,6 +38,9 @@ class News:
 
 def _checkout(news: News) -> None:
     session = news.payments.checkout_session(news.event.object_id)
+    if session.tier_checkout_id:
+        tier_checkout.fulfil(news.database, news.payments, session, now=news.now, mark=news.mark)
+        return
     checkout.fulfil(
         news.database,
         session,
@@ -58,10 +62,30 @@ def _payment(news: News) -> None:
     )
 
 
+def _subscription(news: News) -> None:
+    sync_subscription(
+        news.database, news.payments, news.event.object_id, now=news.now, mark=news.mark
+    )
+
+
 def _customer(news: News) -> None:
     top_up_news.method(
         news.database, news.payments, news.event.object_id, now=news.now, mark=news.mark
     )
+
+
+def _schedule(news: News) -> None:
+    subscription_id = news.payments.subscription_of_schedule(news.event.object_id)
+    sync_subscription(news.database, news.payments, subscription_id, now=news.now, mark=news.mark)
+
+
+def _invoice(news: News) -> None:
+    if news.event.type in {"invoice.upcoming", "invoice.deleted"}:
+        # There is none yet, or none any more.
+        with news.database.transaction() as tx:
+            news.mark(tx)
+        return
+    sync_invoice(news.database, news.payments, news.event.object_id, now=news.now, mark=news.mark)
 
 
 def _method(news: News) -> None:
@@ -74,10 +98,13 @@ EFFECTS: Mapping[str, Callable[[News], None]] = {
     "charge.dispute.": _money_back,
     "charge.refund": _money_back,
     "checkout.session.": _checkout,
+    "customer.subscription.": _subscription,
     "customer.updated": _customer,
+    "invoice.": _invoice,
     "payment_intent.": _payment,
     "payment_method.attached": _method,
     "refund.": _money_back,
+    "subscription_schedule.": _schedule,
 }
 
 _KEPT = select(stripe_inbox).order_by(stripe_inbox.c.received_at, stripe_inbox.c.stripe_event_id)

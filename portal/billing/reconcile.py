@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
-from portal.billing import checkout_news, comparison, inbox, payment_news, top_up_news
+from portal.billing import (
+    checkout_news,
+    comparison,
+    inbox,
+    payment_news,
+    subscription_mending,
+    top_up_news,
+)
 from portal.billing.gateway import Gateway
 from portal.db import Database
 
@@ -18,6 +25,7 @@ DEFAULT_REACH = timedelta(days=3)
 #: What each family does about what was made since an instant; a purchase comes before its refund.
 FAMILIES: Sequence[Callable[..., list[str]]] = (
     checkout_news.mend,
+    subscription_mending.mend,
     top_up_news.mend,
     payment_news.mend,
 )

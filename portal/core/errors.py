@@ -94,6 +94,14 @@ class CapReached(ClearmeterError):
     title = "A cap is reached"
 
 
+class PaymentOverdue(ClearmeterError):
+    """A payment for the plan is overdue beyond its grace; new work waits until it is paid."""
+
+    code = "payment-overdue"
+    status = 402
+    title = "A payment is overdue"
+
+
 class IdempotencyConflict(ClearmeterError):
     """The same key came with another body."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from portal.core.caps import CapState
-from portal.core.errors import CapReached, InDebt, InsufficientCredits
+from portal.core.errors import CapReached, InDebt, InsufficientCredits, PaymentOverdue
 from portal.core.units import format_micro
 
 
@@ -15,6 +15,20 @@ def in_debt(debt_micro: int) -> InDebt:
         f"{format_micro(debt_micro)} credits are owed after a refund or a dispute. "
         "Buy credits to settle them first.",
         options=[{"do": "buy-credits"}],
+    )
+
+
+def payment_overdue(stopped_at: datetime, page_url: str) -> PaymentOverdue:
+    """Return the refusal of new work from the end of a late payment's grace on.
+
+    ``page_url`` is where the invoice is paid, or nothing where that is not known.
+    """
+    pay = {"do": "pay-invoice"} | ({"url": page_url} if page_url else {})
+    return PaymentOverdue(
+        f"A payment for the plan is overdue and its grace ended at {stopped_at.isoformat()}. Pay "
+        "the invoice to start new work; what was authorized can still be captured.",
+        stopped_at=stopped_at.isoformat(),
+        options=[pay, {"do": "change-payment-method"}],
     )
 
 

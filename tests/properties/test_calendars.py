@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portal.core.calendars import Calendar, read
+from portal.core.cycles import Cycle
 from portal.core.periods import (
     DAY,
     Period,
@@ -25,9 +26,8 @@ BEGIN = datetime(2015, 1, 1, tzinfo=UTC)
 names = st.sampled_from(sorted(zone_names()))
 pauses = st.integers(0, 500 * 86_400 * 10**6).map(lambda after: timedelta(microseconds=after))
 instants = st.integers(-(10**14), 9 * 10**14).map(lambda at: BEGIN + timedelta(microseconds=at))
-acts = st.one_of(
-    st.tuples(st.just("zone"), names), st.tuples(st.sampled_from(["month", "year"]), st.just(""))
-)
+kinds = ["month", "year", "monthly cycle", "yearly cycle", "end"]
+acts = st.one_of(st.tuples(st.just("zone"), names), st.tuples(st.sampled_from(kinds), st.just("")))
 
 
 @st.composite
@@ -36,11 +36,19 @@ def calendars(draw: st.DrawFn) -> Calendar:
     calendar, now = Calendar(Zone(draw(names))), BEGIN
     for kind, name in draw(st.lists(acts, max_size=5)):
         now += draw(pauses)
-        if kind == "zone":
-            calendar = calendar.in_zone(name, now=now)
-        else:
-            calendar = calendar.subscribed(kind, now=now)
+        calendar = changed_by(calendar, kind, name, now)
     return calendar
+
+
+def changed_by(calendar: Calendar, kind: str, name: str, now: datetime) -> Calendar:
+    if kind == "zone":
+        return calendar.in_zone(name, now=now)
+    if kind == "end":
+        return calendar.unsubscribed(since=now, now=now)
+    interval = kind.partition("ly")[0]
+    if kind == interval:
+        return calendar.subscribed(interval, now=now)
+    return calendar.billed(Cycle(interval, now.replace(microsecond=0)), since=now, now=now)
 
 
 def assert_tiles(find: Callable[[datetime], Period], instant: datetime) -> Period:
@@ -83,16 +91,14 @@ def test_a_day_never_comes_back(calendar: Calendar, one: datetime, other: dateti
     assert start_of_day(first + DAY, calendar.zone) > early
 
 
-@given(calendars(), names, instants, st.sampled_from(["zone", "month", "year"]))
+@given(calendars(), names, instants, st.sampled_from(["zone", *kinds]))
 def test_a_change_leaves_what_was_as_it_was(
     calendar: Calendar, name: str, instant: datetime, kind: str
 ) -> None:
     """What had ended by the change has the bounds, the days and the zone it had."""
     now = max([instant, *(at for at, _ in calendar.anchors)])
     settled = Calendar(calendar.zone.settled(now), calendar.anchors)
-    changed = (
-        settled.in_zone(name, now=now) if kind == "zone" else settled.subscribed(kind, now=now)
-    )
+    changed = changed_by(settled, kind, name, now)
     today = start_of_day(local_day(now, settled.zone), settled.zone)
     for back in (timedelta(0), DAY, 10 * DAY, 40 * DAY, 400 * DAY):
         at = today - TICK - back

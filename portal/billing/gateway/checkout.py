@@ -42,6 +42,8 @@ class CheckoutSession:
     livemode: bool
     organization_id: str
     checkout_id: str
+    tier_checkout_id: str
+    subscription_id: str
 
     @property
     def paid(self) -> bool:
@@ -144,6 +146,8 @@ def read_session(session: Mapping[str, Any]) -> CheckoutSession:
         livemode=session["livemode"],
         organization_id=metadata.get("organization", ""),
         checkout_id=metadata.get("checkout", ""),
+        tier_checkout_id=metadata.get("tier_checkout", ""),
+        subscription_id=id_of(session.get("subscription")),
     )
 
 

@@ -1,0 +1,200 @@
+"""What organizations were billed: a copy of Stripe's invoices, for the page and for the books.
+
+Owns ``invoices``. Invariant: a row only goes forward, from draft to open to how it ended, whatever
+comes late; what it says was fetched from Stripe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, case, select, update
+
+from portal import accounts
+from portal.accounts import Organization
+from portal.billing import bills
+from portal.billing.effects import Quarantined
+from portal.billing.gateway import InvoiceLine, InvoiceState, tier_of_product
+from portal.billing.gateway.overage import MARK
+from portal.core.errors import NotFound
+from portal.db import insert_or_ignore
+from portal.tables import invoices
+
+#: How far an invoice has come: it never goes back.
+_COURSE = {"draft": 0, "open": 1, "uncollectible": 2, "void": 3, "paid": 3}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line as a page shows it: what it is for, the amount before tax, the time it is for."""
+
+    kind: str
+    tier: str
+    action: str
+    description: str
+    amount_minor: int
+    quantity: int
+    start: datetime
+    end: datetime
+
+
+@dataclass(frozen=True)
+class Invoice:
+    """An invoice as a page shows it; amounts in minor units."""
+
+    invoice_id: str
+    number: str
+    status: str
+    reason: str
+    currency: str
+    subtotal_minor: int
+    tax_minor: int
+    total_minor: int
+    paid_minor: int
+    due_minor: int
+    issued_at: datetime
+    paid_at: datetime | None
+    page_url: str
+    file_url: str
+    lines: Sequence[Line]
+
+
+def owner(
+    tx: Connection, *, what: str, organization_id: str, customer_id: str, livemode: bool, live: bool
+) -> Organization:
+    """Return the organization that an object of Stripe's belongs to. Raises Quarantined.
+
+    What it says itself must agree with whose customer it is.
+    """
+    if livemode != live:
+        raise Quarantined(f"{what}: live and test mode are mixed.")
+    try:
+        if not organization_id:
+            return accounts.find_customer(tx, customer_id)
+        found = accounts.find_organization(tx, organization_id)
+    except NotFound as error:
+        raise Quarantined(f"{what} names no organization here.") from error
+    if found.stripe_customer_id != customer_id:
+        raise Quarantined(
+            f"{what}: the customer is {customer_id!r}, we expected {found.stripe_customer_id!r}."
+        )
+    return found
+
+
+def keep(tx: Connection, organization: Organization, found: InvoiceState) -> bool:
+    """Store an invoice as Stripe has it; tells whether it is new or has come further.
+
+    Raises Quarantined for one in another currency than the organization's.
+    """
+    if found.currency != organization.currency:
+        raise Quarantined(
+            f"Invoice {found.invoice_id}: the currency is {found.currency!r}, we expected "
+            f"{organization.currency!r}."
+        )
+    key = {"organization_id": organization.organization_id, "invoice_id": found.invoice_id}
+    row = _row(found)
+    if insert_or_ignore(tx, invoices, key | row):
+        return True
+    mine = (
+        invoices.c.organization_id == organization.organization_id,
+        invoices.c.invoice_id == found.invoice_id,
+    )
+    before = tx.execute(select(invoices.c.status).where(*mine)).scalar_one()
+    stands = case(_COURSE, value=invoices.c.status)
+    tx.execute(update(invoices).where(*mine, stands <= _COURSE[found.status]).values(row))
+    return _COURSE[before] < _COURSE[found.status]
+
+
+def _row(found: InvoiceState) -> dict[str, Any]:
+    return {
+        "number": found.number,
+        "status": found.status,
+        "reason": found.reason,
+        "currency": found.currency,
+        "subtotal_minor": found.subtotal_minor,
+        "tax_minor": found.tax_minor,
+        "total_minor": found.total_minor,
+        "paid_minor": found.paid_minor,
+        "due_minor": found.due_minor,
+        "issued_at": found.issued_at,
+        "paid_at": found.paid_at,
+        "page_url": found.page_url,
+        "file_url": found.file_url,
+        "lines": [_line(one) for one in found.lines],
+    }
+
+
+def kind_of(line: InvoiceLine) -> str:
+    """Return what a line is for: tier, proration, overage or other."""
+    if MARK in line.metadata:
+        return "overage"
+    if not tier_of_product(line.product_id):
+        return "other"
+    return "proration" if line.proration else "tier"
+
+
+def _line(line: InvoiceLine) -> dict[str, Any]:
+    return {
+        "kind": kind_of(line),
+        "tier": tier_of_product(line.product_id),
+        "action": bills.action_of(line.metadata.get(MARK, "")),
+        "description": line.description,
+        "amount_minor": line.amount_minor,
+        "quantity": line.quantity,
+        "start": line.start.isoformat(),
+        "end": line.end.isoformat(),
+    }
+
+
+def listed(
+    tx: Connection, organization_id: str, *, drafts: bool = False, limit: int = 100
+) -> list[Invoice]:
+    """Return an organization's invoices, the latest first; a draft is not for its eyes yet."""
+    query = (
+        select(invoices)
+        .where(invoices.c.organization_id == organization_id)
+        .order_by(invoices.c.issued_at.desc(), invoices.c.invoice_id.desc())
+        .limit(limit)
+    )
+    if not drafts:
+        query = query.where(invoices.c.status != "draft")
+    return [_invoice(row) for row in tx.execute(query).mappings()]
+
+
+def page_of(tx: Connection, organization_id: str, invoice_id: str | None) -> str:
+    """Return where an invoice is read and paid, or nothing where none is known."""
+    found = tx.execute(
+        select(invoices.c.page_url).where(
+            invoices.c.organization_id == organization_id, invoices.c.invoice_id == invoice_id
+        )
+    ).scalar()
+    return str(found or "")
+
+
+def unpaid(tx: Connection, organization_id: str) -> Invoice | None:
+    """Return the oldest invoice that is open and due, if there is one."""
+    query = (
+        select(invoices)
+        .where(
+            invoices.c.organization_id == organization_id,
+            invoices.c.status == "open",
+            invoices.c.due_minor > 0,
+        )
+        .order_by(invoices.c.issued_at, invoices.c.invoice_id)
+        .limit(1)
+    )
+    row = tx.execute(query).mappings().first()
+    return None if row is None else _invoice(row)
+
+
+def _invoice(row: RowMapping) -> Invoice:
+    told = {name: row[name] for name in Invoice.__dataclass_fields__ if name != "lines"}
+    return Invoice(**told, lines=[_shown(one) for one in row["lines"]])
+
+
+def _shown(one: Mapping[str, Any]) -> Line:
+    instants = {name: datetime.fromisoformat(one[name]) for name in ("start", "end")}
+    return Line(**(dict(one) | instants))

@@ -1,0 +1,335 @@
+"""A plan that Stripe bills: what each cycle gives, when it ends, and what a late payment stops."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from portal.billing import invoices as billed_invoices
+from portal.billing import tier_checkout
+from portal.core.errors import InvalidRequest, NotFound
+from portal.core.periods import Period
+from portal.tables import invoices, payments, tier_checkouts
+from tests.cast import ok, refused
+from tests.clock import Clock
+from tests.shop import DECLINED, session_of
+from tests.subscribers import DAY, HOUR, Subscriber, subscriber, utc
+
+TICK = timedelta(microseconds=1)
+
+
+@pytest.fixture
+def acme(store: str, clock: Clock) -> Iterator[Subscriber]:
+    with subscriber(store, clock) as made:
+        yield made
+
+
+def test_a_first_tier_is_paid_and_its_allowance_is_given(acme: Subscriber) -> None:
+    acme.subscribe("pro")
+    assert acme.organization.tier == "pro"
+    assert acme.given() == [(2500, 9900)]
+    assert acme.available == "2500"
+    billed = acme.billed
+    assert billed.cycle == Period(utc(2026, 11, 9, 12), utc(2026, 12, 9, 12))
+    period = acme.organization.subscribed
+    assert period == Period(utc(2026, 11, 9), utc(2026, 12, 9))
+    (checkout,) = acme.rows(tier_checkouts)
+    assert (checkout.status, checkout.stripe_subscription_id) == (
+        "fulfilled", billed.stripe_subscription_id,
+    )  # fmt: skip
+    (payment,) = acme.rows(payments)
+    assert (payment.kind, payment.amount_minor) == ("tier", 9900)
+    assert payment.grant_id is not None
+    (invoice,) = acme.rows(invoices)
+    assert (invoice.status, invoice.reason, invoice.paid_minor) == (
+        "paid", "subscription_create", 9900,
+    )  # fmt: skip
+
+
+def spend(acme: Subscriber, documents: int) -> None:
+    ok(acme.acme.send(acme.acme.event("document", quantity=documents)))
+
+
+def test_a_renewal_gives_the_next_allowance_and_what_is_left_expires(acme: Subscriber) -> None:
+    acme.subscribe("starter")
+    spend(acme, 1)
+    acme.to(utc(2026, 12, 9, 12) - TICK)
+    assert acme.available == "495"
+    assert acme.organization.subscribed == Period(utc(2026, 12, 9), utc(2027, 1, 9))
+    acme.to(utc(2026, 12, 9, 12), told=False)
+    assert acme.available == "0"
+    acme.tell()
+    acme.to(utc(2026, 12, 9, 12, 1))
+    assert acme.given() == [(500, 2900), (500, 2900)]
+    assert acme.available == "500"
+    assert [one.status for one in acme.rows(invoices)] == ["paid", "paid"]
+
+
+def test_what_is_left_rolls_over_at_the_exact_instant_where_the_tier_says_so(
+    acme: Subscriber,
+) -> None:
+    acme.subscribe("keeper")
+    spend(acme, 40)
+    end = utc(2026, 12, 9, 12)
+    acme.to(end - TICK)
+    assert (acme.given(), acme.given("rollover")) == ([(1000, 4900)], [])
+    acme.to(end, told=False)
+    assert acme.available == "800"
+    assert acme.given("rollover") == [(800, None)]
+    acme.to(end + HOUR / 60)
+    acme.to(end + HOUR / 30)
+    assert acme.available == "1800"
+    spend(acme, 100)
+    acme.to(utc(2027, 1, 9, 12), told=False)
+    assert acme.available == "1000"
+    assert acme.given("rollover") == [(800, None), (1000, None)]
+
+
+def test_periods_are_of_local_days_and_allowances_of_seconds(store: str, clock: Clock) -> None:
+    with subscriber(store, clock, "Pacific/Honolulu") as acme:
+        acme.clock.set(utc(2027, 1, 31, 9, 59, 7))
+        acme.subscribe("starter")
+        edges = [(acme.organization.subscribed, acme.billed.cycle)]
+        for end in (utc(2027, 2, 28, 9, 59, 7), utc(2027, 3, 31, 9, 59, 7)):
+            acme.to(end)
+            acme.to(end + HOUR / 60)
+            edges.append((acme.organization.subscribed, acme.billed.cycle))
+    assert edges == [
+        (Period(utc(2027, 1, 30, 10), utc(2027, 2, 27, 10)),
+         Period(utc(2027, 1, 31, 9, 59, 7), utc(2027, 2, 28, 9, 59, 7))),
+        (Period(utc(2027, 2, 27, 10), utc(2027, 3, 30, 10)),
+         Period(utc(2027, 2, 28, 9, 59, 7), utc(2027, 3, 31, 9, 59, 7))),
+        (Period(utc(2027, 3, 30, 10), utc(2027, 4, 29, 10)),
+         Period(utc(2027, 3, 31, 9, 59, 7), utc(2027, 4, 30, 9, 59, 7))),
+    ]  # fmt: skip
+
+
+def test_a_late_payment_leaves_a_grace_of_seven_days_and_then_stops_new_work(
+    acme: Subscriber,
+) -> None:
+    acme.subscribe("starter")
+    acme.acme.grant(100, source="pack", paid={"amount": 10, "currency": "usd"})
+    acme.give_up("past_due")
+    acme.card(DECLINED)
+    end = utc(2026, 12, 9, 12)
+    acme.to(end)
+    acme.to(end + HOUR)
+    assert acme.billed.status == "past_due"
+    failed = acme.billed.past_due_since
+    assert failed is not None
+    stops = failed + 7 * DAY
+    assert acme.organization.stops_at == stops
+    state = acme.standing()
+    assert (state.past_due_since, state.stops_at) == (failed, stops)
+    assert state.pay_url.startswith(acme.address)
+    acme.to(stops - HOUR / 60)
+    assert acme.billed.past_due_since == failed, "a later failure does not move it"
+    hold = acme.acme.hold("document")
+    acme.to(stops)
+    assert acme.organization.stops_at == stops
+    problem = refused(acme.acme.authorize("document"), 402, "payment-overdue")
+    assert problem["options"][0] == {"do": "pay-invoice", "url": acme.standing().pay_url}
+    refused(acme.acme.increment(hold, 1), 402, "payment-overdue")
+    ok(acme.acme.capture(hold))
+    spend(acme, 1)
+    assert acme.available == "90"
+    acme.pay(acme.standing().pay_url)
+    acme.tell()
+    assert (acme.billed.status, acme.billed.past_due_since) == ("active", None)
+    assert acme.organization.stops_at is None
+    assert acme.standing().past_due_since is None
+    assert acme.given() == [(500, 2900), (500, 2900)]
+    acme.acme.hold("document")
+
+
+@pytest.mark.parametrize("after", ["canceled", "unpaid"])
+def test_who_never_pays_has_no_plan_any_more_and_keeps_what_was_bought(
+    acme: Subscriber, after: str
+) -> None:
+    acme.subscribe("starter")
+    acme.acme.grant(100, source="pack", paid={"amount": 10, "currency": "usd"})
+    acme.give_up(after)
+    acme.card(DECLINED)
+    acme.to(utc(2026, 12, 9, 12))
+    for days in (1, 3.1, 5.2, 7.3, 8):
+        acme.to(utc(2026, 12, 9, 12) + days * DAY)
+    assert acme.billed.status == after
+    assert (acme.organization.tier, acme.organization.stops_at) == (None, None)
+    assert acme.available == "100"
+    acme.acme.hold("document")
+    period = acme.organization.period_at(acme.clock())
+    assert period.end == utc(2027, 1, 1)
+    assert acme.given() == [(500, 2900)]
+
+
+def test_an_end_is_scheduled_undone_and_scheduled_again(acme: Subscriber) -> None:
+    acme.subscribe("keeper")
+    end = utc(2026, 12, 9, 12)
+    found = acme.change(None)
+    assert (found.kind, found.effective_at, found.charge_minor) == ("cancel", end, 0)
+    assert (acme.pending().cancels_at, acme.pending().undoable) == (end, True)
+    acme.undo()
+    acme.tell()
+    assert acme.pending().undoable is False
+    assert acme.subscription().cancel_at_period_end is False
+    acme.change(None)
+    acme.to(end - TICK)
+    assert acme.organization.tier == "keeper"
+    acme.to(end, told=False)
+    assert acme.available == "0"
+    assert acme.organization.tier is None, "at its instant, whether or not Stripe has told"
+    before = acme.organization
+    acme.tell()
+    assert acme.organization == before
+    assert acme.billed.status == "canceled"
+    assert acme.given("rollover") == []
+    assert acme.organization.period_at(end) == Period(utc(2026, 12, 9), utc(2027, 1, 1))
+
+
+def test_subscribing_again_after_the_end_begins_anew(acme: Subscriber) -> None:
+    acme.subscribe("starter")
+    acme.change(None)
+    acme.to(utc(2026, 12, 9, 12))
+    acme.to(utc(2026, 12, 20, 8))
+    acme.subscribe("pro")
+    assert acme.given() == [(500, 2900), (2500, 9900)]
+    assert acme.available == "2500"
+    assert acme.organization.subscribed == Period(utc(2026, 12, 20), utc(2027, 1, 20))
+    before = acme.digest
+    first = acme.events("customer.subscription.deleted")[0]
+    again = [one for one in acme.untold() if one.event_id == first.id]
+    assert again == []
+    acme.sync(str(first.data.object.id))
+    assert acme.digest == before, "what ended before does not end what began since"
+
+
+def test_who_ended_at_once_and_begins_again_is_not_given_the_same_days_twice(
+    acme: Subscriber,
+) -> None:
+    acme.subscribe("starter")
+    spend(acme, 100)
+    acme.to(utc(2026, 11, 24, 12))
+    acme.stripe.v1.subscriptions.cancel(acme.billed.stripe_subscription_id)
+    acme.tell()
+    assert acme.organization.tier is None
+    acme.subscribe("starter")
+    first, second = acme.given()
+    assert (first, second) == ((500, 2900), (250, 2900))
+
+
+def test_a_tier_by_the_seat_is_billed_for_its_seats(acme: Subscriber) -> None:
+    acme.subscribe("seat", seats=3)
+    assert (acme.organization.tier, acme.organization.seats) == ("seat", 3)
+    assert acme.given() == []
+    (payment,) = acme.rows(payments)
+    assert (payment.amount_minor, payment.grant_id) == (6000, None)
+    acme.to(utc(2026, 11, 24, 12))
+    found = acme.change("seat", seats=5)
+    assert (found.kind, found.charge_minor, found.credits_micro) == ("upgrade", 2000, 0)
+    assert found.renewal_minor == 10_000
+    assert acme.organization.seats == 5
+    found = acme.change("seat", seats=2)
+    assert (found.kind, found.charge_minor) == ("downgrade", 0)
+    acme.to(utc(2026, 12, 9, 12))
+    acme.to(utc(2026, 12, 9, 12, 1))
+    assert acme.organization.seats == 2
+    assert acme.invoices()[0].amount_paid == 4000
+
+
+def test_a_tier_by_the_year_is_given_once_a_year(acme: Subscriber) -> None:
+    acme.subscribe("yearly")
+    assert acme.given() == [(30_000, 99_000)]
+    assert acme.organization.subscribed == Period(utc(2026, 11, 9), utc(2027, 11, 9))
+    found = acme.preview("team")
+    assert (found.kind, found.charge_minor, found.effective_at) == (
+        "downgrade", 0, utc(2027, 11, 9, 12),
+    )  # fmt: skip
+
+
+def test_what_is_not_sold_here_is_refused(acme: Subscriber) -> None:
+    with pytest.raises(InvalidRequest, match="not sold here"):
+        acme.open("enterprise")
+    with pytest.raises(InvalidRequest, match="by the seat"):
+        acme.open("seat")
+    with pytest.raises(InvalidRequest, match="is not one of"):
+        acme.open("gold")
+    assert acme.rows(tier_checkouts) == []
+
+
+def test_only_one_checkout_is_open_and_who_has_a_plan_begins_no_second(acme: Subscriber) -> None:
+    first = acme.open("starter")
+    second = acme.open("pro")
+    assert acme.pay(first).status_code != 303
+    assert acme.pay(second).status_code == 303
+    with pytest.raises(InvalidRequest, match="plan already"):
+        acme.open("team")
+    assert acme.organization.tier == "pro"
+    assert sorted(row.status for row in acme.rows(tier_checkouts)) == ["expired", "fulfilled"]
+
+
+def test_what_the_operator_arranged_is_not_sold_over_nor_the_other_way_round(
+    acme: Subscriber,
+) -> None:
+    ok(acme.acme.api.put(acme.acme.path, {"name": "Acme", "tier": "enterprise"}))
+    with pytest.raises(InvalidRequest, match="arranged with us"):
+        acme.open("pro")
+    with pytest.raises(InvalidRequest, match="no plan here"):
+        acme.preview("pro")
+
+
+def test_the_operator_does_not_put_a_tier_over_what_stripe_bills(acme: Subscriber) -> None:
+    acme.subscribe("pro")
+    before = acme.organization
+    ok(acme.acme.api.put(acme.acme.path, {"name": "Acme", "tier": "pro"}))
+    assert acme.organization == before
+    problem = acme.acme.api.put(acme.acme.path, {"name": "Acme", "tier": "enterprise"})
+    refused(problem, 422, "invalid-request")
+    assert acme.organization == before
+
+
+def test_the_page_a_buyer_returns_to_brings_it_about(acme: Subscriber) -> None:
+    url = acme.open("pro")
+    session = session_of(url)
+    assert acme.returned(session).status == "open"
+    acme.pay(url)
+    assert acme.returned(session).status == "fulfilled"
+    assert acme.given() == [(2500, 9900)]
+    before = acme.digest
+    acme.tell()
+    assert acme.digest == before
+    with pytest.raises(NotFound):
+        tier_checkout.returned(
+            acme.database, acme.payments, organization_id="bystander", session_id=session,
+            now=acme.clock(),
+        )  # fmt: skip
+
+
+def test_invoices_are_listed_with_what_they_are_for(acme: Subscriber) -> None:
+    acme.subscribe("starter")
+    acme.to(utc(2026, 11, 24, 12))
+    acme.change("pro")
+    with acme.database.reading() as tx:
+        latest, first = billed_invoices.listed(tx, "acme")
+    assert [line.kind for line in latest.lines] == ["proration", "proration"]
+    assert [(line.kind, line.tier, line.amount_minor) for line in first.lines] == [
+        ("tier", "starter", 2900),
+    ]  # fmt: skip
+    assert latest.number
+    assert latest.page_url.startswith(acme.address)
+    assert (latest.status, latest.paid_minor, latest.due_minor) == ("paid", 3500, 0)
+
+
+def test_a_cap_counts_on_in_the_plans_own_period(acme: Subscriber) -> None:
+    acme.acme.grant(100)
+    cap = acme.acme.cap(60)
+    spend(acme, 2)
+    acme.to(acme.clock() + HOUR)
+    spend(acme, 1)
+    acme.subscribe("starter")
+    assert acme.acme.caps()[cap]["spent"] == "15"
+    assert acme.acme.caps()[cap]["resets_at"] == "2026-12-09T00:00:00+00:00"
+    spend(acme, 1)
+    acme.to(utc(2026, 12, 9))
+    assert acme.acme.caps()[cap]["spent"] == "0"

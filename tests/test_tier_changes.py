@@ -1,0 +1,283 @@
+"""Changing a plan: what is previewed is what is charged and given, and nothing is farmed by it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from datetime import timedelta
+from fractions import Fraction
+
+import pytest
+
+from portal.core.errors import InvalidRequest, NotFound, Unavailable
+from portal.core.periods import Period
+from portal.tables import grants, tier_changes
+from tests.clock import Clock
+from tests.shop import DECLINED, GOOD
+from tests.subscribers import DAY, HOUR, MICRO, Subscriber, subscriber, utc
+
+START, END = utc(2026, 11, 9, 12), utc(2026, 12, 9, 12)
+HALF = utc(2026, 11, 24, 12)
+#: A card whose bank asks about every payment.
+ASKS = "4000002760003184"
+TICK = timedelta(microseconds=1)
+
+
+@pytest.fixture
+def acme(store: str, clock: Clock) -> Iterator[Subscriber]:
+    with subscriber(store, clock) as made:
+        yield made
+
+
+def status(acme: Subscriber) -> list[str]:
+    return [row.status for row in sorted(acme.rows(tier_changes), key=lambda row: row.created_at)]
+
+
+def test_an_upgrade_charges_and_gives_what_was_previewed(acme: Subscriber) -> None:
+    acme.subscribe("starter")
+    acme.to(HALF)
+    found = acme.preview("pro")
+    assert (found.kind, found.charge_minor, found.credits_micro) == ("upgrade", 3500, 1000 * MICRO)
+    assert (found.effective_at, found.renews_at, found.renewal_minor) == (HALF, END, 9900)
+    acme.to(HALF + 10 * HOUR / 60)
+    assert acme.confirm(found).status == "done"
+    assert acme.organization.tier == "pro"
+    assert acme.given() == [(500, 2900), (1000, 3500)]
+    assert acme.invoices()[0].amount_paid == found.charge_minor
+    assert acme.billed.largest_allowance_micro == 2500 * MICRO
+    before = acme.digest
+    acme.tell(all_of_them=True)
+    acme.sync(acme.billed.stripe_subscription_id)
+    assert acme.digest | {"stripe_inbox": []} == before | {"stripe_inbox": []}
+    assert acme.confirm(found).status == "done"
+    assert len(acme.invoices()) == 2
+    acme.to(END - TICK)
+    assert acme.available == "1500"
+    acme.to(END, told=False)
+    assert acme.available == "0"
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_at_any_instant_the_preview_is_the_grant_and_never_under_the_list_price(
+    acme: Subscriber, seed: int
+) -> None:
+    dice = random.Random(seed)
+    acme.subscribe("starter")
+    acme.to(START + timedelta(seconds=dice.randrange(30 * 86_400)))
+    tier, price, included = dice.choice([("pro", 9900, 2500), ("team", 29_900, 10_000)])
+    found = acme.change(tier)
+    _, (_, charged) = acme.given()
+    given = [row.granted_micro for row in acme.rows(grants)]
+    assert charged == found.charge_minor == acme.invoices()[0].amount_paid
+    assert sum(given) == 500 * MICRO + found.credits_micro
+    assert Fraction(2900 + found.charge_minor, sum(given)) >= Fraction(price, included * MICRO)
+
+
+def test_in_the_last_minute_a_charge_of_nothing_gives_nothing(acme: Subscriber) -> None:
+    acme.subscribe("starter")
+    acme.to(END - timedelta(seconds=60))
+    found = acme.change("pro")
+    assert (found.charge_minor, found.credits_micro) == (0, 0)
+    assert acme.organization.tier == "pro"
+    assert acme.given() == [(500, 2900)]
+
+
+def test_going_up_and_down_in_stripes_dashboard_adds_nothing(acme: Subscriber) -> None:
+    acme.subscribe("starter")
+    acme.to(START + DAY)
+    acme.change("pro")
+    once = acme.given()
+    low, high = acme.price("starter"), acme.price("pro")
+    for time in range(8):
+        acme.to(START + (2 + time) * DAY, told=False)
+        acme.set_price(low)
+        acme.to(acme.clock() + HOUR, told=False)
+        acme.set_price(high)
+    acme.tell()
+    assert acme.given() == once
+    assert acme.organization.tier == "pro"
+
+
+def test_an_upgrade_made_in_stripes_dashboard_gives_the_same(acme: Subscriber) -> None:
+    acme.subscribe("starter")
+    acme.to(HALF)
+    expected = acme.preview("pro")
+    acme.set_price(acme.price("pro"))
+    acme.tell()
+    assert acme.given() == [(500, 2900), (expected.credits_micro // MICRO, expected.charge_minor)]
+
+
+def test_two_upgrades_give_the_same_in_whatever_order_they_are_told(acme: Subscriber) -> None:
+    acme.subscribe("starter")
+    acme.to(START + 10 * DAY, told=False)
+    acme.set_price(acme.price("pro"))
+    acme.to(START + 20 * DAY, told=False)
+    acme.set_price(acme.price("team"))
+    waiting = [one for one in acme.untold() if one.type == "invoice.paid"]
+    assert len(waiting) == 2
+    for one in reversed(waiting):
+        acme.receive(one)
+    # 2,000 for 20 of 30 days, and 7,500 for 10.
+    assert [credits_ for credits_, _ in acme.given()] == [500, 1333, 2500]
+
+
+def test_a_declined_upgrade_waits_and_the_old_tier_stays(acme: Subscriber) -> None:
+    acme.subscribe("starter")
+    acme.to(HALF)
+    acme.card(DECLINED)
+    found = acme.preview("pro")
+    outcome = acme.confirm(found)
+    assert (outcome.status, outcome.pay_url[:8]) == ("awaiting_payment", acme.address[:8])
+    acme.tell()
+    assert (acme.organization.tier, acme.given()) == ("starter", [(500, 2900)])
+    pending = acme.pending()
+    assert (pending.awaited_tier, pending.pay_url) == ("pro", outcome.pay_url)
+    assert acme.notices() == {"upgrade-unpaid": outcome.pay_url}
+    acme.pay(outcome.pay_url, GOOD)
+    acme.tell()
+    assert acme.organization.tier == "pro"
+    assert acme.given() == [(500, 2900), (found.credits_micro // MICRO, found.charge_minor)]
+    assert (acme.pending().awaited_tier, acme.notices(), status(acme)) == (None, {}, ["done"])
+
+
+@pytest.mark.parametrize("outcome", ["complete", "fail"])
+def test_an_upgrade_that_a_bank_asks_about_waits_for_the_answer(
+    acme: Subscriber, outcome: str
+) -> None:
+    acme.subscribe("starter")
+    acme.to(HALF)
+    acme.card(ASKS)
+    found = acme.preview("pro")
+    assert acme.confirm(found).status == "awaiting_payment"
+    acme.tell()
+    assert (acme.organization.tier, acme.given()) == ("starter", [(500, 2900)])
+    acme.authenticate(outcome)
+    acme.tell()
+    if outcome == "complete":
+        assert acme.organization.tier == "pro"
+        assert acme.given()[1] == (found.credits_micro // MICRO, found.charge_minor)
+    else:
+        assert (acme.organization.tier, len(acme.given())) == ("starter", 1)
+        assert acme.pending().awaited_tier == "pro"
+
+
+def test_a_discount_is_taken_off_what_was_paid_and_not_off_the_credits(acme: Subscriber) -> None:
+    coupon = acme.stripe.v1.coupons.create({"percent_off": 50, "duration": "once"})
+    promotion = {"type": "coupon", "coupon": coupon.id}
+    acme.stripe.v1.promotion_codes.create({"promotion": promotion, "code": "HALF"})
+    url = acme.open("pro")
+    acme.pay(url, promotion_code="HALF", apply="1")
+    assert acme.pay(url, promotion_code="HALF").status_code == 303
+    acme.tell()
+    assert acme.given() == [(2500, 4950)]
+    assert acme.invoices()[0].amount_paid == 4950
+    acme.to(HALF)
+    found = acme.preview("team")
+    assert acme.confirm(found).status == "done"
+    acme.tell()
+    assert acme.invoices()[0].amount_paid == found.charge_minor
+    assert sum(credits_ for credits_, _ in acme.given()) == 2500 + found.credits_micro // MICRO
+    assert acme.differences() == []
+
+
+def test_an_upgrade_that_nobody_pays_is_dropped(acme: Subscriber) -> None:
+    acme.subscribe("starter")
+    acme.to(HALF)
+    acme.card(DECLINED)
+    assert acme.confirm(acme.preview("pro")).status == "awaiting_payment"
+    acme.tell()
+    until = acme.pending().awaited_until
+    assert until is not None
+    acme.to(until + HOUR)
+    assert (acme.organization.tier, acme.pending().awaited_tier) == ("starter", None)
+    assert (acme.given(), acme.notices(), status(acme)) == ([(500, 2900)], {}, ["failed"])
+
+
+def test_a_smaller_plan_begins_with_the_next_cycle_and_can_be_taken_back(acme: Subscriber) -> None:
+    acme.subscribe("pro")
+    acme.to(HALF)
+    found = acme.change("starter")
+    assert (found.kind, found.charge_minor, found.credits_micro) == ("downgrade", 0, 0)
+    assert (found.effective_at, found.renewal_minor) == (END, 2900)
+    assert (acme.pending().scheduled_tier, acme.pending().scheduled_at) == ("starter", END)
+    acme.undo()
+    acme.tell()
+    assert (acme.pending().scheduled_tier, acme.subscription().schedule) == (None, None)
+    with pytest.raises(InvalidRequest, match="Nothing is scheduled"):
+        acme.undo()
+    acme.change("starter")
+    acme.to(END - TICK)
+    assert (acme.organization.tier, acme.available) == ("pro", "2500")
+    acme.to(END, told=False)
+    assert (acme.available, acme.organization.tier) == ("0", "starter")
+    acme.tell()
+    acme.to(END + HOUR / 60)
+    assert acme.given() == [(2500, 9900), (500, 2900)]
+    assert acme.pending().scheduled_tier is None
+    assert acme.organization.subscribed == Period(utc(2026, 12, 9), utc(2027, 1, 9))
+
+
+@pytest.mark.parametrize("scheduled", ["starter", None])
+def test_an_upgrade_takes_back_what_is_scheduled(acme: Subscriber, scheduled: str | None) -> None:
+    acme.subscribe("pro")
+    acme.change(scheduled)
+    assert acme.pending().undoable
+    acme.to(HALF)
+    acme.change("team")
+    assert acme.organization.tier == "team"
+    assert not acme.pending().undoable
+    assert acme.given() == [(2500, 9900), (3750, 10_000)]
+
+
+def test_a_preview_is_confirmed_while_it_is_true_by_who_asked(acme: Subscriber) -> None:
+    acme.subscribe("starter")
+    acme.to(HALF)
+    found = acme.preview("pro")
+    acme.to(HALF + 30 * HOUR / 60)
+    with pytest.raises(InvalidRequest, match="no longer current"):
+        acme.confirm(found)
+    found, other = acme.preview("pro"), acme.preview("team")
+    assert acme.confirm(found).status == "done"
+    acme.tell()
+    with pytest.raises(InvalidRequest, match="changed meanwhile"):
+        acme.confirm(other)
+    with pytest.raises(InvalidRequest, match="is the plan you have"):
+        acme.preview("pro")
+    with pytest.raises(NotFound):
+        acme.confirm(type(found)(**(found.__dict__ | {"change_id": "tx_nobody"})))
+    assert len(acme.invoices()) == 2
+
+
+def test_what_stripe_did_not_answer_is_gone_on_with_by_the_same_key(acme: Subscriber) -> None:
+    acme.subscribe("starter")
+    acme.to(HALF)
+    found = acme.preview("pro")
+    acme.fail("timeout_after", "/v1/subscriptions/*", times=3)
+    with pytest.raises(Unavailable):
+        acme.confirm(found)
+    assert status(acme) == ["started"]
+    acme.to(HALF + HOUR / 10)
+    acme.mend()
+    assert status(acme) == ["done"]
+    assert acme.given() == [(500, 2900), (1000, 3500)]
+    assert len(acme.invoices()) == 2
+
+
+def test_reconciliation_alone_brings_everything_about(acme: Subscriber) -> None:
+    url = acme.open("starter")
+    acme.pay(url)
+    assert len(acme.mend()) > 0
+    assert acme.mend() == []
+    acme.to(HALF, told=False)
+    acme.set_price(acme.price("pro"))
+    assert any("starter active" in line for line in acme.mend())
+    acme.to(END, told=False)
+    acme.mend()
+    acme.to(END + HOUR / 60, told=False)
+    acme.mend()
+    assert acme.mend() == []
+    assert acme.given() == [(500, 2900), (1000, 3500), (2500, 9900)]
+    before = acme.digest
+    acme.tell(all_of_them=True)
+    assert acme.digest == before
+    assert acme.differences() == []
