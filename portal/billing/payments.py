@@ -81,7 +81,7 @@ def record(wallet: Wallet, payment: Payment) -> None:
 def _ends_declines(wallet: Wallet, payment: Payment) -> None:
     """Have a payment that settled end a row of declines of auto top-up."""
     if payment.kind != UNKNOWN:
-        standing.settled(wallet.tx, wallet.organization_id)
+        standing.settled(wallet.tx, wallet.organization_id, now=wallet.now)
 
 
 def tell(wallet: Wallet, known: Settled | None, payment: Payment, told: Reversal) -> Settled:
