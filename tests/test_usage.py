@@ -137,6 +137,17 @@ def test_a_name_that_looks_like_a_formula_is_none(acme: Customer) -> None:
     assert sorted(cells) == sorted(["'=1+1", "'+1", "'-1", "'@sum", "plain"])
 
 
+def test_days_and_the_instants_they_begin_with_ask_the_same(used: Customer) -> None:
+    days, instants = (
+        "start=2026-11-08&end=2026-11-10",
+        ("start=2026-11-07T18:15:00Z&end=2026-11-10T00:00:00%2B05:45"),
+    )
+    assert used.usage(days)["totals"] == used.usage(instants)["totals"]
+    listed = [ok(used.api.get(f"{used.path}/events?{query}")) for query in (days, instants)]
+    assert listed[0]["data"] == listed[1]["data"] != []
+    refused(used.api.get(f"{used.path}/usage?start=2026-11-08T00:00:00Z"), 422, "invalid-request")
+
+
 def test_events_are_listed_newest_first_and_each_once(used: Customer) -> None:
     whole = ok(used.api.get(f"{used.path}/events?limit=200"))
     assert whole["next_cursor"] is None

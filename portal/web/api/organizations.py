@@ -22,7 +22,7 @@ from portal.top_ups.terms import TopUpRequest
 from portal.wallet import Paid
 from portal.web.api import answers, blueprint, cursors
 from portal.web.api.access import caller, current, need, need_service, own
-from portal.web.api.body import convert, read
+from portal.web.api.body import convert, read, read_optional
 from portal.web.api.shapes import (
     AutoTopUpBody,
     GrantBody,
@@ -222,7 +222,7 @@ def void_grant(organization_id: str, grant_id: str) -> tuple[Response, int]:
     """Take back what is left of a grant."""
     need("manage")
     need_service()
-    body = read(VoidBody)
+    body = read_optional(VoidBody)
     parts = services()
     taken = onboarding.void_grant(
         parts.database,

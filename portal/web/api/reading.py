@@ -27,7 +27,7 @@ from portal.core.catalog import minor_places
 from portal.core.costs import LAYERS
 from portal.core.errors import InvalidRequest, NotAllowed
 from portal.core.forecast import Projection
-from portal.core.periods import local_day
+from portal.core.periods import Zone, local_day, start_of_day
 from portal.core.units import format_micro, format_nano_usd, format_scaled
 from portal.overage import Standing
 from portal.usage import CostTotals, EventRow
@@ -35,7 +35,7 @@ from portal.web.api import answers, blueprint, cursors
 from portal.web.api.access import caller, current, need, own
 from portal.web.api.cells import safe_cell
 from portal.web.api.organizations import page_size
-from portal.web.api.shapes import instant
+from portal.web.api.shapes import EARLIEST, LATEST, instant
 from portal.web.services import services
 
 DAY = timedelta(days=1)
@@ -105,23 +105,38 @@ def _worst_case(most_minor: int | None, organization: Organization) -> dict[str,
     return {"amount": answers.money(most_minor, currency), "currency": currency}
 
 
-def _day(name: str, default: date) -> date:
+def _day(name: str, default: date, zone: Zone) -> date:
+    """Return the local day a parameter names, or with whose first instant it begins."""
     given = request.args.get(name)
     if given is None:
         return default
+    if len(given) == len("2026-11-01"):
+        return _local_day(given, f"/{name}")
+    at = instant(given, f"/{name}")
+    day = local_day(at, zone)
+    if start_of_day(day, zone) != at:
+        raise InvalidRequest.at(
+            f"/{name}", "is not where a day of the organization begins: usage is counted by days"
+        )
+    return day
+
+
+def _local_day(given: str, pointer: str) -> date:
     try:
-        if len(given) == 10:
-            return date.fromisoformat(given)
-    except ValueError:
-        pass
-    raise InvalidRequest.at(f"/{name}", 'is not a day such as "2026-11-01"')
+        day = date.fromisoformat(given)
+    except ValueError as error:
+        raise InvalidRequest.at(pointer, 'is not a day such as "2026-11-01"') from error
+    if not EARLIEST.year <= day.year < LATEST.year:
+        raise InvalidRequest.at(pointer, f"lies outside {EARLIEST.year} to {LATEST.year - 1}")
+    return day
 
 
 def _range(organization: Organization, now: datetime) -> tuple[date, date]:
     """Return the local days asked for, the billing period's where none are."""
     period = organization.period_at(now)
-    start = _day("start", local_day(period.start, organization.zone))
-    end = _day("end", local_day(now, organization.zone) + DAY)
+    zone = organization.zone
+    start = _day("start", local_day(period.start, zone), zone)
+    end = _day("end", local_day(now, zone) + DAY, zone)
     if not start < end:
         raise InvalidRequest.at("/end", "must be later than start; the end day itself is left out")
     return start, end
@@ -300,13 +315,13 @@ def get_events(organization_id: str) -> tuple[Response, int]:
     if "model" in filters and not caller().is_service:
         raise NotAllowed("Models are the operator's: use a service key.")
     with services().database.reading() as tx:
-        accounts.find_organization(tx, own(organization_id))
+        zone = accounts.find_organization(tx, own(organization_id)).zone
         found = usage.list_events(
             tx,
             organization_id,
             filters=filters,
-            start=_instant("start"),
-            end=_instant("end"),
+            start=_instant("start", zone),
+            end=_instant("end", zone),
             before=_cursor(),
             limit=limit + 1,
             with_costs=caller().is_service,
@@ -316,8 +331,14 @@ def get_events(organization_id: str) -> tuple[Response, int]:
     return answers.answer({"data": [_event(row) for row in page], "next_cursor": more})
 
 
-def _instant(name: str) -> datetime | None:
-    return instant(request.args[name], f"/{name}") if name in request.args else None
+def _instant(name: str, zone: Zone | None = None) -> datetime | None:
+    """Return the instant a parameter names, or with a zone also the one that a day begins with."""
+    given = request.args.get(name)
+    if given is None:
+        return None
+    if zone is not None and len(given) == len("2026-11-01"):
+        return start_of_day(_local_day(given, f"/{name}"), zone)
+    return instant(given, f"/{name}")
 
 
 @blueprint.get("/organizations/<organization_id>/events/<path:event_id>")

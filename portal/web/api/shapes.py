@@ -59,8 +59,9 @@ def take_as_sent(kind: type, sent: Any) -> Number | SentUsage:
 #: The largest amount of money a limit can be.
 LARGEST_AMOUNT = 1_000_000_000
 
-_EARLIEST = datetime(1971, 1, 1, tzinfo=UTC)
-_LATEST = datetime(2200, 1, 1, tzinfo=UTC)
+#: What a time may be: years that every store and zone file can hold.
+EARLIEST = datetime(1971, 1, 1, tzinfo=UTC)
+LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 _RFC3339 = re.compile(
     r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
@@ -341,7 +342,7 @@ def instant(value: str, pointer: str) -> datetime:
         value = f"{whole}.{fraction[:6].ljust(6, '0')}{rest[len(fraction) :]}"
     try:
         parsed = datetime.fromisoformat(value)
-        if not _EARLIEST.year <= parsed.year < _LATEST.year:
+        if not EARLIEST.year <= parsed.year < LATEST.year:
             raise InvalidRequest.at(pointer, "lies outside 1971 to 2199")
         return parsed.astimezone(UTC)
     except (ValueError, OverflowError) as error:
