@@ -153,7 +153,7 @@ class Shop:
     def news(self, *kinds: str, of: str) -> list[Any]:
         """Return Stripe's events of these kinds about a payment or its session, oldest first."""
         found = self.stripe.v1.events.list({"limit": 100}).data
-        told = [one.to_dict() for one in found if one.type.startswith(kinds)][::-1]
+        told = [one.to_dict(for_json=True) for one in found if one.type.startswith(kinds)][::-1]
         return [one for one in told if of in json.dumps(one["data"]["object"])]
 
     def tell(self, *kinds: str, of: str) -> None:

@@ -1,88 +1,95 @@
-"""Real objects of Stripe's, of today's API and of older ones: both are read the same."""
+"""Stripe's real objects and signatures, of several versions of its API, are read alike."""
 
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from portal.billing.gateway.invoices import invoice_of
-from portal.billing.gateway.subscriptions import subscription_of
+from portal.billing.gateway import BadSignature, verify
+from portal.billing.gateway.checkout import read_session
+from portal.billing.gateway.payments import read_dispute, read_payment, read_refund
+from sandbox.webhooks import signature
+
+READERS: dict[str, Callable[[Any], Any]] = {
+    "charge": read_payment,
+    "checkout.session": read_session,
+    "dispute": read_dispute,
+    "refund": read_refund,
+}
 
 
-def read(data: Path, name: str) -> Any:
-    found = json.loads((data / "stripe" / f"{name}.json").read_text(encoding="utf-8"))
-    return found["data"]["object"] if "data" in found and name.startswith("events") else found
+@pytest.fixture(scope="module")
+def samples(data: Path) -> Path:
+    """The folder of Stripe's samples."""
+    return data / "stripe"
 
 
-def at(seconds: int) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
+def load(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
-def test_a_subscription_of_today_tells_its_cycle_by_its_item(data: Path) -> None:
-    state = subscription_of(read(data, "objects/subscription"))
-    assert (state.cycle_start, state.cycle_end) == (at(1896570518), at(976287773))
-    assert (state.item_id, state.quantity, state.interval) == ("si_QXhVnC2h0Jczwc", 1, "month")
-    assert (state.customer_id, state.tier) == ("cus_QXg1o8vcGmoR32", "")
-    assert state.cancels_at == at(1234567890)
-    assert state.awaited is None
+def objects(samples: Path) -> Iterator[tuple[str, Any]]:
+    """Return every object that a reader of the gateway reads, as today and as in older events."""
+    for path in sorted((samples / "objects").glob("*.json")):
+        yield path.name, load(path)
+    for path in sorted((samples / "events").glob("*.json")):
+        yield path.name, load(path)["data"]["object"]
 
 
-def test_an_older_subscription_tells_its_cycle_by_itself(data: Path) -> None:
-    state = subscription_of(read(data, "events/customer.subscription.updated"))
-    assert (state.cycle_start, state.cycle_end) == (at(1648320105), at(1650998505))
-    assert (state.currency, state.interval, state.anchor) == ("usd", "month", at(1648320105))
-    assert (state.cancels_at, state.ended_at, state.schedule_id) == (None, None, "")
-    assert state.latest_invoice_id == "in_000000000000000000000000"
+def test_every_sample_that_the_gateway_reads_is_read(samples: Path) -> None:
+    read = {
+        name: READERS[about["object"]](about)
+        for name, about in objects(samples)
+        if about["object"] in READERS
+    }
+    assert len(read) >= 18
+    assert {len(repr(record)) > 20 for record in read.values()} == {True}
 
 
-def test_an_invoice_of_today_names_its_subscription_by_its_parent(data: Path) -> None:
-    told = read(data, "objects/invoice")
-    state = invoice_of(told)
-    assert (state.subscription_id, state.status, state.total_minor) == (
-        "subscription", "draft", 1000,
-    )  # fmt: skip
-    assert (state.payment_id, state.finalized_at) == ("", None)
-    (line,) = state.lines
-    assert (line.proration, line.amount_minor, line.net_minor) == (True, 1000, 1000)
-    told["payments"] = {"data": [{
-        "status": "paid", "is_default": True,
-        "payment": {"type": "payment_intent", "payment_intent": "pi_1"},
-    }]}  # fmt: skip
-    told["lines"]["data"][0]["discount_amounts"] = [{"amount": 250, "discount": "di_1"}]
-    told["total_taxes"] = [{"amount": 190}]
-    state = invoice_of(told)
-    assert (state.payment_id, state.tax_minor, state.lines[0].net_minor) == ("pi_1", 190, 750)
-
-
-@pytest.mark.parametrize(
-    ("name", "status", "paid"),
-    [("invoice.paid", "paid", 2000), ("invoice.payment_failed", "open", 0)],
-)
-def test_an_older_invoice_names_its_payment_by_itself(
-    data: Path, name: str, status: str, paid: int
+def test_an_older_charge_with_its_refunds_and_one_with_only_their_sum_are_the_same(
+    samples: Path,
 ) -> None:
-    state = invoice_of(read(data, f"events/{name}"))
-    assert (state.status, state.paid_minor, state.due_minor) == (status, paid, 2000 - paid)
-    assert state.payment_id == "pi_000000000000000000000000"
-    (line,) = state.lines
-    assert (line.product_id, line.proration, line.amount_minor) == (
-        "prod_00000000000000", False, 2000,
-    )  # fmt: skip
-    assert state.issued_at == state.finalized_at
+    charge = load(samples / "events" / "charge.refunded.json")["data"]["object"]
+    assert charge["refunds"]["data"]
+    bare = {key: value for key, value in charge.items() if key != "refunds"}
+    assert read_payment(charge) == read_payment(bare)
+    assert read_payment(charge).refunded_minor == read_payment(charge).amount_minor == 100
 
 
-def test_every_recorded_invoice_and_subscription_can_be_read(data: Path) -> None:
-    folder = data / "stripe" / "events"
-    names = [path.stem for path in sorted(folder.glob("*.json"))]
-    read_ = [
-        (invoice_of if name.startswith("invoice.") else subscription_of)(
-            {"id": ""} | read(data, f"events/{name}")
-        )
-        for name in names
-        if name.startswith(("invoice.", "customer.subscription."))
-    ]
-    assert len(read_) == 12
+def test_a_dispute_of_an_older_version_tells_what_was_withdrawn_of_it(samples: Path) -> None:
+    told = load(samples / "events" / "charge.dispute.funds_withdrawn.json")["data"]["object"]
+    old = {key: value for key, value in told.items() if key != "balance_transactions"}
+    assert read_dispute(told) == read_dispute(old)
+    assert (read_dispute(told).standing, read_dispute(told).taken_minor) == ("withdrawn", 25_000)
+    booked = [*told["balance_transactions"], {"amount": 25_000}]
+    back = read_dispute(told | {"balance_transactions": booked})
+    assert (back.standing, back.taken_minor) == ("won", 0)
+
+
+def test_every_event_is_taken_also_where_its_object_has_no_id(samples: Path) -> None:
+    for path in sorted((samples / "events").glob("*.json")):
+        body, told = path.read_bytes(), load(path)
+        event = verify(body, signature(body, "whsec", timestamp=int(time.time())), ("whsec",))
+        about = told["data"]["object"]
+        assert (event.event_id, event.type) == (told["id"], told["type"])
+        assert event.object_id == (about.get("id") or about.get("charge") or ""), path.name
+
+
+def test_each_signature_is_good_or_bad_as_stripes_library_says(
+    samples: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors = load(samples / "signature_vectors.json")
+    assert len(vectors) == 12
+    for one in vectors:
+        payload = (samples / one["file"]).read_bytes()
+        monkeypatch.setattr("time.time", lambda at=one["timestamp"]: float(at))
+        if one["valid"]:
+            assert verify(payload, one["header"], (one["secret"],)).event_id
+        else:
+            with pytest.raises(BadSignature):
+                verify(payload, one["header"], (one["secret"],))

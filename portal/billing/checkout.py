@@ -191,7 +191,10 @@ def _checked(tx: Connection, session: CheckoutSession, livemode: bool) -> Checko
     if row is None:
         raise Quarantined(f"Session {session.session_id} names a checkout we never opened.")
     customer = accounts.find_organization(tx, session.organization_id).stripe_customer_id
-    total = row.amount_minor - session.discount_minor + session.tax_minor
+    net = row.amount_minor - session.discount_minor
+    # Tax comes on top of our price, or is a part of it where the seller's account says so.
+    total = session.amount_total_minor
+    total = total if total in {net, net + session.tax_minor} else net + session.tax_minor
     expected = {
         "mode": (livemode, session.livemode),
         "customer": (customer, session.customer_id),
@@ -244,7 +247,7 @@ def _grant(
         source="pack",
         credits_micro=checkout.credits_micro,
         expires_at=now + timedelta(days=days) if days else None,
-        paid=Paid(checkout.amount_minor - session.discount_minor, checkout.currency),
+        paid=Paid((session.amount_total_minor or 0) - session.tax_minor, checkout.currency),
         reason=checkout.pack_name,
         external_key=f"stripe:checkout:{session.session_id}",
     )

@@ -121,7 +121,9 @@ def read_payment(
     """Read a charge, of any version of the API, and its disputes."""
     fee = charge.get(_FEE)
     listed = ((charge.get("refunds") or {}).get("data")) or []
-    given_back = sum(one["amount"] for one in listed if one["status"] not in {"failed", "canceled"})
+    given_back = sum(
+        one["amount"] for one in listed if one.get("status") not in {"failed", "canceled"}
+    )
     return PaymentState(
         payment_id=id_of(charge.get("payment_intent")) or charge["id"],
         charge_id=charge["id"],
@@ -130,7 +132,8 @@ def read_payment(
         refunded_minor=max(charge["amount_refunded"], given_back),
         currency=charge["currency"],
         fee_minor=fee["fee"] if isinstance(fee, Mapping) else None,
-        succeeded=charge["status"] == "succeeded",
+        # The oldest charges only say whether they were paid.
+        succeeded=charge.get("status", "succeeded" if charge["paid"] else "") == "succeeded",
         livemode=charge["livemode"],
         paid_at=datetime.fromtimestamp(charge["created"], UTC),
         disputes=tuple(read_dispute(one) for one in disputes),

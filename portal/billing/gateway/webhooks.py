@@ -56,7 +56,7 @@ def verify(payload: bytes, signature: str, secrets: tuple[str, ...]) -> StripeEv
 
 def _object_id(about: dict[str, Any]) -> str | None:
     """Return the object's id; of a dispute that older versions tell without one, its charge's."""
-    found = about.get("id", about.get("charge", ""))
+    found = about.get("id") or about.get("charge") or ""
     return found if isinstance(found, str) else None
 
 
