@@ -44,6 +44,10 @@ class SandboxClock:
     def __call__(self) -> float:
         return time.time() + self.ahead_seconds
 
+    def show(self, instant: datetime) -> None:
+        """Have it be that instant there, too."""
+        self.ahead_seconds = int(instant.timestamp() - time.time()) + 1
+
 
 class _Quiet(WSGIRequestHandler):
     def log(self, *_: Any) -> None:
