@@ -19,7 +19,7 @@ from portal.config import Settings
 from portal.core.errors import ConfigError, NotFound
 from portal.tables import checkouts, grants, payments, stripe_inbox
 from tests.conftest import SECRET_KEY, settings_for
-from tests.shop import GOOD, Shop, session_of
+from tests.shop import DECLINED, GOOD, Shop, session_of
 
 
 def only(shop: Shop, table: Any) -> Any:
@@ -67,6 +67,15 @@ def test_a_method_that_fails_in_the_end_closes_the_purchase(shop: Shop) -> None:
     shop.tell("checkout.session.", of=session_of(url))
     assert (shop.packs, status(shop), shop.mend()) == ([], "failed", [])
     assert shop.returned(session_of(url)) == "failed"
+
+
+def test_a_payment_made_at_the_second_try_is_one_payment_whose_books_agree(shop: Shop) -> None:
+    url = shop.open()
+    assert shop.pay(url, DECLINED).status_code != 303
+    shop.pay(url)
+    shop.tell("checkout.session.", of=session_of(url))
+    assert (shop.packs, len(list(shop.stripe.v1.charges.list()))) == (["500"], 2)
+    assert (shop.differences(), shop.mend()) == ([], [])
 
 
 def test_what_auto_top_up_shall_charge_later_is_kept(shop: Shop) -> None:
