@@ -13,7 +13,7 @@ import structlog
 from apscheduler.schedulers.blocking import BlockingScheduler
 from sqlalchemy import select, update
 
-from portal import access, accounts, holds
+from portal import access, accounts, forecast_record, holds
 from portal.billing import reconcile
 from portal.billing.gateway import Gateway
 from portal.clock import Clock
@@ -87,6 +87,11 @@ def forget_sessions(shop: Workshop) -> int:
     return 1
 
 
+def keep_forecasts(shop: Workshop) -> int:
+    """Keep what is forecast today, once for each organization and day; returns how many."""
+    return forecast_record.keep(shop.database, now=shop.clock())
+
+
 def reconcile_payments(shop: Workshop) -> int:
     """Fetch from Stripe what webhooks did not bring; returns how much was mended."""
     if not shop.payments.configured:
@@ -111,6 +116,7 @@ JOBS = (
     Job("begin-periods", timedelta(seconds=30), begin_periods),
     Job("expire-grants", timedelta(minutes=1), expire_grants),
     Job("forget-sessions", timedelta(hours=1), forget_sessions),
+    Job("keep-forecasts", timedelta(hours=6), keep_forecasts),
     Job("reconcile-payments", timedelta(hours=1), reconcile_payments),
 )
 
