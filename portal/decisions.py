@@ -11,10 +11,10 @@ from typing import Literal
 
 from portal.accounts import Member
 from portal.balances import Balance
+from portal.core.burn_down import BurnDown
 from portal.core.ledger import Lot
 from portal.core.periods import Period
 from portal.core.units import MICRO
-from portal.outlook import BurnDown
 from portal.spending import CapLine, Spending
 
 MOST = 3

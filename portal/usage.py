@@ -160,6 +160,23 @@ def report(
     return UsageReport(start, end, total(row.totals for row in rows), rows if columns else [])
 
 
+def of_day_until(
+    tx: Connection, organization_id: str, day: date, *, until: datetime
+) -> dict[str, Totals]:
+    """Return what a local day had used by an instant within it, by action; from its events."""
+    rows = tx.execute(
+        select(events.c.action, *_sums(events))
+        .where(
+            events.c.organization_id == organization_id,
+            *_on_days(events, day, day + timedelta(days=1)),
+            events.c.occurred_at <= until,
+            events.c.action != "",
+        )
+        .group_by(events.c.action)
+    )
+    return {row.action: Totals(*(int(amount) for amount in row[1:])) for row in rows}
+
+
 def total(parts: Any) -> Totals:
     """Add totals up."""
     sums = [0, 0, 0, 0]

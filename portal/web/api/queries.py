@@ -27,6 +27,7 @@ QUERIES: dict[str, dict[str, str]] = {
         "include": "cost, for service keys",
         **_LABELS,
     },
+    "api.get_forecast": {"at": "as of this past instant: from what was used until then"},
     "api.get_events": {
         "start": "from this instant, or local day, on",
         "end": "before this instant, or local day",

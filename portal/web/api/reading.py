@@ -26,9 +26,10 @@ from portal.cap_trail import Passed
 from portal.core.catalog import minor_places
 from portal.core.costs import LAYERS
 from portal.core.errors import InvalidRequest, NotAllowed
-from portal.core.forecast import Projection
 from portal.core.periods import Zone, local_day, start_of_day
+from portal.core.projection import Projection
 from portal.core.units import format_micro, format_nano_usd, format_scaled
+from portal.forecasting import Forecast
 from portal.overage import Standing
 from portal.usage import CostTotals, EventRow
 from portal.web.api import answers, blueprint, cursors
@@ -407,22 +408,48 @@ def get_forecast(organization_id: str) -> tuple[Response, int]:
     need("read")
     parts, now = services(), services().clock()
     organization = current(organization_id)
+    at = _instant("at") or now
+    if at > now:
+        raise InvalidRequest.at("/at", "lies in the future")
     with parts.database.reading() as tx:
-        found = forecasting.forecast(tx, organization, now=now)
+        found = forecasting.forecast(tx, organization, now=now, at=at)
+    return answers.answer(_forecast(found, organization.currency))
+
+
+def _forecast(found: Forecast, currency: str) -> dict[str, Any]:
+    out, beyond = found.runs_out, found.beyond
+    by_action = found.outlook.by_action if found.outlook else {}
     body: dict[str, Any] = {
-        "as_of": answers.when(now),
+        "as_of": answers.when(found.as_of),
         "period": {
             "start": answers.when(found.period.start),
             "end": answers.when(found.period.end),
         },
         "spent": format_micro(found.spent_micro),
-        "method": "the pace of the last seven days; the bounds are the quietest and the busiest "
-        "week of the last four",
         "projected": _projection(found.projection),
+        "overage": beyond
+        and {
+            "p50": answers.money(beyond.middle_minor, currency),
+            "p90": answers.money(beyond.high_minor, currency),
+            "currency": currency,
+        },
+        "runs_out_at": out
+        and {
+            "p10": answers.when(out.early),
+            "p50": answers.when(out.middle),
+            "p90": answers.when(out.late),
+        },
+        "by_action": {
+            action: {
+                "spent": format_micro(found.spent_by_action.get(action, 0)),
+                "projected": _projection(by_action.get(action)),
+            }
+            for action in sorted({*found.spent_by_action, *by_action})
+        },
     }
     if found.refused:
         body["refused"] = found.refused
-    return answers.answer(body)
+    return body
 
 
 def _projection(found: Projection | None) -> dict[str, str] | None:
