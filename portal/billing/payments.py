@@ -108,6 +108,17 @@ def of(tx: Connection, organization_id: str, payment_id: str) -> Settled | None:
     return None if row is None else _settled(row)
 
 
+def of_organization(tx: Connection, organization_id: str, *, limit: int = 200) -> list[Settled]:
+    """Return an organization's payments, the latest first."""
+    rows = tx.execute(
+        select(payments)
+        .where(payments.c.organization_id == organization_id)
+        .order_by(payments.c.settled_at.desc(), payments.c.payment_id)
+        .limit(limit)
+    )
+    return [_settled(row) for row in rows]
+
+
 def settled_since(tx: Connection, since: datetime) -> list[tuple[str, Settled]]:
     """Return the payments of every organization that settled since an instant, with whose."""
     rows = tx.execute(

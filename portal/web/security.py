@@ -170,7 +170,8 @@ def _refuse_odd_text() -> None:
 
 
 def _headers(parts: Services) -> Callable[[Response], Response]:
-    checkout = parts.payments.checkout_origin
+    # Forms that lead to where people pay, and to where they keep their cards.
+    paying = sorted({parts.payments.checkout_origin, parts.payments.portal_origin})
     policy = "; ".join(
         [
             "default-src 'none'",
@@ -183,7 +184,7 @@ def _headers(parts: Services) -> Callable[[Response], Response]:
             "base-uri 'none'",
             "object-src 'none'",
             "frame-ancestors 'none'",
-            f"form-action 'self' {checkout}".rstrip(),
+            " ".join(["form-action 'self'", *paying]),
         ]
     )
 
