@@ -12,7 +12,7 @@ from datetime import date, datetime, timedelta
 
 from sqlalchemy import Connection
 
-from portal import balances, forecasting, overage, usage, worst_case
+from portal import balances, forecasting, notices, overage, usage, worst_case
 from portal.accounts import Member, Organization
 from portal.balances import Balance
 from portal.breakdown import days_of
@@ -89,7 +89,8 @@ class Guarantee:
     """The most that can be charged this period, and what it is made of.
 
     ``limit_minor`` is how far the organization goes on beyond its credits, None where it stops.
-    ``top_up_minor`` is what credits bought by themselves cost so far and may still cost.
+    ``bought_minor`` is what credits bought by themselves cost so far, ``may_buy_minor`` what they
+    may still.
     """
 
     tier: Tier | None
@@ -98,7 +99,8 @@ class Guarantee:
     seats: int | None
     beyond_minor: int
     limit_minor: int | None
-    top_up_minor: int
+    bought_minor: int
+    may_buy_minor: int
 
 
 @dataclass(frozen=True)
@@ -181,7 +183,8 @@ def overview(
     outlook, burned = (None, None)
     if own is None:
         outlook, burned = _outlook(tx, organization, balance, known, book, now=now)
-    pressing = decide(balance, limits, burned, member, period=period)
+    told = notices.standing(tx, organization.organization_id)
+    pressing = decide(balance, limits, burned, member, told=told, period=period)
     return Overview(
         as_of=now,
         organization=organization,
@@ -327,7 +330,7 @@ def _guarantee(
     tx: Connection, organization: Organization, book: PriceBook | None, *, now: datetime
 ) -> Guarantee:
     if book is None:
-        return Guarantee(None, 0, organization.currency, None, 0, None, 0)
+        return Guarantee(None, 0, organization.currency, None, 0, None, 0, 0)
     tier = _tier(organization, book)
     found = overage.standing(tx, organization, book, at=now)
     most = worst_case.of_period(tx, organization, book, found, at=now)
@@ -338,7 +341,8 @@ def _guarantee(
         (organization.seats or 1) if tier and tier.kind == "per_seat" else None,
         found.amount_minor,
         found.limit_minor if found.price_micro_minor is not None else None,
-        most.top_up_minor,
+        most.bought_minor,
+        most.may_buy_minor,
     )
 
 

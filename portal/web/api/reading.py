@@ -34,9 +34,9 @@ from portal.overage import Standing
 from portal.usage import CostTotals, EventRow
 from portal.web.api import answers, blueprint, cursors
 from portal.web.api.access import caller, current, need, own
-from portal.web.api.cells import safe_cell
 from portal.web.api.organizations import page_size
 from portal.web.api.shapes import EARLIEST, LATEST, instant
+from portal.web.cells import safe_cell
 from portal.web.services import services
 
 DAY = timedelta(days=1)
