@@ -33,14 +33,17 @@ TROUBLES: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture
-def shop(store: str, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
+def shop(sqlite_store: str, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
     # Neither the library nor we need wait as long as in life.
     monkeypatch.setattr(stripe.HTTPClient, "INITIAL_DELAY", 0)
     monkeypatch.setattr(stripe.HTTPClient, "MAX_DELAY", 0)
     monkeypatch.setattr(caller, "TIMEOUT_SECONDS", (PATIENCE_SECONDS, PATIENCE_SECONDS))
     monkeypatch.setattr(circuit, "RESTS_SECONDS", 0.0)
     stripe_clock = SandboxClock()
-    with stand_in(stripe_clock) as address, selling(store, clock, address, stripe_clock) as made:
+    with (
+        stand_in(stripe_clock) as address,
+        selling(sqlite_store, clock, address, stripe_clock) as made,
+    ):
         yield made
 
 
