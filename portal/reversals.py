@@ -59,7 +59,8 @@ def unfreeze(wallet: Wallet, grant_id: str) -> None:
         wallet.move("unfreeze", Account.FROZEN, grant_id, frozen, grant_id)
         lot = wallet.lot(grant_id)
         if lot.expired(wallet.now):
-            wallet.onward("expire", grant_id, Account.EXPIRED, lot.remaining_micro)
+            # What stood aside when the grant ended ends now.
+            wallet.onward("lapse", grant_id, Account.EXPIRED, lot.remaining_micro)
     wallet.settle_debt()
 
 

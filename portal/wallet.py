@@ -343,7 +343,8 @@ class Wallet:
             self.onward("revoke", line.account, Account.REVOKED, back.claimed_micro)
             self.onward("revoke", line.account, Account.REVOKED, back.revoked_micro)
             self.onward("freeze", line.account, Account.FROZEN, back.frozen_micro)
-            self.onward("expire", line.account, Account.EXPIRED, back.expired_micro)
+            # They stood elsewhere when the grant ended, and end as they come back: a lapse.
+            self.onward("lapse", line.account, Account.EXPIRED, back.expired_micro)
             self.note(line.account, frozen=back.frozen_micro, claimed=-back.claimed_micro)
         self.settle_debt(at=at)
 

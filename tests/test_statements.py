@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+from portal import reversals
+from portal.db import Database
+from portal.desk import open_desk
 from tests.cast import Api, Customer, ok, refused
 from tests.clock import Clock
 
@@ -90,3 +93,36 @@ def test_work_beyond_the_plan_reads_as_credits_that_came_and_were_used(acme: Cus
     lines = [(one["kind"], one["credits"]) for one in found["movements"] if not one["source"]]
     assert lines == [("returned", "50"), ("beyond the plan", "50"), ("used", "-700")]
     assert found["closing"] == {"credits": "0"}
+
+
+def test_a_closed_statement_stays_as_it_is_when_credits_of_its_grants_come_back(
+    api: Api, database: Database, clock: Clock
+) -> None:
+    ok(api.put("/v1/organizations/pro", {"name": "Pro", "tier": "pro"}), 201)
+    pro = Customer(api, "pro")
+    disputed = pro.grant(40, expires_at=(clock() + timedelta(days=30)).isoformat())
+    with database.transaction() as tx:
+        purse = open_desk(tx, "pro", now=clock()).wallet
+        reversals.freeze(purse, disputed)
+        purse.write()
+    used = pro.event("document")
+    ok(pro.send(used))
+    clock.set(datetime(2026, 12, 8, 20, tzinfo=UTC))
+    held = pro.hold("analysis", expires_in=86_400)
+    clock.set(datetime(2026, 12, 9, 16, tzinfo=UTC))
+    closed = ok(api.get(f"{pro.path}/statement?period=previous"))
+    ok(pro.release(held))
+    ok(pro.send(pro.event("document", corrects=used["id"], quantity=1)))
+    with database.transaction() as tx:
+        purse = open_desk(tx, "pro", now=clock()).wallet
+        reversals.unfreeze(purse, disputed)
+        purse.write()
+    after = ok(api.get(f"{pro.path}/statement?period=previous"))
+    assert (after["opening"], after["movements"], after["closing"]) == (
+        closed["opening"], closed["movements"], closed["closing"],
+    )  # fmt: skip
+    now = ok(api.get(f"{pro.path}/statement"))
+    assert now["opening"] == closed["closing"]
+    told = {one["kind"]: Decimal(one["credits"]) for one in now["movements"] if one["source"]}
+    assert told["expired"] <= Decimal(-10)
+    assert now["closing"] == {"credits": "2500"}

@@ -9,20 +9,20 @@
 -- Each statement of a volatile function sees what was committed before it began, so everything that
 -- is read after the wallet's row is locked stays as it was read until the transaction ends.
 
-CREATE FUNCTION clearmeter_decimal(micro bigint) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+CREATE OR REPLACE FUNCTION clearmeter_decimal(micro bigint) RETURNS text LANGUAGE sql IMMUTABLE AS $$
   SELECT CASE WHEN mod(micro, 1000000) = 0 THEN (micro / 1000000)::text
     ELSE (micro / 1000000)::text || '.' || rtrim(lpad((mod(micro, 1000000))::text, 6, '0'), '0') END
 $$;
 
 -- An instant as Python's isoformat writes it in UTC: microseconds only where there are some.
-CREATE FUNCTION clearmeter_instant(at_ timestamptz) RETURNS text LANGUAGE sql STABLE AS $$
+CREATE OR REPLACE FUNCTION clearmeter_instant(at_ timestamptz) RETURNS text LANGUAGE sql STABLE AS $$
   SELECT to_char(at_ AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS')
     || CASE WHEN mod(extract(microseconds FROM at_)::bigint, 1000000) = 0 THEN ''
       ELSE to_char(at_ AT TIME ZONE 'UTC', '.US') END || '+00:00'
 $$;
 
 -- The organization's day of an instant, in the zone then in force: core/periods.py's local_day.
-CREATE FUNCTION clearmeter_local_day(org text, at_ timestamptz) RETURNS date LANGUAGE sql STABLE
+CREATE OR REPLACE FUNCTION clearmeter_local_day(org text, at_ timestamptz) RETURNS date LANGUAGE sql STABLE
 AS $$
   SELECT greatest((at_ AT TIME ZONE coalesce(c.zone, o.timezone))::date, c.first_day)
   FROM organizations o LEFT JOIN LATERAL (
@@ -34,7 +34,7 @@ AS $$
 $$;
 
 -- The organization is plain: charged, in its period, with nothing past a deadline and no retry.
-CREATE FUNCTION clearmeter_plain(org text, route_ text, key_ text, now_ timestamptz)
+CREATE OR REPLACE FUNCTION clearmeter_plain(org text, route_ text, key_ text, now_ timestamptz)
 RETURNS boolean LANGUAGE sql STABLE AS $$
   SELECT o.charging = 'on'
     AND (s.period_end IS NULL OR s.period_end > now_)
@@ -48,7 +48,7 @@ RETURNS boolean LANGUAGE sql STABLE AS $$
   WHERE o.organization_id = org
 $$;
 
-CREATE FUNCTION clearmeter_authorize(
+CREATE OR REPLACE FUNCTION clearmeter_authorize(
   org text, hold_ text, action_ text, quantity bigint, credits bigint, price bigint, book bigint,
   member_ text, team_ text, project_ text, run_ text, now_ timestamptz, lasts integer,
   key_ text, fingerprint_ text, body_ text
@@ -173,7 +173,7 @@ BEGIN
   RETURN answer;
 END $$;
 
-CREATE FUNCTION clearmeter_capture(
+CREATE OR REPLACE FUNCTION clearmeter_capture(
   only_ text, hold_ text, quantity bigint, occurred timestamptz, now_ timestamptz, key_ text,
   fingerprint_ text, content_print text, properties_ jsonb, model_ text, costs jsonb,
   cost_book integer
