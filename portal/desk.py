@@ -53,8 +53,9 @@ def open_desk(tx: Connection, organization_id: str, *, now: datetime) -> Desk:
     wallet = Wallet(tx, organization_id, now=now)
     organization = accounts.find_organization(tx, organization_id)
     while organization.subscribed and tiers.is_due(organization, now=wallet.now):
-        # In the order of the instants: what a hold gives back before the period's end rolls over.
-        holds.expire_lapsed(tx, wallet, until=organization.subscribed.end)
+        # In the order of the instants: what a hold gives back before what is due rolls over, and
+        # a hold whose deadline is still to come goes on.
+        holds.expire_lapsed(tx, wallet, until=tiers.due_at(organization))
         organization = tiers.begin_next(tx, wallet, organization)
     holds.expire_lapsed(tx, wallet)
     return Desk(tx, wallet, organization)

@@ -73,6 +73,11 @@ class Standing:
         """What they cost, in minor units."""
         return sum(rate.amount_minor for rate in self.rates)
 
+    @property
+    def most_minor(self) -> int:
+        """What they may cost once all work in flight has ended, in minor units."""
+        return sum(rate.most_minor for rate in self.rates)
+
 
 def standing(
     tx: Connection,

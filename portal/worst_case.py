@@ -47,15 +47,16 @@ def of_period(
 ) -> WorstCase:
     """Return the most the period that holds ``at`` can cost; ``beyond`` is its overage.
 
-    The tier's price; what was used beyond all grants or, where more is allowed, the limit of that;
-    what auto top-up has bought in the period and may still buy before it ends.
+    The tier's price; what was used beyond all grants, with what work in flight may still use, or,
+    where more is allowed, the limit of that; what auto top-up has bought in the period and may
+    still buy before it ends. Tax is not in it.
     """
     mine = standing.settings(tx, organization.organization_id)
     pack = book.packs.get(mine.pack) if mine and book.currency == organization.currency else None
     limit = beyond.limit_minor if beyond.price_micro_minor is not None else None
     return WorstCase(
         tier_minor=_price_minor(book.tiers.get(organization.tier or ""), organization.seats),
-        beyond_minor=max(beyond.amount_minor, limit or 0),
+        beyond_minor=max(beyond.most_minor, limit or 0),
         bought_minor=attempts.used_minor(tx, organization.organization_id, beyond.period, until=at),
         may_buy_minor=attempts.may_still_buy_minor(tx, organization, pack, at=at),
     )

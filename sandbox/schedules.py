@@ -1,8 +1,9 @@
 """Subscription schedules: what a subscription's items will be, phase after phase.
 
 A phase begins where the last one ends. Where that is also the end of a billing period, the items
-change first, so that the renewal bills the new ones. After the last phase the schedule is complete
-and lets go of its subscription, or ends it.
+change first, so that the renewal bills the new ones. Phases that are set anew have the discounts
+they name and no others. After the last phase the schedule is complete and lets go of its
+subscription, or ends it.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ def _instant(raw: Raw, name: str) -> int | str:
 
 _PHASE = record(
     {
+        "discounts": each(record({"discount": text}, ["discount"]), 20),
         "duration": record(
             {"interval": choice("day", "week", "month", "year"), "interval_count": integer(1)},
             required=["interval"],
@@ -78,7 +80,15 @@ def create(store: Store, params: Object) -> Object:
         current_phase={"end_date": end, "start_date": start},
         customer=subscription["customer"],
         metadata=merged({}, params.get("metadata", {})),
-        phases=[_phase(subscription["currency"], items, start, end)],
+        phases=[
+            _phase(
+                subscription["currency"],
+                items,
+                start,
+                end,
+                discounts=[_phase_discount(one) for one in subscription["discounts"]],
+            )
+        ],
         subscription=subscription["id"],
     )
     schedule["default_settings"]["default_payment_method"] = subscription["default_payment_method"]
@@ -102,6 +112,10 @@ def _phase_item(price: Object, quantity: int, own: Object | None = None) -> Obje
         "quantity": quantity,
         "tax_rates": [],
     }
+
+
+def _phase_discount(discount: str) -> Object:
+    return {"coupon": None, "discount": discount, "promotion_code": None}
 
 
 def _phase(currency: str, items: list[Object], start: int, end: int, **more: object) -> Object:
@@ -194,11 +208,15 @@ def _read_phase(store: Store, one: Object, name: str, start: int, schedule: Obje
         end = end_of_period(start, length)
     if end <= start:
         raise parameter_invalid(f"{name}[end_date]", "A phase must end after it starts.")
+    kept = [found["discount"] for found in one.get("discounts", [])]
+    for index, discount in enumerate(kept):
+        store.get("discount", discount, f"{name}[discounts][{index}][discount]")
     return _phase(
         schedule["phases"][0]["currency"],
         items,
         start,
         end,
+        discounts=[_phase_discount(discount) for discount in kept],
         metadata=merged({}, one.get("metadata", {})),
         proration_behavior=one.get("proration_behavior", "create_prorations"),
     )
@@ -209,8 +227,11 @@ def _current(phases: list[Object], now: int) -> Object:
 
 
 def _adopt(store: Store, schedule: Object, phase: Object, behavior: str) -> None:
-    """Make the subscription's items those of a phase."""
+    """Make the subscription's items and discounts those of a phase."""
     subscription = store.get("subscription", schedule["subscription"])
+    given = [one["discount"] for one in phase["discounts"]]
+    if given != subscription["discounts"]:
+        store.change("customer.subscription.updated", subscription, {"discounts": given})
     before = subscription["items"]["data"]
     wanted = []
     for old, new in zip(before, phase["items"], strict=False):

@@ -14,7 +14,7 @@ from portal import accounts, catalog, jobs, overage
 from portal.billing.customers import ensure_customer
 from portal.billing.overage import bill_overage
 from portal.jobs import Workshop
-from portal.tables import notices, payments, stripe_subscriptions
+from portal.tables import notices, organizations, payments, stripe_subscriptions
 from tests.cast import ok
 from tests.clock import Clock
 from tests.shop import GOOD, SandboxClock, Shop, selling, stand_in
@@ -124,6 +124,31 @@ def test_an_invoice_that_cannot_be_paid_says_where_to(shop: Shop) -> None:
         (paid,) = tx.execute(select(payments)).all()
     assert notice.ended_at is not None
     assert (paid.kind, paid.amount_minor, paid.grant_id) == ("overage", 120, None)
+
+
+def test_the_card_a_plan_was_paid_with_is_charged_though_it_is_nobodys_default(shop: Shop) -> None:
+    customer = str(organization(shop).stripe_customer_id)
+    shop.stripe.v1.payment_methods.attach("pm_card_visa", {"customer": customer})
+    ok(shop.customer.send(shop.customer.event("analysis", quantity=2)))
+    until(shop, NEXT)
+    work(shop)
+    assert [(one.status, one.total) for one in invoices(shop)] == [("paid", 120)]
+
+
+def test_a_customer_that_stripe_has_no_more_keeps_nobody_else_from_being_billed(
+    shop: Shop,
+) -> None:
+    zenith = shop.found("zenith")
+    ok(zenith.api.put(zenith.path, {"name": "Zenith", "tier": "pro"}))
+    ok(zenith.api.patch(f"{zenith.path}/spending", {"on_empty": "overage", "overage_limit": "99"}))
+    ok(zenith.send(zenith.event("analysis", quantity=252)))
+    ok(shop.customer.send(shop.customer.event("analysis", quantity=2)))
+    with shop.database.transaction() as tx:
+        gone = organizations.c.organization_id == "acme"
+        tx.execute(organizations.update().where(gone).values(stripe_customer_id="cus_gone"))
+    until(shop, NEXT)
+    assert work(shop) == 1
+    assert [invoice.total for invoice in invoices(shop)] == [120]
 
 
 def test_a_renewal_carries_what_went_beyond(shop: Shop) -> None:

@@ -198,6 +198,27 @@ def test_news_of_what_stripe_no_longer_has_are_set_aside_and_stop_no_others(shop
         inbox.replay(shop.database, shop.payments, ["evt_other"], now=shop.clock())
 
 
+def test_news_that_fail_here_keep_no_others_from_their_end(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_news: inbox.News) -> None:
+        raise KeyError("a shape that nobody knows")
+
+    monkeypatch.setattr(inbox, "EFFECTS", {**inbox.EFFECTS, "customer.updated": fail})
+    shop.buy()
+    (event,) = shop.events()
+    session = event["data"]["object"]["id"]
+    pending = {"livemode": False, "status": "pending", "received_at": shop.clock()}
+    told = (("evt_0", "customer.updated", "cus_1"), (event["id"], event["type"], session))
+    with shop.database.transaction() as tx:
+        for event_id, kind, about in told:
+            row = {"stripe_event_id": event_id, "type": kind, "object_id": about}
+            tx.execute(stripe_inbox.insert().values(row | pending))
+    first, second = inbox.finish_pending(shop.database, shop.payments, now=shop.clock())
+    assert ("failed" in first, second.endswith("done")) == (True, True)
+    assert status(shop) == "fulfilled"
+
+
 def test_a_payment_is_known_with_one_amount_and_one_grant(shop: Shop) -> None:
     session = shop.buy()
     shop.returned(session)

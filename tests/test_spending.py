@@ -94,6 +94,17 @@ def test_the_worst_case_is_the_plan_and_what_was_allowed(pro: Customer) -> None:
     refused(pro.authorize("image"), 402, "insufficient-credits")
 
 
+def test_the_worst_case_has_what_work_in_flight_may_still_use(pro: Customer) -> None:
+    use_up(pro)
+    allow(pro, "6")
+    hold = pro.hold("analysis", quantity=10)
+    for limit in ("1", None):
+        allow(pro, limit)
+        assert pro.balance()["worst_case"]["amount"] == "105"
+    ok(pro.capture(hold))
+    assert pro.balance()["worst_case"]["amount"] == "105"
+
+
 def test_a_lower_limit_undoes_nothing_and_lets_nothing_new_begin(pro: Customer) -> None:
     use_up(pro)
     allow(pro, "6")

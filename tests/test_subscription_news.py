@@ -16,7 +16,7 @@ import pytest
 from portal import recommendation
 from portal.billing.effects import Quarantined
 from portal.billing.gateway import StripeEvent
-from portal.tables import grants, invoices, payments, stripe_inbox
+from portal.tables import grants, invoices, payments, stripe_inbox, tier_checkouts
 from tests.cast import ok, refused
 from tests.clock import START, Clock
 from tests.shop import DECLINED
@@ -187,6 +187,36 @@ def test_something_else_that_is_sold_to_acme_is_no_plan(acme: Subscriber) -> Non
     with pytest.raises(Quarantined, match="no tier of ours"):
         acme.sync(acme.stripe.v1.subscriptions.list().data[0].id)
     assert acme.organization.tier is None
+
+
+def test_a_plan_billed_by_an_interval_we_do_not_sell_is_set_aside(acme: Subscriber) -> None:
+    acme.subscribe("pro")
+    acme.change(None)
+    acme.to(END)
+    price = acme.stripe.v1.prices.create(
+        {
+            "currency": "usd", "unit_amount": 2500, "recurring": {"interval": "week"},
+            "product": "clearmeter-tier-pro",
+        }
+    )  # fmt: skip
+    customer = str(acme.organization.stripe_customer_id)
+    session = acme.stripe.v1.checkout.sessions.create(
+        {
+            "mode": "subscription", "customer": customer, "success_url": "http://127.0.0.1:8000/",
+            "line_items": [{"price": price.id, "quantity": 1}],
+        }
+    )  # fmt: skip
+    acme.pay(str(session.url))
+    (made,) = [one for one in acme.untold() if one.type == "customer.subscription.created"]
+    assert acme.receive(made) == "quarantined"
+
+
+def test_a_checkout_that_stripe_has_no_more_stops_no_reconciliation(acme: Subscriber) -> None:
+    acme.open("pro")
+    with acme.database.transaction() as tx:
+        tx.execute(tier_checkouts.update().values(stripe_session_id="cs_test_gone"))
+    (line,) = acme.mend()
+    assert line.startswith("does not fit")
 
 
 def test_what_goes_beyond_the_plan_is_billed_with_the_renewal(acme: Subscriber) -> None:

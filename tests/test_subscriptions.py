@@ -88,6 +88,22 @@ def test_what_is_left_rolls_over_at_the_exact_instant_where_the_tier_says_so(
     assert acme.given("rollover") == [(800, None), (1000, None)]
 
 
+def test_work_in_flight_outlives_the_cycle_it_began_in(acme: Subscriber) -> None:
+    acme.subscribe("keeper")
+    end = utc(2026, 12, 9, 12)
+    acme.to(end - HOUR / 12)
+    outlives = acme.acme.hold("document", expires_in=900)
+    lapses = acme.acme.hold("document", expires_in=600)
+    # Nobody looks until the second hold's deadline is past; at the cycle's end both were pinned.
+    acme.to(end + HOUR / 10, told=False)
+    assert acme.available == "990"
+    assert acme.given("rollover") == [(990, None)]
+    assert acme.acme.api.get(f"/v1/authorizations/{lapses}").get_json()["status"] == "expired"
+    captured = ok(acme.acme.capture(outlives))
+    assert (captured["late"], captured["credits"]) == (False, "5")
+    assert digest.faults(acme.database) == []
+
+
 def test_what_is_left_of_two_allowances_rolls_over_as_one_whole_grant(acme: Subscriber) -> None:
     acme.subscribe("starter")
     acme.to(utc(2026, 11, 24, 12))

@@ -217,6 +217,24 @@ def test_a_smaller_plan_begins_with_the_next_cycle_and_can_be_taken_back(acme: S
     assert acme.organization.subscribed == Period(utc(2026, 12, 9), utc(2027, 1, 9))
 
 
+def test_a_smaller_plan_keeps_the_discount_that_was_agreed(acme: Subscriber) -> None:
+    coupon = acme.stripe.v1.coupons.create({"percent_off": 50, "duration": "forever"})
+    promotion = {"type": "coupon", "coupon": coupon.id}
+    acme.stripe.v1.promotion_codes.create({"promotion": promotion, "code": "HALF"})
+    url = acme.open("pro")
+    acme.pay(url, promotion_code="HALF", apply="1")
+    assert acme.pay(url, promotion_code="HALF").status_code == 303
+    acme.tell()
+    acme.to(HALF)
+    acme.change("starter")
+    acme.to(END)
+    acme.to(END + HOUR / 60)
+    assert acme.given() == [(2500, 4950), (500, 1450)]
+    acme.to(utc(2027, 1, 9, 12))
+    acme.to(utc(2027, 1, 9, 12, 1))
+    assert acme.given()[-1] == (500, 1450)
+
+
 @pytest.mark.parametrize("scheduled", ["starter", None])
 def test_an_upgrade_takes_back_what_is_scheduled(acme: Subscriber, scheduled: str | None) -> None:
     acme.subscribe("pro")

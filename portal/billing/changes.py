@@ -343,19 +343,20 @@ def undo(
         )
 
 
-def resume(database: Database, payments: Gateway, *, now: datetime) -> list[str]:
-    """Go on with changes whose call was never answered; returns what became of them, in words."""
+def to_resume(database: Database, *, now: datetime) -> list[TierChange]:
+    """Return the changes whose call was never answered, oldest first."""
     with database.reading() as tx:
-        begun = tier_changes.every_started(tx, before=now - RESUMED_AFTER)
-    told = []
-    for change in begun:
-        with database.reading() as tx:
-            billed = cycles.find(tx, change.organization_id)
-        if billed is None:
-            continue
-        outcome = _carry_out(database, payments, change, billed.stripe_subscription_id, now=now)
-        told.append(
-            f"{change.organization_id}: {change.kind} {change.change_id}, "
-            f"{billed.stripe_subscription_id}: started -> {outcome.status}"
-        )
-    return told
+        return tier_changes.every_started(tx, before=now - RESUMED_AFTER)
+
+
+def resume(database: Database, payments: Gateway, change: TierChange, *, now: datetime) -> str:
+    """Go on with a change whose call was never answered; returns what became of it, in words."""
+    with database.reading() as tx:
+        billed = cycles.find(tx, change.organization_id)
+    if billed is None:
+        return ""
+    outcome = _carry_out(database, payments, change, billed.stripe_subscription_id, now=now)
+    return (
+        f"{change.organization_id}: {change.kind} {change.change_id}, "
+        f"{billed.stripe_subscription_id}: started -> {outcome.status}"
+    )

@@ -15,10 +15,10 @@ import structlog
 from sqlalchemy import Connection, Row, literal, select, update
 
 from portal.billing import checkout, payment_news, tier_checkout, top_up_news
-from portal.billing.effects import Mark, Quarantined
+from portal.billing.effects import Mark
 from portal.billing.gateway import Gateway, StripeEvent
 from portal.billing.subscriptions import sync_invoice, sync_subscription
-from portal.core.errors import NotFound, Unavailable
+from portal.core.errors import ClearmeterError, NotFound, Unavailable
 from portal.db import Database, insert_or_ignore
 from portal.tables import stripe_inbox
 
@@ -149,10 +149,13 @@ def _act(database: Database, payments: Gateway, event: StripeEvent, *, now: date
 
     try:
         effect(News(database, payments, event, now, mark))
-    except Quarantined as error:
-        reason = error.detail
+    except Unavailable:
+        raise
     except NotFound as error:
         reason = f"Stripe has nothing like it any more: {error.detail}"
+    except ClearmeterError as error:
+        # What does not fit: whoever sends it again would have the same answer.
+        reason = error.detail
     else:
         return "done"
     log.error("payment quarantined", event_id=event.event_id, reason=reason)
@@ -180,7 +183,8 @@ def _finish(database: Database, event: StripeEvent, status: str, detail: str, no
 def finish_pending(database: Database, payments: Gateway, *, now: datetime) -> list[str]:
     """Bring events that were only written down to their end; returns what was done, in words.
 
-    One that Stripe does not answer for stays pending and keeps no other from its end.
+    One that Stripe does not answer for, or that fails here, stays pending and keeps no other from
+    its end.
     """
     with database.reading() as tx:
         waiting = tx.execute(_KEPT.where(stripe_inbox.c.status == "pending")).all()
@@ -226,4 +230,7 @@ def _again(database: Database, payments: Gateway, event: StripeEvent, *, now: da
         outcome = _act(database, payments, event, now=now)
     except Unavailable as error:
         outcome = f"not yet: {error.detail}"
+    except Exception:
+        log.exception("news failed", event_id=event.event_id)
+        outcome = "failed, see the log"
     return f"{event.event_id} ({event.type}, {event.object_id}): {outcome}"

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
+import structlog
 from sqlalchemy import Connection
 
 from portal import audit, catalog, notices
@@ -19,10 +20,13 @@ from portal.billing.bills import Bill
 from portal.billing.customers import ensure_customer
 from portal.billing.gateway import Gateway, OverageInvoice, OverageItem
 from portal.core.catalog import PriceBook
+from portal.core.errors import ClearmeterError
 from portal.core.periods import Period
 from portal.core.units import format_micro
 from portal.db import Database
 from portal.desk import open_desk
+
+log = structlog.get_logger()
 
 #: The notice of an invoice of our own that is not paid yet; its subject is the invoice's id.
 UNPAID = "overage-unpaid"
@@ -70,12 +74,19 @@ def bill_overage(
 
 
 def bill_without_renewal(database: Database, payments: Gateway, *, now: datetime) -> int:
-    """Bill the overage that no renewal will carry; returns how many bills."""
+    """Bill the overage that no renewal will carry; returns how many bills.
+
+    Where Stripe refuses one organization's, that waits and keeps no other from being billed.
+    """
     with database.reading() as tx:
         found = bills.without_renewal(tx, now=now)
-    return sum(
-        len(bill_overage(database, payments, one, invoice_id=None, now=now)) for one in found
-    )
+    done = 0
+    for organization_id in found:
+        try:
+            done += len(bill_overage(database, payments, organization_id, invoice_id=None, now=now))
+        except ClearmeterError as error:
+            log.error("overage not billed yet", organization=organization_id, reason=error.detail)
+    return done
 
 
 def settled(tx: Connection, organization_id: str, invoice_id: str, *, now: datetime) -> None:
@@ -135,7 +146,8 @@ def _place(
         )
         done.append(replace(bill, item_id=item_id))
     if invoice.own and done:
-        invoice = payments.collect_overage(invoice)
+        method_id = payments.saved_method(customer_id)
+        invoice = payments.collect_overage(invoice, method_id=method_id)
     _finish(database, organization, done, invoice, now=now)
     return done
 

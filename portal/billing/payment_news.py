@@ -77,8 +77,10 @@ def mend(database: Database, payments: Gateway, *, since: datetime, now: datetim
             continue
         try:
             changed = sync(database, payments, state.charge_id, now=now)
-        except Quarantined as error:
+        except (Quarantined, NotFound) as error:
             changed = f"does not fit: {error.detail}"
+        except Unavailable as error:
+            changed = f"not yet: {error.detail}"
         if changed:
             mended.append(f"{organization_id}: {changed}")
     return mended

@@ -6,6 +6,7 @@ Invariant: calls the same ``sync_subscription`` and ``sync_invoice`` as webhooks
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 
@@ -14,7 +15,7 @@ from portal.billing import changes, tier_checkout
 from portal.billing.effects import Quarantined
 from portal.billing.gateway import CheckoutSession, Gateway, InvoiceState
 from portal.billing.subscriptions import sync_invoice, sync_subscription
-from portal.core.errors import NotFound
+from portal.core.errors import NotFound, Unavailable
 from portal.cycles import Billed
 from portal.db import Database
 
@@ -27,7 +28,8 @@ def mend(database: Database, payments: Gateway, *, since: datetime, now: datetim
     told: list[str] = []
     for session in _sessions(database, payments, since):
         told += _said(partial(_fulfil, database, payments, session, now))
-    told += changes.resume(database, payments, now=now)
+    for change in changes.to_resume(database, now=now):
+        told += _said(partial(changes.resume, database, payments, change, now=now))
     with database.reading() as tx:
         alive = dict.fromkeys(subscription_id for _, subscription_id in cycles.of_status(tx))
     for state in payments.subscriptions_since(since):
@@ -60,6 +62,8 @@ def _said(act: Callable[[], str]) -> Iterator[str]:
         line = act()
     except (Quarantined, NotFound) as error:
         line = f"does not fit: {error.detail}"
+    except Unavailable as error:
+        line = f"not yet: {error.detail}"
     if line:
         yield line
 
@@ -75,7 +79,9 @@ def _sessions(database: Database, payments: Gateway, since: datetime) -> Iterato
         waiting = tier_checkout.waiting(tx)
     for session_id in waiting:
         if session_id not in found:
-            yield payments.checkout_session(session_id)
+            # Where Stripe has it no more, it stays as it is: nobody can pay it.
+            with suppress(NotFound):
+                yield payments.checkout_session(session_id)
 
 
 def _fulfil(database: Database, payments: Gateway, session: CheckoutSession, now: datetime) -> str:

@@ -21,7 +21,7 @@ from portal.billing import payments as settled
 from portal.billing.effects import Mark, Quarantined, no_mark
 from portal.billing.gateway import Gateway, InvoiceState, PaymentState, SubscriptionState
 from portal.billing.subscription_news import GRACE
-from portal.core.cycles import Cycle
+from portal.core.cycles import INTERVALS, Cycle
 from portal.core.errors import NotFound
 from portal.cycles import ALIVE, Billed
 from portal.db import Database
@@ -159,6 +159,8 @@ def _owner(tx: Connection, state: SubscriptionState, *, live: bool) -> Organizat
         )
     if not state.tier:
         raise Quarantined(f"{what} has no tier of ours.")
+    if state.interval not in INTERVALS:
+        raise Quarantined(f"{what} is billed by the {state.interval}, which no tier of ours is.")
     return organization
 
 

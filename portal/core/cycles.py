@@ -14,6 +14,7 @@ from datetime import datetime
 from portal.core.periods import Period, Zone, day_of
 
 _MONTHS = {"month": 1, "year": 12}
+INTERVALS = frozenset(_MONTHS)
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,11 @@ class Rate:
         """What was spent costs, in minor units."""
         return money_for(self.spent_micro, self.price_micro_minor)
 
+    @property
+    def most_minor(self) -> int:
+        """What was spent and what is held cost, in minor units."""
+        return money_for(self.spent_micro + self.held_micro, self.price_micro_minor)
+
 
 def room(rates: Iterable[Rate], price_micro_minor: int, limit_minor: int) -> int:
     """Return the credits, in millionths, that a limit in minor units still allows at a price.

@@ -106,12 +106,15 @@ class OverageCalls(Caller):
                 )
             )
 
-    def collect_overage(self, invoice: OverageInvoice) -> OverageInvoice:
+    def collect_overage(self, invoice: OverageInvoice, *, method_id: str) -> OverageInvoice:
         """Finalize an invoice of our own and have it paid; returns how it stands then.
 
-        Where it cannot be paid now it stays open, with a page to pay it on, and Stripe tries again.
+        It is charged to ``method_id``, or to Stripe's default where that is empty: what a plan is
+        paid with is the plan's default and not the customer's. Where it cannot be paid now it stays
+        open, with a page to pay it on, and Stripe tries again.
         """
         invoice_id = invoice.invoice_id
+        charged = {"payment_method": method_id} if method_id else {}
         with self._calling() as v1:
             if invoice.takes_items:
                 v1.invoices.finalize_invoice(
@@ -121,7 +124,7 @@ class OverageCalls(Caller):
                 )
             # Declined, nothing to pay with, or paid already: the invoice itself says which.
             with suppress(stripe.CardError, stripe.InvalidRequestError):
-                v1.invoices.pay(invoice_id, {"off_session": True})
+                v1.invoices.pay(invoice_id, {"off_session": True} | charged)
             return _invoice(v1.invoices.retrieve(invoice_id))
 
 

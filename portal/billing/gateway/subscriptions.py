@@ -58,6 +58,7 @@ class SubscriptionState:
     schedule_id: str
     awaited: Change | None
     scheduled: Change | None = None
+    discount_ids: tuple[str, ...] = ()
 
 
 class SubscriptionCalls(Caller):
@@ -150,7 +151,10 @@ class SubscriptionCalls(Caller):
     def schedule_price(
         self, state: SubscriptionState, *, change_id: str, price_id: str, quantity: int
     ) -> None:
-        """Have another price billed from the next cycle on."""
+        """Have another price billed from the next cycle on, with the discounts that run now.
+
+        What a phase does not name Stripe takes away: the customer would pay more than was agreed.
+        """
         with self._calling() as v1:
             schedule_id = state.schedule_id
             if not schedule_id:
@@ -161,6 +165,9 @@ class SubscriptionCalls(Caller):
             end = int(state.cycle_end.timestamp())
             now = {"price": state.price_id, "quantity": state.quantity}
             following = {"price": price_id, "quantity": quantity}
+            kept: dict[str, Any] = {}
+            if state.discount_ids:
+                kept["discounts"] = [{"discount": one} for one in state.discount_ids]
             v1.subscription_schedules.update(
                 schedule_id,
                 {
@@ -171,8 +178,14 @@ class SubscriptionCalls(Caller):
                             "items": [now],
                             "start_date": int(state.cycle_start.timestamp()),
                             "end_date": end,
+                            **kept,
                         },
-                        {"items": [following], "start_date": end, "proration_behavior": "none"},
+                        {
+                            "items": [following],
+                            "start_date": end,
+                            "proration_behavior": "none",
+                            **kept,
+                        },
                     ],
                 },
                 {"idempotency_key": f"clearmeter-{change_id}"},
@@ -227,7 +240,14 @@ def subscription_of(told: Mapping[str, Any]) -> SubscriptionState:
         latest_invoice_id=id_of(told.get("latest_invoice")),
         schedule_id=id_of(told.get("schedule")),
         awaited=_awaited(told.get("pending_update")),
+        discount_ids=tuple(id_of(one) for one in _discounts(told)),
     )
+
+
+def _discounts(told: Mapping[str, Any]) -> list[Any]:
+    """Return the discounts that run; older versions tell of a single one."""
+    single = told.get("discount")
+    return told.get("discounts") or ([single] if single else [])
 
 
 def _item(items: list[dict[str, Any]]) -> dict[str, Any]:
