@@ -89,31 +89,28 @@ class _Act:
         wanted = caps.applying(self.tx, self.organization_id, spender)
         return caps.open_windows(self.tx, self.organization, wanted, at=self.now)
 
-    def recognize(self, member: str, team: str, project: str) -> Recognized:
+    def recognize(self, member: str, team: str) -> Recognized:
         """Return whom work is for."""
-        return accounts.recognize(
-            self.tx, self.organization_id, member=member, team=team, project=project
-        )
+        return accounts.recognize(self.tx, self.organization_id, member=member, team=team)
 
     def admit(self, known: Recognized) -> None:
         """Let those who are known begin or extend work that no limit has refused.
 
-        Raises InvalidRequest for a member who was removed, and for a name nobody bears where caps
-        bind such names: misspelt, it would pass them by.
+        Raises InvalidRequest for a member who was removed, and for one nobody knows where caps
+        bind members or teams: misspelt, they would pass them by.
         """
         if self.organization.shadow:
             return
         if known.removed:
             raise InvalidRequest.at("/member", "was removed from this organization")
-        if known.strangers:
-            bound = {cap.scope for cap in caps.in_force(self.tx, self.organization_id)}
-            for scope in known.strangers:
-                if scope in bound or (scope == "member" and "team" in bound):
-                    raise InvalidRequest.at(
-                        f"/{scope}",
-                        f"is not a {scope} of this organization, where caps bind {scope}s. PUT it "
-                        "under this name first, or leave it out",
-                    )
+        if known.stranger and any(
+            cap.scope in {"member", "team"} for cap in caps.in_force(self.tx, self.organization_id)
+        ):
+            raise InvalidRequest.at(
+                "/member",
+                "is not a member of this organization, where caps bind members or teams. PUT the "
+                "member under this id first, or leave it out",
+            )
 
     def overage(self, hold: Hold | None = None) -> Standing:
         """Return what may be used beyond all grants, where a hold counts if one is given."""
@@ -182,7 +179,7 @@ def authorize(
     """Set credits aside for work about to start, or say which limit refuses it.
 
     Raises NotFound, UnknownAction, IdempotencyConflict, Unavailable, and InvalidRequest for a
-    name whose caps could not hold; a refusal for want of credits or room is an Answer of status
+    member whose caps could not hold; a refusal for want of credits or room is an Answer of status
     402.
     """
     quick = _authorize_at_once(database, request, key, now)
@@ -262,7 +259,7 @@ def _authorize(desk: _Act, request: AuthorizeRequest) -> tuple[int, dict[str, An
     book = catalog.in_force(tx, at=now)
     action = catalog.action_of(book, request.action)
     credits_micro = _credits_for(request.quantity_micro, action.price_micro)
-    known = desk.recognize(request.member, request.team, request.project)
+    known = desk.recognize(request.member, request.team)
     spender = Spender(request.member, known.team, request.project, request.action)
     counters = desk.counters(spender)
     receipt, beyond = desk.plan(credits_micro, counters)
@@ -582,7 +579,7 @@ def _increment(desk: _Act, hold: Hold, quantity_micro: int) -> tuple[int, dict[s
         else caps.counters_of_hold(desk.tx, desk.organization, hold.hold_id)
     )
     receipt, beyond = desk.plan(more, counters, hold)
-    desk.admit(desk.recognize(hold.member, hold.team, hold.project))
+    desk.admit(desk.recognize(hold.member, hold.team))
     pinned = holds.receipt_of(desk.tx, organization_id, hold.hold_id)
     larger = replace(hold, quantity_micro=grown, credits_micro=total)
     if beyond is not None:

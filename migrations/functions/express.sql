@@ -79,15 +79,7 @@ BEGIN
       (SELECT version FROM price_books ORDER BY effective_at LIMIT 1)) THEN
     RETURN NULL;
   END IF;
-  -- A name that nobody bears may be one to refuse: the long way tells.
-  IF team_ <> '' AND NOT EXISTS (SELECT FROM teams t
-      WHERE t.organization_id = org AND t.team_id = team_) THEN
-    RETURN NULL;
-  END IF;
-  IF project_ <> '' AND NOT EXISTS (SELECT FROM projects p
-      WHERE p.organization_id = org AND p.project_id = project_) THEN
-    RETURN NULL;
-  END IF;
+  -- A member who is none may be one to refuse: the long way tells.
   IF member_ <> '' THEN
     SELECT m.team_id INTO home FROM members m
       WHERE m.organization_id = org AND m.member_id = member_ AND m.removed_at IS NULL;
