@@ -45,8 +45,20 @@ _open_transactions: ContextVar[int] = ContextVar("open_transactions", default=0)
 
 
 def in_transaction() -> bool:
-    """Tell whether a transaction of any database is open here: nothing slow may be called then."""
+    """Tell whether a transaction of any database is open here, to write or to read.
+
+    Nothing slow may be called then.
+    """
     return _open_transactions.get() > 0
+
+
+@contextmanager
+def _one_more_open() -> Iterator[None]:
+    depth = _open_transactions.set(_open_transactions.get() + 1)
+    try:
+        yield
+    finally:
+        _open_transactions.reset(depth)
 
 
 class Database:
@@ -79,12 +91,8 @@ class Database:
         with self._own_turn(), self.engine.connect() as connection:
             if self.dialect == "sqlite":
                 connection.info["begin"] = "BEGIN IMMEDIATE"
-            depth = _open_transactions.set(_open_transactions.get() + 1)
-            try:
-                with connection.begin():
-                    yield connection
-            finally:
-                _open_transactions.reset(depth)
+            with _one_more_open(), connection.begin():
+                yield connection
 
     @contextmanager
     def _own_turn(self) -> Iterator[None]:
@@ -110,7 +118,8 @@ class Database:
                 )
             transaction = connection.begin()
             try:
-                yield connection
+                with _one_more_open():
+                    yield connection
             finally:
                 transaction.rollback()
 

@@ -205,18 +205,23 @@ def _debit_faults(tx: Connection, organization_id: str, balances: dict[str, int]
 
 
 def _grant_faults(tx: Connection, organization_id: str, balances: dict[str, int]) -> list[str]:
+    # A rollover is what several allowances had left, each by a transfer of its own.
+    issued = (
+        select(transfers.c.to_account, func.sum(transfers.c.amount_micro).label("micro"))
+        .where(
+            transfers.c.organization_id == organization_id,
+            transfers.c.kind.in_(("grant", "rollover")),
+        )
+        .group_by(transfers.c.to_account)
+        .subquery()
+    )
     rows = tx.execute(
         select(grants.c.grant_id)
-        .outerjoin(
-            entries,
-            and_(
-                entries.c.organization_id == grants.c.organization_id,
-                entries.c.account == grants.c.grant_id,
-                entries.c.version == 1,
-                entries.c.amount_micro == grants.c.granted_micro,
-            ),
+        .outerjoin(issued, issued.c.to_account == grants.c.grant_id)
+        .where(
+            grants.c.organization_id == organization_id,
+            func.coalesce(issued.c.micro, 0) != grants.c.granted_micro,
         )
-        .where(grants.c.organization_id == organization_id, entries.c.version.is_(None))
     )
     faults = [f"grant {row.grant_id} was not issued whole" for row in rows]
     frozen = tx.execute(

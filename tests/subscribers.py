@@ -275,6 +275,13 @@ class Subscriber:
         since = self.clock() - 100 * DAY
         return reconcile.differences(self.database, self.payments, since=since, now=self.clock())
 
+    def control(self, path: str, /, **body: Any) -> dict[str, Any]:
+        """Have the stand-in do what banks do."""
+        answer = requests.post(f"{self.address}/_sandbox/{path}", json=body, timeout=10)
+        assert answer.status_code == 200, answer.text
+        told: dict[str, Any] = answer.json()
+        return told
+
     def fail(self, kind: str, path: str, times: int) -> None:
         """Have Stripe fail calls; the library tries each three times before it gives up."""
         fault = {"kind": kind, "method": "POST", "path": path, "times": times}
@@ -293,6 +300,11 @@ class Subscriber:
         return [
             (row.granted_micro // MICRO, row.paid_minor) for row in found if row.source == source
         ]
+
+    def granted_micro(self) -> list[tuple[int, int | None]]:
+        """Return the allowances that were granted, in millionths, and what was paid for each."""
+        found = sorted(self.rows(grants), key=lambda row: (row.created_at, row.effective_at))
+        return [(row.granted_micro, row.paid_minor) for row in found if row.source == "allowance"]
 
     @property
     def available(self) -> str:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import requests
 from sqlalchemy import select
 
 from app import create_app
@@ -18,7 +19,7 @@ from portal.config import Settings
 from portal.core.errors import ConfigError, NotFound
 from portal.tables import checkouts, grants, payments, stripe_inbox
 from tests.conftest import SECRET_KEY, settings_for
-from tests.shop import Shop, session_of
+from tests.shop import DECLINED, GOOD, Shop, session_of
 
 
 def only(shop: Shop, table: Any) -> Any:
@@ -68,6 +69,15 @@ def test_a_method_that_fails_in_the_end_closes_the_purchase(shop: Shop) -> None:
     assert shop.returned(session_of(url)) == "failed"
 
 
+def test_a_payment_made_at_the_second_try_is_one_payment_whose_books_agree(shop: Shop) -> None:
+    url = shop.open()
+    assert shop.pay(url, DECLINED).status_code != 303
+    shop.pay(url)
+    shop.tell("checkout.session.", of=session_of(url))
+    assert (shop.packs, len(list(shop.stripe.v1.charges.list()))) == (["500"], 2)
+    assert (shop.differences(), shop.mend()) == ([], [])
+
+
 def test_what_auto_top_up_shall_charge_later_is_kept(shop: Shop) -> None:
     url = shop.open(keep_method=True)
     shop.pay(url)
@@ -94,23 +104,48 @@ def fulfil(shop: Shop, session: CheckoutSession) -> str:
     return checkout.fulfil(shop.database, session, livemode=False, now=shop.clock()).status
 
 
+def code(shop: Shop, percent: int) -> str:
+    """Have the seller hand out a promotion code."""
+    coupon = shop.stripe.v1.coupons.create({"percent_off": percent, "duration": "once"})
+    shop.stripe.v1.promotion_codes.create(
+        {"promotion": {"type": "coupon", "coupon": coupon.id}, "code": "SPRING"}
+    )
+    return "SPRING"
+
+
+def bought_with(shop: Shop, *, number: str = GOOD, **typed: str) -> str:
+    """Buy with a code or from a country, typed into the page; return the session."""
+    url = shop.open()
+    requests.post(url, data={"apply": "1", **typed}, allow_redirects=False, timeout=10)
+    assert shop.pay(url, number).status_code == 303
+    return session_of(url)
+
+
 def test_of_a_discounted_and_taxed_payment_the_grant_is_worth_what_is_net(shop: Shop) -> None:
-    session = told(shop, discount_minor=900, tax_minor=570, amount_total_minor=3570)
-    assert fulfil(shop, session) == "fulfilled"
-    assert granted(shop).paid_minor == 3000
+    shop.payments.automatic_tax = True
+    session = bought_with(shop, promotion_code=code(shop, 25), country="DE")
+    shop.tell("checkout.session.", of=session)
     row = only(shop, payments)
-    assert (row.amount_minor, row.tax_minor) == (3570, 570)
+    assert (row.amount_minor, row.tax_minor, granted(shop).paid_minor) == (3481, 556, 2925)
+    assert shop.differences() == []
+    shop.refund(row.payment_id, 3480)
+    shop.mend()
+    assert only(shop, payments).refund_revoked_micro == 499_856_364
+    assert shop.differences() == []
+
+
+def test_tax_that_is_in_the_price_is_not_what_the_credits_are_worth(shop: Shop) -> None:
+    assert fulfil(shop, told(shop, tax_minor=623)) == "fulfilled"
+    assert granted(shop).paid_minor == 3277
 
 
 def test_a_pack_that_a_promotion_made_free_is_granted_without_a_payment(shop: Shop) -> None:
-    free = told(
-        shop, discount_minor=3900, amount_total_minor=0, payment_status="no_payment_required",
-        payment_intent_id="",
-    )  # fmt: skip
-    assert fulfil(shop, free) == "fulfilled"
+    session = bought_with(shop, promotion_code=code(shop, 100))
+    shop.tell("checkout.session.", of=session)
     assert granted(shop).paid_minor == 0
     with shop.database.reading() as tx:
         assert tx.execute(select(payments)).first() is None
+    assert (shop.mend(), shop.differences()) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -118,7 +153,7 @@ def test_a_pack_that_a_promotion_made_free_is_granted_without_a_payment(shop: Sh
     [
         ({"amount_total_minor": 3899}, "total"),
         ({"discount_minor": 100}, "total"),
-        ({"tax_minor": 1}, "total"),
+        ({"tax_minor": 1, "amount_total_minor": 3902}, "total"),
         ({"amount_subtotal_minor": 3901}, "amount"),
         ({"customer_id": "cus_other"}, "customer"),
         ({"livemode": True}, "mode"),

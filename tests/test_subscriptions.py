@@ -12,6 +12,7 @@ from portal.billing import tier_checkout
 from portal.core.errors import InvalidRequest, NotFound
 from portal.core.periods import Period
 from portal.tables import invoices, payments, tier_checkouts
+from tests import digest
 from tests.cast import ok, refused
 from tests.clock import Clock
 from tests.shop import DECLINED, session_of
@@ -85,6 +86,16 @@ def test_what_is_left_rolls_over_at_the_exact_instant_where_the_tier_says_so(
     acme.to(utc(2027, 1, 9, 12), told=False)
     assert acme.available == "1000"
     assert acme.given("rollover") == [(800, None), (1000, None)]
+
+
+def test_what_is_left_of_two_allowances_rolls_over_as_one_whole_grant(acme: Subscriber) -> None:
+    acme.subscribe("starter")
+    acme.to(utc(2026, 11, 24, 12))
+    acme.change("keeper")
+    assert acme.given() == [(500, 2900), (250, 1000)]
+    acme.to(utc(2026, 12, 9, 12), told=False)
+    assert (acme.available, acme.given("rollover")) == ("750", [(750, None)])
+    assert digest.faults(acme.database) == []
 
 
 def test_periods_are_of_local_days_and_allowances_of_seconds(store: str, clock: Clock) -> None:

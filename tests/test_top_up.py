@@ -38,9 +38,9 @@ def shop(store: str, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     # The library need not wait between its tries: nobody else is there to be spared.
     monkeypatch.setattr(stripe.HTTPClient, "INITIAL_DELAY", 0)
     monkeypatch.setattr(stripe.HTTPClient, "MAX_DELAY", 0)
-    there = SandboxClock()
-    there.show(clock())
-    with stand_in(there) as address, selling(store, clock, address, there) as made:
+    stripe_clock = SandboxClock()
+    stripe_clock.show(clock())
+    with stand_in(stripe_clock) as address, selling(store, clock, address, stripe_clock) as made:
         yield made
 
 

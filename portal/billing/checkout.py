@@ -39,6 +39,7 @@ class Checkout:
     currency: str
     status: str
     grant_id: str | None
+    created_at: datetime
 
 
 def start(
@@ -176,6 +177,8 @@ def fulfil(
             checkout = _close(tx, session, "expired", now)
         elif checkout.status in {"started", "open"} and session.failed:
             checkout = _close(tx, session, "failed", now)
+        elif session.status == "complete":
+            _note_on_its_way(tx, session)
         wallet.write()
         mark(tx)
         return checkout
@@ -191,7 +194,10 @@ def _checked(tx: Connection, session: CheckoutSession, livemode: bool) -> Checko
     if row is None:
         raise Quarantined(f"Session {session.session_id} names a checkout we never opened.")
     customer = accounts.find_organization(tx, session.organization_id).stripe_customer_id
-    total = row.amount_minor - session.discount_minor + session.tax_minor
+    net = row.amount_minor - session.discount_minor
+    # Tax comes on top of our price, or is a part of it where the seller's account says so.
+    total = session.amount_total_minor
+    total = total if total in {net, net + session.tax_minor} else net + session.tax_minor
     expected = {
         "mode": (livemode, session.livemode),
         "customer": (customer, session.customer_id),
@@ -217,6 +223,7 @@ def _checkout(row: object) -> Checkout:
         currency=row.currency,  # type: ignore[attr-defined]
         status=row.status,  # type: ignore[attr-defined]
         grant_id=row.grant_id,  # type: ignore[attr-defined]
+        created_at=row.created_at,  # type: ignore[attr-defined]
     )
 
 
@@ -244,7 +251,7 @@ def _grant(
         source="pack",
         credits_micro=checkout.credits_micro,
         expires_at=now + timedelta(days=days) if days else None,
-        paid=Paid(checkout.amount_minor - session.discount_minor, checkout.currency),
+        paid=Paid((session.amount_total_minor or 0) - session.tax_minor, checkout.currency),
         reason=checkout.pack_name,
         external_key=f"stripe:checkout:{session.session_id}",
     )
@@ -293,6 +300,33 @@ def _record(wallet: Wallet, session: CheckoutSession, checkout: Checkout, now: d
             fee_minor=session.fee_minor,
         ),
     )
+
+
+def _note_on_its_way(tx: Connection, session: CheckoutSession) -> None:
+    """Keep that the buyer is done and the bank is not: the payment there is then known."""
+    tx.execute(
+        update(checkouts)
+        .where(
+            checkouts.c.organization_id == session.organization_id,
+            checkouts.c.checkout_id == session.checkout_id,
+            checkouts.c.status.in_(["started", "open"]),
+        )
+        .values(stripe_payment_intent_id=session.payment_intent_id or None)
+    )
+
+
+def on_its_way(tx: Connection, organization_id: str) -> list[Checkout]:
+    """Return what was bought by a method that takes its time and is not paid yet, oldest first."""
+    rows = tx.execute(
+        select(checkouts)
+        .where(
+            checkouts.c.organization_id == organization_id,
+            checkouts.c.status == "open",
+            checkouts.c.stripe_payment_intent_id.is_not(None),
+        )
+        .order_by(checkouts.c.created_at, checkouts.c.checkout_id)
+    )
+    return [_checkout(row) for row in rows]
 
 
 def _close(tx: Connection, session: CheckoutSession, status: str, now: datetime) -> Checkout:

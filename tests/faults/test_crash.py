@@ -61,12 +61,12 @@ class Order:
 class Victim:
     """The process that performs orders and may be killed at it."""
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, module: str = "tests.faults.victim") -> None:
         self.log = log
         gate, self._gate = os.pipe()
         self._told, told = os.pipe()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.victim", str(gate), str(told)],
+            [sys.executable, "-m", module, str(gate), str(told)],
             cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             pass_fds=(gate, told),
         )  # fmt: skip

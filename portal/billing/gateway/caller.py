@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+from uuid import uuid4
 
 import stripe
 
+from portal.billing.gateway.circuit import Circuit, Client
 from portal.core.errors import NotFound, Unavailable
 from portal.db import in_transaction
 
-TIMEOUT_SECONDS = 20
+#: How long a connection may take, and then an answer.
+TIMEOUT_SECONDS = (4, 20)
 
 
 class Caller:
@@ -26,8 +29,21 @@ class Caller:
                 secret_key,
                 base_addresses={"api": api_base} if api_base else {},
                 max_network_retries=2,
-                http_client=stripe.RequestsClient(timeout=TIMEOUT_SECONDS),
+                http_client=Client(timeout_seconds=TIMEOUT_SECONDS, circuit=Circuit()),
             )
+
+    def _made(self, create: Callable[..., Any], params: Mapping[str, Any], key: str) -> Any:
+        """Make what everybody who needs it makes by the same key, and return it.
+
+        A failure of Stripe's own is remembered with the key for a day, which would keep it from
+        being made that long: then it is made by another. What is made so must do no harm twice.
+        """
+        try:
+            return create(params, {"idempotency_key": key})
+        except stripe.APIError as error:
+            if (error.headers or {}).get("Idempotent-Replayed") != "true":
+                raise
+            return create(params, {"idempotency_key": f"{key}-{uuid4()}"})
 
     @contextmanager
     def _calling(self) -> Iterator[Any]:
@@ -42,8 +58,11 @@ class Caller:
             raise Unavailable("Payments are not set up here yet. Nothing was charged.")
         try:
             yield self._client.v1
-        except (stripe.APIConnectionError, stripe.RateLimitError) as error:
-            raise Unavailable("Stripe does not answer. Nothing was charged; try again.") from error
+        except (stripe.APIConnectionError, stripe.RateLimitError, stripe.APIError) as error:
+            # What was asked for may be done: asking again has the same key.
+            raise Unavailable(
+                "Stripe does not answer. Try again in a moment: nothing is paid twice."
+            ) from error
         except stripe.InvalidRequestError as error:
             if error.http_status == 404:
                 raise NotFound("payment", str(error.param or "")) from error

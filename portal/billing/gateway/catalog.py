@@ -18,10 +18,8 @@ class CatalogCalls(Caller):
         if email:
             params["email"] = email
         with self._calling() as v1:
-            customer = v1.customers.create(
-                params, {"idempotency_key": f"clearmeter-customer-{organization_id}"}
-            )
-            return str(customer.id)
+            key = f"clearmeter-customer-{organization_id}"
+            return str(self._made(v1.customers.create, params, key).id)
 
     def ensure_price(
         self,
@@ -52,8 +50,8 @@ class CatalogCalls(Caller):
             }
             if interval:
                 params["recurring"] = {"interval": interval}
-            price = v1.prices.create(params, {"idempotency_key": f"clearmeter-price-{lookup_key}"})
-            return str(price.id)
+            key = f"clearmeter-price-{lookup_key}"
+            return str(self._made(v1.prices.create, params, key).id)
 
     def _ensure_product(self, v1: Any, product: str, name: str) -> None:
         try:
@@ -61,7 +59,5 @@ class CatalogCalls(Caller):
         except stripe.InvalidRequestError as error:
             if error.http_status != 404:
                 raise
-            v1.products.create(
-                {"id": product, "name": name},
-                {"idempotency_key": f"clearmeter-product-{product}"},
-            )
+            key = f"clearmeter-product-{product}"
+            self._made(v1.products.create, {"id": product, "name": name}, key)

@@ -19,8 +19,8 @@ _UNPAID = ("requires_payment_method", "canceled")
 class CheckoutSession:
     """What Clearmeter reads of a Checkout session; amounts in minor units.
 
-    The total is the subtotal less the discount, and the tax. ``failed`` says that a method which
-    takes its time has not paid in the end.
+    The total is the subtotal less the discount, and the tax where that is not in the price.
+    ``failed`` says that a method which takes its time has not paid in the end.
     """
 
     session_id: str

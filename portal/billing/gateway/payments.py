@@ -72,7 +72,7 @@ class PaymentCalls(Caller):
             return read_payment(charge.to_dict(), [one.to_dict() for one in found.data])
 
     def payments_since(self, since: datetime) -> list[PaymentState]:
-        """Return every payment that was made, refunded or disputed since an instant."""
+        """Return every payment that was made, refunded or disputed since an instant, each once."""
         made = {"created": {"gte": int(since.timestamp())}, "limit": 100}
         with self._calling() as v1:
             listed = v1.charges.list(made | {"expand": [f"data.{_FEE}"]})
@@ -85,7 +85,7 @@ class PaymentCalls(Caller):
             for charge_id in dict.fromkeys(touched):
                 if charge_id not in charges:
                     charges[charge_id] = v1.charges.retrieve(charge_id, {"expand": [_FEE]})
-            return [_with_disputes(v1, charge, touched) for charge in charges.values()]
+            return [_with_disputes(v1, one, touched) for one in _that_count(charges.values())]
 
     def refund(self, charge_id: str, amount_minor: int, *, key: str, reason: str) -> RefundState:
         """Give a part of a payment back; the same key again is the same refund."""
@@ -106,6 +106,19 @@ def _charge_id(v1: Any, object_id: str) -> str:
     if kind == "pi":
         return id_of(v1.payment_intents.retrieve(object_id).latest_charge)
     return object_id
+
+
+def _that_count(charges: Iterable[Any]) -> list[Any]:
+    """Return of each payment the charge that paid it, or where none did the first that is told.
+
+    Every try of one payment is a charge of its own, and at most one of them succeeds.
+    """
+    found: dict[str, Any] = {}
+    for charge in charges:
+        payment_id = id_of(charge.payment_intent) or str(charge.id)
+        if payment_id not in found or charge.paid:
+            found[payment_id] = charge
+    return list(found.values())
 
 
 def _with_disputes(v1: Any, charge: Any, touched: list[str]) -> PaymentState:
