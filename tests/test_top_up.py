@@ -23,7 +23,7 @@ from portal.tables import notices, payments, top_ups
 from portal.top_ups import standing
 from portal.top_ups.terms import TopUpRequest
 from portal.wallet import Wallet
-from tests.cast import ok, refused
+from tests.cast import Customer, ok, refused
 from tests.clock import Clock
 from tests.shop import KEY, SandboxClock, Shop, Stopped, Stopping, selling, stand_in
 
@@ -344,26 +344,41 @@ def test_a_crash_between_row_and_call_ends_in_one_charge(shop: Shop) -> None:
     assert (attempts(shop), shop.charged_minor()) == (["succeeded"], [PACK_MINOR])
 
 
-@pytest.mark.parametrize("call", range(1, 4))
-@pytest.mark.parametrize("after", [False, True], ids=["before it", "before its answer"])
-@pytest.mark.parametrize("card", ["pm_card_visa", "pm_card_chargeCustomerFail"])
-def test_a_process_that_stops_at_any_call_leaves_one_charge_or_one_decline(
-    shop: Shop, call: int, after: bool, card: str
-) -> None:
-    shop.save_card(card)
-    turn_on(shop, threshold="50")
-    spend(shop, 100)
+#: Each of the calls that an attempt makes: stopped before it, and before its answer.
+STOPS = [(call, after) for call in (1, 2, 3) for after in (False, True)]
+
+
+def stop(shop: Shop, at: tuple[int, bool]) -> None:
+    """Have a worker's process stop at a call to Stripe, and others come round after it."""
     stopping = Stopping(KEY, shop.payments.checkout_origin)
-    stopping.stops = (call, after)
+    stopping.stops = at
     with suppress(Stopped):
         top_up.run(shop.database, stopping, "acme", now=shop.clock())
     for _ in range(3):
         later(shop, timedelta(minutes=2))
         work(shop)
-    pays = card == "pm_card_visa"
-    assert attempts(shop) == ["succeeded" if pays else "failed"]
-    assert shop.charged_minor() == ([PACK_MINOR] if pays else [])
-    assert shop.customer.balance()["available"] == ("500" if pays else "0")
+
+
+def test_a_process_that_stops_at_any_call_leaves_one_charge(shop: Shop) -> None:
+    shop.save_card()
+    turn_on(shop, threshold="50", monthly_limit="1000")
+    spend(shop, 100)
+    for number, at in enumerate(STOPS, 1):
+        stop(shop, at)
+        assert attempts(shop) == ["succeeded"] * number
+        assert shop.charged_minor() == [PACK_MINOR] * number
+        assert shop.customer.balance()["available"] == "500"
+        spend(shop, 500)
+
+
+def test_a_process_that_stops_at_any_call_leaves_one_decline(shop: Shop) -> None:
+    turn_on(shop, threshold="50")
+    spend(shop, 100)
+    for number, at in enumerate(STOPS, 1):
+        shop.save_card("pm_card_chargeCustomerFail")
+        top_up.method_changed(shop.database, shop.payments, "acme", now=shop.clock())
+        stop(shop, at)
+        assert (attempts(shop), suspended(shop)) == (["failed"] * number, "")
 
 
 def test_many_at_once_buy_one_pack(shop: Shop) -> None:
@@ -495,11 +510,11 @@ def test_turning_it_on_says_first_what_it_would_buy(shop: Shop) -> None:
          "/auto_top_up/monthly_limit"),
     ],
 )  # fmt: skip
-def test_terms_that_make_no_sense_are_refused(shop: Shop, body: Any, pointer: str) -> None:
-    answer = shop.customer.api.patch(f"{shop.customer.path}/spending", body)
+def test_terms_that_make_no_sense_are_refused(acme: Customer, body: Any, pointer: str) -> None:
+    answer = acme.api.patch(f"{acme.path}/spending", body)
     problem = refused(answer, 422, "invalid-request")
     assert problem["errors"][0]["pointer"].startswith(pointer)
-    assert shop.customer.balance()["on_empty"] == "stop"
+    assert acme.balance()["on_empty"] == "stop"
 
 
 def test_an_organization_that_is_not_charged_buys_nothing(shop: Shop) -> None:
