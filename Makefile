@@ -27,7 +27,7 @@ serve: install ## the production server; settings from the environment
 
 test: .venv/.tested ## install what the tests need and run all of them
 	@./scripts/test-system-packages
-	@$(BIN)/python -m pytest -n auto --dist loadfile
+	@$(BIN)/python -m pytest -n auto --dist worksteal
 
 soak: .venv/.tested ## the long proofs: hours, not minutes (CLEARMETER_SOAK=0.1 for a tenth)
 	@./scripts/test-system-packages

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import authorizations, events, history, memory, report, served
+from bench import authorizations, events, forecast, history, memory, report, served
 from bench.machine import Machine
 from bench.report import Found
 from tests import postgresql
@@ -26,6 +26,7 @@ BENCHMARKS: dict[str, Callable[[Machine], Iterator[Found]]] = {
     "http-events": served.events,
     "history": history.rows,
     "memory": memory.rows,
+    "forecast": forecast.rows,
 }
 
 

@@ -9,6 +9,7 @@ import socket
 import sqlite3
 import sys
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,9 +18,11 @@ from flask_migrate import upgrade
 from sqlalchemy import event
 
 from app import create_app
-from demo.history import PASSWORD, tell
+from demo.history import ACME, PASSWORD, begins_at, tell
 from demo.parts import STOP_SECONDS, Parts, finish_undisturbed, interrupt_on_every_ending
+from demo.purchases import Till
 from portal import access
+from portal.billing.gateway import Gateway
 from portal.config import Settings
 from portal.db import Database
 
@@ -45,8 +48,10 @@ def main() -> int:
     parts = Parts(ROOT, environment)
     interrupt_on_every_ending()
     try:
-        database = _build(environment)
-        _start(parts, environment, port)
+        now = datetime.now(UTC)
+        _start_sandbox(parts, environment, port, begins=begins_at(now))
+        database = _build(environment, port, now=now)
+        _start(parts, port)
         _wait_ready(port, parts)
         _greet(database, port)
         database.close()
@@ -89,17 +94,22 @@ def _environment(port: int) -> dict[str, str]:
     }
 
 
-def _build(environment: dict[str, str]) -> Database:
+def _build(environment: dict[str, str], port: int, *, now: datetime) -> Database:
     """Migrate an empty store and write the history; returns the store."""
     print("Writing three months of history …", flush=True)
     settings = Settings.from_env(environment)
     application = create_app(settings)
     with application.app_context():
         upgrade()
+    _wait(f"http://127.0.0.1:{port + 1}/")
     database = Database(settings.database_url)
     # While the history is written nobody relies on it: the system may decide when it reaches disk.
     event.listen(database.engine, "connect", _hurry)
-    tell(database, now=datetime.now(UTC))
+    payments: Gateway = application.extensions["clearmeter"].payments
+    base, sandbox = environment["PORTAL_BASE_URL"], environment["STRIPE_API_BASE"]
+    till = Till(database, payments, sandbox, base, ACME.organization, "ana")
+    till.open()
+    tell(database, till, now=now)
     database.close()
     return Database(settings.database_url)
 
@@ -108,17 +118,33 @@ def _hurry(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute("PRAGMA synchronous = OFF")
 
 
-def _start(parts: Parts, environment: dict[str, str], port: int) -> None:
-    python = sys.executable
+def _start_sandbox(
+    parts: Parts, environment: dict[str, str], port: int, *, begins: datetime
+) -> None:
+    """Start the sandbox in the past, where the history begins."""
     parts.start(
         [
-            *(python, "-m", "sandbox", "--port", str(port + 1)),
+            *(sys.executable, "-m", "sandbox", "--port", str(port + 1)),
+            *("--begins", str(int(begins.timestamp()))),
             *("--webhook-url", f"http://127.0.0.1:{port}/webhooks/stripe"),
             *("--webhook-secret", environment["STRIPE_WEBHOOK_SECRET"]),
         ]
     )
+
+
+def _start(parts: Parts, port: int) -> None:
     parts.start([str(ROOT / "scripts" / "serve"), str(port)])
-    parts.start([python, "-m", "flask", "--app", "app", "worker"])
+    parts.start([sys.executable, "-m", "flask", "--app", "app", "worker"])
+
+
+def _wait(address: str) -> None:
+    """Wait until somebody answers there."""
+    for _ in range(READY_SECONDS * 5):
+        with suppress(requests.RequestException):
+            requests.get(address, timeout=2)
+            return
+        time.sleep(0.2)
+    raise SystemExit("The payment sandbox did not come up in a minute.")
 
 
 def _wait_ready(port: int, parts: Parts) -> None:
@@ -154,7 +180,8 @@ def _greet(database: Database, port: int) -> None:
             lines += [f"  {who}", f"  {base}/{token}", ""]
     lines += [
         f"Or by password at {base}: ana@acme.example or cleo@acme.example, {PASSWORD}",
-        "Pay with card 4242 4242 4242 4242; 4000 0000 0000 0002 is declined. No money moves.",
+        "Pay with card 4242 4242 4242 4242; 4000 0000 0000 0002 is declined, and",
+        "4000 0027 6000 3184 asks you to confirm with your bank. No money moves.",
         "Ctrl-C stops all of it.",
         "",
     ]

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
+from demo.purchases import Till
 from portal import access, accounts, authorization, catalog, limits, metering, onboarding, usage
 from portal.authorization import AuthorizeRequest
 from portal.caps import CapRequest
@@ -22,12 +23,13 @@ from portal.core.periods import Zone, days_between, local_day, start_of_day
 from portal.core.units import MICRO
 from portal.db import Database
 from portal.metering import Sent
-from portal.onboarding import GrantRequest, OrganizationRequest
-from portal.wallet import Paid
+from portal.onboarding import OrganizationRequest
 
 PASSWORD = "clearmeter-demo"  # noqa: S105 # printed for everybody who runs the demo
 DAY = timedelta(days=1)
 BATCH = 500
+#: Days after the beginning on which Acme buys a pack.
+PACK_DAY = 9
 
 
 @dataclass(frozen=True)
@@ -128,16 +130,35 @@ _OTHER_COSTS = {
 }
 
 
-def tell(database: Database, *, now: datetime) -> None:
-    """Write the whole story into an empty, migrated store."""
+def tell(database: Database, till: Till, *, now: datetime) -> None:
+    """Write the whole story into an empty, migrated store; Acme buys at the till."""
     with database.transaction() as tx:
         catalog.load(tx, catalog.DEFAULT_FILE.read_text(encoding="utf-8"), now=now)
         access.put_operator(tx, "olga@scribe.example", "Olga Reyes", now=now)
     for customer in CUSTOMERS:
         _found(database, customer, begins=_begins(customer, now))
+        buys = customer is ACME
         for day_end, events in _days(customer, now=now):
+            if buys:
+                _buy(till, begins=_begins(customer, now), now=day_end)
             _send(database, events, now=day_end)
+    till.close(now=now)
     _present(database, now=now)
+
+
+def _buy(till: Till, *, begins: datetime, now: datetime) -> None:
+    """Do what Acme buys on the day that ends now; on its first day it takes its plan."""
+    day = (now - begins).days
+    if day == 0:
+        till.subscribe(ACME.tier, now=begins + timedelta(hours=9))
+    elif day == PACK_DAY:
+        till.buy("medium", now=begins + timedelta(days=day, hours=10))
+    till.renew(now=now)
+
+
+def begins_at(now: datetime) -> datetime:
+    """Return when the story begins, for who has to be there before it."""
+    return min(_begins(customer, now) for customer in CUSTOMERS)
 
 
 def _begins(customer: Customer, now: datetime) -> datetime:
@@ -156,7 +177,8 @@ def _found(database: Database, customer: Customer, *, begins: datetime) -> None:
             name=customer.name,
             email=f"billing@{customer.organization}.example",
             timezone=customer.timezone,
-            tier=customer.tier,
+            # Acme pays for its plan through Stripe; the others have arranged theirs.
+            tier=None if customer is ACME else customer.tier,
         ),
         now=begins,
     )
@@ -177,20 +199,6 @@ def _found(database: Database, customer: Customer, *, begins: datetime) -> None:
                 now=begins,
             )
             access.set_password(tx, member, PASSWORD)
-    if customer is ACME:
-        onboarding.grant(
-            database,
-            ACME.organization,
-            GrantRequest(
-                credits_micro=2_000 * MICRO,
-                source="pack",
-                reason="2,000 credits",
-                expires_at=begins + timedelta(days=374),
-                paid=Paid(12_900, "usd"),
-            ),
-            actor="stripe",
-            now=begins + timedelta(days=9, hours=10),
-        )
 
 
 def _days(customer: Customer, *, now: datetime) -> Iterator[tuple[datetime, list[UsageEvent]]]:

@@ -136,6 +136,15 @@ _TEAMS_OF_MEMBERS = select(members.c.member_id, members.c.team_id).where(
     members.c.member_id.in_(bindparam("members_", expanding=True)),
     members.c.team_id != "",
 )
+_TEAM_OF_MEMBER = select(members.c.team_id, members.c.removed_at).where(
+    members.c.organization_id == bindparam("org"), members.c.member_id == bindparam("id_")
+)
+_TEAM = select(teams.c.team_id).where(
+    teams.c.organization_id == bindparam("org"), teams.c.team_id == bindparam("id_")
+)
+_PROJECT = select(projects.c.project_id).where(
+    projects.c.organization_id == bindparam("org"), projects.c.project_id == bindparam("id_")
+)
 
 
 def find_organization(tx: Connection, organization_id: str) -> Organization:
@@ -376,6 +385,34 @@ def teams_of_members(
         return {}
     rows = tx.execute(_TEAMS_OF_MEMBERS, {"org": organization_id, "members_": list(member_ids)})
     return {row.member_id: row.team_id for row in rows}
+
+
+@dataclass(frozen=True)
+class Recognized:
+    """Whom work is for, as far as they are known: the team it counts for, and who is a stranger."""
+
+    team: str
+    #: Whether the member is one no longer.
+    removed: bool
+    #: The scopes whose name nobody bears here.
+    strangers: tuple[str, ...]
+
+
+def recognize(
+    tx: Connection, organization_id: str, *, member: str, team: str, project: str
+) -> Recognized:
+    """Return whom work is for; its team is the one named, or else the member's, or ""."""
+    strangers, home, removed = [], "", False
+    if member:
+        found = tx.execute(_TEAM_OF_MEMBER, {"org": organization_id, "id_": member}).first()
+        if found is None:
+            strangers.append("member")
+        else:
+            home, removed = found.team_id, found.removed_at is not None
+    for scope, named, query in (("team", team, _TEAM), ("project", project, _PROJECT)):
+        if named and tx.execute(query, {"org": organization_id, "id_": named}).first() is None:
+            strangers.append(scope)
+    return Recognized(team or home, removed, tuple(strangers))
 
 
 def _known_team(tx: Connection, organization_id: str, team_id: str) -> None:

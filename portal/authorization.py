@@ -26,7 +26,7 @@ from portal import (
     notices,
     overage,
 )
-from portal.accounts import Organization
+from portal.accounts import Organization, Recognized
 from portal.core import refusals
 from portal.core.caps import CapState, Spender, tightest
 from portal.core.costs import CostLine
@@ -88,6 +88,32 @@ class _Act:
             return []
         wanted = caps.applying(self.tx, self.organization_id, spender)
         return caps.open_windows(self.tx, self.organization, wanted, at=self.now)
+
+    def recognize(self, member: str, team: str, project: str) -> Recognized:
+        """Return whom work is for."""
+        return accounts.recognize(
+            self.tx, self.organization_id, member=member, team=team, project=project
+        )
+
+    def admit(self, known: Recognized) -> None:
+        """Let those who are known begin or extend work that no limit has refused.
+
+        Raises InvalidRequest for a member who was removed, and for a name nobody bears where caps
+        bind such names: misspelt, it would pass them by.
+        """
+        if self.organization.shadow:
+            return
+        if known.removed:
+            raise InvalidRequest.at("/member", "was removed from this organization")
+        if known.strangers:
+            bound = {cap.scope for cap in caps.in_force(self.tx, self.organization_id)}
+            for scope in known.strangers:
+                if scope in bound or (scope == "member" and "team" in bound):
+                    raise InvalidRequest.at(
+                        f"/{scope}",
+                        f"is not a {scope} of this organization, where caps bind {scope}s. PUT it "
+                        "under this name first, or leave it out",
+                    )
 
     def overage(self, hold: Hold | None = None) -> Standing:
         """Return what may be used beyond all grants, where a hold counts if one is given."""
@@ -155,8 +181,9 @@ def authorize(
 ) -> Answer:
     """Set credits aside for work about to start, or say which limit refuses it.
 
-    Raises NotFound, UnknownAction, IdempotencyConflict, Unavailable; a refusal for want of credits
-    or room is an Answer of status 402.
+    Raises NotFound, UnknownAction, IdempotencyConflict, Unavailable, and InvalidRequest for a
+    name whose caps could not hold; a refusal for want of credits or room is an Answer of status
+    402.
     """
     quick = _authorize_at_once(database, request, key, now)
     if quick is not None:
@@ -235,15 +262,12 @@ def _authorize(desk: _Act, request: AuthorizeRequest) -> tuple[int, dict[str, An
     book = catalog.in_force(tx, at=now)
     action = catalog.action_of(book, request.action)
     credits_micro = _credits_for(request.quantity_micro, action.price_micro)
-    team = request.team
-    if request.member and not team:
-        team = accounts.teams_of_members(tx, request.organization_id, [request.member]).get(
-            request.member, ""
-        )
-    spender = Spender(request.member, team, request.project, request.action)
+    known = desk.recognize(request.member, request.team, request.project)
+    spender = Spender(request.member, known.team, request.project, request.action)
     counters = desk.counters(spender)
     receipt, beyond = desk.plan(credits_micro, counters)
-    hold = _hold_for(request, action.price_micro, book.version, team, now)
+    desk.admit(known)
+    hold = _hold_for(request, action.price_micro, book.version, known.team, now)
     if beyond is not None:
         hold = _counting_beyond(hold, beyond)
     holds.place(tx, desk.wallet, hold, receipt)
@@ -558,6 +582,7 @@ def _increment(desk: _Act, hold: Hold, quantity_micro: int) -> tuple[int, dict[s
         else caps.counters_of_hold(desk.tx, desk.organization, hold.hold_id)
     )
     receipt, beyond = desk.plan(more, counters, hold)
+    desk.admit(desk.recognize(hold.member, hold.team, hold.project))
     pinned = holds.receipt_of(desk.tx, organization_id, hold.hold_id)
     larger = replace(hold, quantity_micro=grown, credits_micro=total)
     if beyond is not None:

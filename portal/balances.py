@@ -83,6 +83,14 @@ class Balance:
     lots: Sequence[Lot]
 
 
+def ever_granted(tx: Connection, organization_id: str, *, until: datetime) -> bool:
+    """Tell whether any credits had been granted by an instant."""
+    found = select(grants.c.grant_id).where(
+        grants.c.organization_id == organization_id, grants.c.created_at <= until
+    )
+    return tx.execute(found.limit(1)).first() is not None
+
+
 @dataclass(frozen=True)
 class _Pins:
     """What the holds of one deadline pin, by account, in millionths."""

@@ -5,20 +5,23 @@ Pure: what stands goes in, kinds and figures come out; the words are the page's.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from portal import notices
 from portal.accounts import Member
 from portal.balances import Balance
+from portal.core.burn_down import BurnDown
 from portal.core.ledger import Lot
 from portal.core.periods import Period
 from portal.core.units import MICRO
-from portal.outlook import BurnDown
+from portal.notices import Notice
 from portal.spending import CapLine, Spending
 
 MOST = 3
-Kind = Literal["debt", "empty", "cap", "short", "expiring"]
+Kind = Literal["debt", "notice", "empty", "cap", "short", "expiring"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Decision:
     cap: CapLine | None = None
     lot: Lot | None = None
     at_pace: bool = False
+    notice: Notice | None = None
     may_act: bool = False
 
 
@@ -40,14 +44,21 @@ def decide(
     burned: BurnDown | None,
     member: Member,
     *,
+    told: Sequence[Notice] = (),
     period: Period,
 ) -> list[Decision]:
-    """Return what the reader should decide now."""
+    """Return what the reader should decide now; ``told`` are the notices that stand."""
     found: list[Decision] = []
     if balance.debt_micro:
         found.append(Decision("debt", balance.debt_micro, may_act=member.may_buy))
     elif balance.available_micro == 0:
         found.append(Decision("empty", may_act=member.may_buy))
+    found += [
+        Decision("notice", notice=one, may_act=member.may_buy)
+        for one in told
+        # A failed payment stands on every page already; the rest is for who pays.
+        if member.may_buy and one.kind != notices.PAYMENT_FAILED
+    ]
     near = [line for line in spending.lines if line.level != "calm"]
     found += [
         Decision("cap", line.left_micro, cap=line, may_act=member.may_manage)

@@ -13,7 +13,7 @@ import structlog
 from apscheduler.schedulers.blocking import BlockingScheduler
 from sqlalchemy import select, update
 
-from portal import access, accounts, holds
+from portal import access, accounts, forecast_record, holds
 from portal.billing import overage, reconcile, top_up
 from portal.billing.gateway import Gateway
 from portal.clock import Clock
@@ -90,6 +90,11 @@ def forget_sessions(shop: Workshop) -> int:
     return 1
 
 
+def keep_forecasts(shop: Workshop) -> int:
+    """Keep what is forecast today, once for each organization and day; returns how many."""
+    return forecast_record.keep(shop.database, now=shop.clock())
+
+
 def reconcile_payments(shop: Workshop) -> int:
     """Fetch from Stripe what webhooks did not bring; returns how much was mended."""
     if not shop.payments.configured:
@@ -142,6 +147,7 @@ JOBS = (
     Job("expire-grants", timedelta(minutes=1), expire_grants),
     Job("forget-sessions", timedelta(hours=1), forget_sessions),
     Job("bill-overage", timedelta(hours=1), bill_overage),
+    Job("keep-forecasts", timedelta(hours=6), keep_forecasts),
     Job("reconcile-payments", timedelta(hours=1), reconcile_payments),
     Job("compare-books", timedelta(days=1), compare_books),
 )

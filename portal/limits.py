@@ -144,6 +144,12 @@ def set_spending(
 def _check_overage(book: PriceBook, organization: Organization, request: SpendingRequest) -> None:
     if request.overage_limit_minor is None:
         raise InvalidRequest.at("/overage_limit", "is needed to go on when credits run out")
+    if book.currency != organization.currency:
+        raise InvalidRequest.at(
+            "/on_empty",
+            f"cannot be overage: credits are priced in {book.currency.upper()}, this organization "
+            f"is billed in {organization.currency.upper()}",
+        )
     if book.overage_price(organization.tier) is None:
         raise InvalidRequest.at(
             "/on_empty", "cannot be overage: the plan sells no credits beyond its own"

@@ -12,26 +12,23 @@ from datetime import date, datetime, timedelta
 
 from sqlalchemy import Connection
 
-from portal import balances, forecasting, overage, usage, worst_case
+from portal import balances, forecasting, notices, overage, usage, worst_case
 from portal.accounts import Member, Organization
 from portal.balances import Balance
 from portal.breakdown import days_of
+from portal.core.burn_down import BurnDown
 from portal.core.catalog import Action, PriceBook, Tier
-from portal.core.forecast import Projection
 from portal.core.ledger import Lot
 from portal.core.periods import Period, days_between, local_day
+from portal.core.projection import Projection
+from portal.core.repricing import RunsOut
 from portal.core.units import apportion, divide_half_even
 from portal.decisions import Decision, decide
-from portal.outlook import BurnDown, burn_down, pace_of
-from portal.spending import Spending, book_at, choices, spending
+from portal.spending import Choices, Spending, book_at, choices, spending
 from portal.usage import Totals
 
 DAY = timedelta(days=1)
 WEEK = timedelta(days=7)
-#: How far ahead credits that would expire unused are looked for.
-EXPIRY_HORIZON = timedelta(days=30)
-#: Smaller changes from week to week are not worth a sentence.
-NOTABLE_PERCENT = 10
 MOST_LOTS = 4
 MOST_EXAMPLES = 2
 INCLUDED = frozenset({"allowance", "rollover"})
@@ -60,21 +57,30 @@ class Standing:
 
 @dataclass(frozen=True)
 class Trend:
-    """The action that grew most on the week before, in percent."""
+    """The action that moved most on the week before: in percent, or new; and whose it mostly is.
+
+    ``up`` tells the direction, ``who`` is a team's or a member's name, empty where it is nobody's.
+    """
 
     action: Action
-    percent: int
+    percent: int | None
+    up: bool
+    who: str
 
 
 @dataclass(frozen=True)
 class Outlook:
-    """Where the period is going; ``cover`` is ``included``, ``bought`` or ``short``."""
+    """Where the period is going; ``cover`` is ``included``, ``bought`` or ``short``.
+
+    ``wanted_micro`` is what it would come to where caps or credits hold it back, else None.
+    """
 
     projection: Projection | None
     refused: str
     included_micro: int
     cover: str
-    runs_out_at: datetime | None
+    runs_out: RunsOut | None
+    wanted_micro: int | None
     trend: Trend | None
 
 
@@ -83,7 +89,8 @@ class Guarantee:
     """The most that can be charged this period, and what it is made of.
 
     ``limit_minor`` is how far the organization goes on beyond its credits, None where it stops.
-    ``top_up_minor`` is what credits bought by themselves cost so far and may still cost.
+    ``bought_minor`` is what credits bought by themselves cost so far, ``may_buy_minor`` what they
+    may still.
     """
 
     tier: Tier | None
@@ -92,7 +99,8 @@ class Guarantee:
     seats: int | None
     beyond_minor: int
     limit_minor: int | None
-    top_up_minor: int
+    bought_minor: int
+    may_buy_minor: int
 
 
 @dataclass(frozen=True)
@@ -174,8 +182,9 @@ def overview(
     limits = spending(tx, organization, member, known, available_micro=left, now=now)
     outlook, burned = (None, None)
     if own is None:
-        outlook, burned = _outlook(tx, organization, balance, recent, book, now=now)
-    pressing = decide(balance, limits, burned, member, period=period)
+        outlook, burned = _outlook(tx, organization, balance, known, book, now=now)
+    told = notices.standing(tx, organization.organization_id)
+    pressing = decide(balance, limits, burned, member, told=told, period=period)
     return Overview(
         as_of=now,
         organization=organization,
@@ -273,50 +282,44 @@ def _outlook(
     tx: Connection,
     organization: Organization,
     balance: Balance,
-    recent: _Recent,
+    known: Choices,
     book: PriceBook | None,
     *,
     now: datetime,
-) -> tuple[Outlook, BurnDown]:
+) -> tuple[Outlook, BurnDown | None]:
     found = forecasting.forecast(tx, organization, now=now)
     projection = found.projection
     to_come = projection.middle_micro - found.spent_micro if projection else 0
-    pace = pace_of(to_come, found.period.end - now)
-    until = max(found.period.end, now + EXPIRY_HORIZON)
-    burned = burn_down(balance.lots, micro_per_second=pace, now=now, until=until)
-    runs_out_at = burned.runs_out_at
-    if runs_out_at is not None and runs_out_at >= found.period.end:
-        runs_out_at = None
+    out = found.runs_out
     included_left = sum(lot.remaining_micro for lot in balance.lots if lot.source in INCLUDED)
-    cover = "short" if runs_out_at else "included" if to_come <= included_left else "bought"
+    short = out is not None and out.middle is not None
     tier = _tier(organization, book)
+    wanted = found.wanted.middle_micro if found.wanted else 0
     outlook = Outlook(
         projection=projection,
         refused=found.refused or "",
         included_micro=tier.allowance_micro if tier else 0,
-        cover=cover,
-        runs_out_at=runs_out_at,
-        trend=_trend(recent, book),
+        cover="short" if short else "included" if to_come <= included_left else "bought",
+        runs_out=out,
+        wanted_micro=wanted if projection and wanted > projection.middle_micro else None,
+        trend=_trend(tx, organization, known, now=now),
     )
-    return outlook, burned
+    return outlook, found.burned
 
 
-def _trend(recent: _Recent, book: PriceBook | None) -> Trend | None:
-    """Return the action whose last seven whole days grew most on the seven before."""
-    if book is None:
+def _trend(
+    tx: Connection, organization: Organization, known: Choices, *, now: datetime
+) -> Trend | None:
+    """Return what moved most on the week before, in the words of the page."""
+    found = forecasting.moved_by(tx, organization, now=now)
+    if found is None or found.action not in known.actions:
         return None
-    last = recent.by_action(recent.today - WEEK, recent.today)
-    before = recent.by_action(recent.today - 2 * WEEK, recent.today - WEEK)
-    grown = [
-        (totals.credits_micro - before[key].credits_micro, key)
-        for key, totals in last.items()
-        if key in book.actions and key in before and before[key].credits_micro
-    ]
-    if not grown:
-        return None
-    growth, key = max(grown)
-    percent = divide_half_even(growth * 100, before[key].credits_micro)
-    return Trend(book.actions[key], percent) if percent >= NOTABLE_PERCENT else None
+    who = known.members.get(found.member, "") if found.member else ""
+    if not who and found.team:
+        who = known.subject_of("team", found.team)
+    up = found.change_micro > 0
+    percent = None if found.change_percent is None else abs(found.change_percent)
+    return Trend(known.actions[found.action], percent, up, who)
 
 
 def _tier(organization: Organization, book: PriceBook | None) -> Tier | None:
@@ -327,7 +330,7 @@ def _guarantee(
     tx: Connection, organization: Organization, book: PriceBook | None, *, now: datetime
 ) -> Guarantee:
     if book is None:
-        return Guarantee(None, 0, organization.currency, None, 0, None, 0)
+        return Guarantee(None, 0, organization.currency, None, 0, None, 0, 0)
     tier = _tier(organization, book)
     found = overage.standing(tx, organization, book, at=now)
     most = worst_case.of_period(tx, organization, book, found, at=now)
@@ -338,7 +341,8 @@ def _guarantee(
         (organization.seats or 1) if tier and tier.kind == "per_seat" else None,
         found.amount_minor,
         found.limit_minor if found.price_micro_minor is not None else None,
-        most.top_up_minor,
+        most.bought_minor,
+        most.may_buy_minor,
     )
 
 

@@ -6,16 +6,20 @@ Reads only; ``limits`` is where caps are set. A member sees the caps that count 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import Connection
 
-from portal import accounts, caps, catalog, overage, worst_case
+from portal import accounts, caps, catalog, notices, overage, worst_case
 from portal.accounts import Member, Organization
 from portal.core.caps import Cap, CapState, tightest
-from portal.core.catalog import Action, PriceBook
+from portal.core.catalog import Action, Pack, PriceBook
 from portal.core.errors import CatalogError
+from portal.core.top_up import month_of
+from portal.notices import Notice
+from portal.top_ups import attempts, standing
+from portal.top_ups.standing import AutoTopUp
 
 #: From here on a cap asks for attention, in thousandths of its limit.
 NEAR_PERMILLE = 900
@@ -92,9 +96,11 @@ class Spending:
 
 @dataclass(frozen=True)
 class WhenEmpty:
-    """What happens when credits run out, with what going on costs; amounts in minor units.
+    """What happens when credits run out, with what each choice could cost; amounts in minor units.
 
-    ``price_micro_minor`` is None where the plan sells no credits beyond its own.
+    ``price_micro_minor`` is None where the plan sells no credits beyond its own. The worst case of
+    each choice is that of the whole period; None where the plan has no list price, and where the
+    choice lacks its limits. ``top_up`` is how buying by itself is set and stands.
     """
 
     on_empty: str
@@ -103,7 +109,24 @@ class WhenEmpty:
     used_minor: int
     used_micro: int
     worst_minor: int | None
+    worst_if_stop_minor: int | None
+    worst_if_top_up_minor: int | None
+    worst_if_overage_minor: int | None
     currency: str
+    top_up: TopUpStanding | None
+
+
+@dataclass(frozen=True)
+class TopUpStanding:
+    """How auto top-up is set and stands; ``notice`` says what stands in its way, with its act.
+
+    ``bought_minor`` is what it charged or may charge this month, in minor units.
+    """
+
+    settings: AutoTopUp
+    pack: Pack | None
+    bought_minor: int
+    notice: Notice | None
 
 
 def when_empty(
@@ -112,15 +135,43 @@ def when_empty(
     """Return what the organization chose for when its credits run out; None without prices."""
     if book is None:
         return None
+
+    def worst(on_empty: str) -> int | None:
+        as_if = replace(organization, on_empty=on_empty)
+        beyond = overage.standing(tx, as_if, book, at=now)
+        return worst_case.of_period(tx, as_if, book, beyond, at=now).amount_minor
+
     found = overage.standing(tx, organization, book, at=now)
+    price, limit = book.overage_price(organization.tier), organization.overage_limit_minor
+    top_up = _top_up(tx, organization, book, now=now)
     return WhenEmpty(
         organization.on_empty,
-        book.overage_price(organization.tier),
-        organization.overage_limit_minor,
+        price,
+        limit,
         found.amount_minor,
         found.credits_micro,
-        worst_case.of_period(tx, organization, book, found, at=now).amount_minor,
+        worst(organization.on_empty),
+        worst("stop"),
+        worst("top_up") if top_up else None,
+        worst("overage") if price is not None and limit is not None else None,
         organization.currency,
+        top_up,
+    )
+
+
+def _top_up(
+    tx: Connection, organization: Organization, book: PriceBook, *, now: datetime
+) -> TopUpStanding | None:
+    mine = standing.settings(tx, organization.organization_id)
+    if mine is None:
+        return None
+    month = month_of(now, organization.zone)
+    told = notices.standing(tx, organization.organization_id)
+    return TopUpStanding(
+        mine,
+        book.packs.get(mine.pack),
+        attempts.used_minor(tx, organization.organization_id, month),
+        next((one for one in told if one.kind in standing.NOTICES), None),
     )
 
 

@@ -681,6 +681,25 @@ usage_daily = _table(
     _of("wallets", "organization_id"),
 )
 
+forecasts = _table(
+    "forecasts",
+    _key("organization_id"),
+    Column("period_start", Instant, primary_key=True),
+    Column("day", Day, primary_key=True),
+    _instant("made_at"),
+    _instant("period_end"),
+    _whole("spent_micro"),
+    _whole("p10_micro"),
+    _whole("p50_micro"),
+    _whole("p90_micro"),
+    CheckConstraint(
+        "p10_micro <= p50_micro AND p50_micro <= p90_micro AND spent_micro <= p10_micro",
+        name="in_order",
+    ),
+    CheckConstraint("period_start < period_end", name="period_ordered"),
+    _of("wallets", "organization_id"),
+)
+
 COST_LABELS = ("day", "layer", "quality", "provider", "model", "action", "member_id")
 
 cost_daily = _table(

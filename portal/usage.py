@@ -160,6 +160,23 @@ def report(
     return UsageReport(start, end, total(row.totals for row in rows), rows if columns else [])
 
 
+def of_day_until(
+    tx: Connection, organization_id: str, day: date, *, until: datetime
+) -> dict[str, Totals]:
+    """Return what a local day had used by an instant within it, by action; from its events."""
+    rows = tx.execute(
+        select(events.c.action, *_sums(events))
+        .where(
+            events.c.organization_id == organization_id,
+            *_on_days(events, day, day + timedelta(days=1)),
+            events.c.occurred_at <= until,
+            events.c.action != "",
+        )
+        .group_by(events.c.action)
+    )
+    return {row.action: Totals(*(int(amount) for amount in row[1:])) for row in rows}
+
+
 def total(parts: Any) -> Totals:
     """Add totals up."""
     sums = [0, 0, 0, 0]
@@ -208,8 +225,8 @@ class CostTotals:
         )
 
 
-#: What costs can be grouped and filtered by; a cost's team and project are its event's to know.
-COST_GROUPS = ("day", "action", "member", "model")
+#: What the rollup of costs has; a cost's team, project and run are its event's to know.
+_ROLLED_UP = frozenset({"day", "action", "member", "model"})
 
 
 def cost(
@@ -223,28 +240,14 @@ def cost(
 ) -> tuple[CostTotals, dict[tuple[Any, ...], CostTotals]]:
     """Return the cost of the local days ``[start, end)``, in all and by group. Operator only.
 
-    Raises InvalidRequest for a grouping or a filter that costs do not have.
+    The names are those that ``report`` takes.
     """
-    conditions = [
-        cost_daily.c.organization_id == organization_id,
-        cost_daily.c.day >= start,
-        cost_daily.c.day < end,
-    ]
-    for name in (*group_by, *(filters or {})):
-        if name not in COST_GROUPS:
-            raise InvalidRequest.at("/include", f"cost cannot be told by {name}")
-    conditions += [cost_daily.c[GROUPS[name]] == value for name, value in (filters or {}).items()]
-    columns = [cost_daily.c[GROUPS[name]].label(f"by_{name}") for name in group_by]
-    sums = ("cost_nano_usd", "lines", "input_tokens", "output_tokens")
+    asked = filters or {}
+    rolled_up = _ROLLED_UP.issuperset({*group_by, *asked})
     rows = tx.execute(
-        select(
-            *columns,
-            cost_daily.c.layer,
-            cost_daily.c.quality,
-            *(func.sum(cost_daily.c[name]).label(name) for name in sums),
+        (_rolled_up_costs if rolled_up else _costs_of_events)(
+            organization_id, start, end, group_by, asked
         )
-        .where(*conditions)
-        .group_by(*columns, cost_daily.c.layer, cost_daily.c.quality)
     )
     whole = CostTotals()
     by_group: dict[tuple[Any, ...], CostTotals] = {}
@@ -252,12 +255,77 @@ def cost(
         whole = whole.plus(row)
         key = tuple(getattr(row, f"by_{name}") for name in group_by)
         by_group[key] = by_group.get(key, CostTotals()).plus(row)
-    suspects = _suspects(organization_id, start, end, group_by, filters or {})
+    suspects = _suspects(organization_id, start, end, group_by, asked)
     for row in tx.execute(suspects):
         whole = whole.with_suspects(row)
         key = tuple(getattr(row, f"by_{name}") for name in group_by)
         by_group[key] = by_group.get(key, CostTotals()).with_suspects(row)
     return whole, by_group
+
+
+def _rolled_up_costs(
+    organization_id: str,
+    start: date,
+    end: date,
+    group_by: Sequence[str],
+    filters: Mapping[str, str],
+) -> Select[Any]:
+    """Return the query of the rollup's costs, by group, layer and quality."""
+    columns = [cost_daily.c[GROUPS[name]].label(f"by_{name}") for name in group_by]
+    sums = ("cost_nano_usd", "lines", "input_tokens", "output_tokens")
+    return (
+        select(
+            *columns,
+            cost_daily.c.layer,
+            cost_daily.c.quality,
+            *(func.sum(cost_daily.c[name]).label(name) for name in sums),
+        )
+        .where(
+            cost_daily.c.organization_id == organization_id,
+            cost_daily.c.day >= start,
+            cost_daily.c.day < end,
+            *(cost_daily.c[GROUPS[name]] == value for name, value in filters.items()),
+        )
+        .group_by(*columns, cost_daily.c.layer, cost_daily.c.quality)
+    )
+
+
+#: Where a cost line's labels stand: the model is the line's own, all else its event's.
+_OF_LINES = {
+    name: (event_costs if name == "model" else events).c[column] for name, column in GROUPS.items()
+}
+_SAME_EVENT = ("organization_id", "source", "event_id")
+
+
+def _costs_of_events(
+    organization_id: str,
+    start: date,
+    end: date,
+    group_by: Sequence[str],
+    filters: Mapping[str, str],
+) -> Select[Any]:
+    """Return the same query over the cost lines themselves, which the rollup adds up."""
+    columns = [_OF_LINES[name].label(f"by_{name}") for name in group_by]
+    line = event_costs.c
+    return (
+        select(
+            *columns,
+            line.layer,
+            line.quality,
+            func.coalesce(func.sum(line.amount_nano_usd), 0).label("cost_nano_usd"),
+            func.count().label("lines"),
+            func.sum(line.input_tokens).label("input_tokens"),
+            func.sum(line.output_tokens).label("output_tokens"),
+        )
+        .select_from(events)
+        .join(event_costs, and_(*(events.c[name] == line[name] for name in _SAME_EVENT)))
+        .where(
+            events.c.organization_id == organization_id,
+            *_on_days(events, start, end),
+            *(_OF_LINES[name] == value for name, value in filters.items()),
+        )
+        .group_by(*columns, line.layer, line.quality)
+    )
 
 
 def _suspects(
@@ -268,11 +336,8 @@ def _suspects(
     filters: Mapping[str, str],
 ) -> Select[Any]:
     """Return the query of the few cost lines that wait for a decision."""
-    same_line = ("organization_id", "source", "event_id", "line")
-    columns = {
-        name: (event_costs if name == "model" else events).c[GROUPS[name]] for name in COST_GROUPS
-    }
-    labels = [columns[name].label(f"by_{name}") for name in group_by]
+    same_line = (*_SAME_EVENT, "line")
+    labels = [_OF_LINES[name].label(f"by_{name}") for name in group_by]
     return (
         select(
             *labels,
@@ -281,13 +346,13 @@ def _suspects(
         )
         .select_from(cost_reviews)
         .join(event_costs, and_(*(cost_reviews.c[n] == event_costs.c[n] for n in same_line)))
-        .join(events, and_(*(cost_reviews.c[n] == events.c[n] for n in same_line[:3])))
+        .join(events, and_(*(cost_reviews.c[n] == events.c[n] for n in _SAME_EVENT)))
         .where(
             cost_reviews.c.organization_id == organization_id,
             cost_reviews.c.decision.is_(None),
             events.c.day >= start,
             events.c.day < end,
-            *(columns[name] == value for name, value in filters.items()),
+            *(_OF_LINES[name] == value for name, value in filters.items()),
         )
         .group_by(*labels)
     )

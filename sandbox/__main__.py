@@ -6,6 +6,8 @@ import argparse
 import logging
 import signal
 import sys
+import time
+from collections.abc import Callable
 from types import FrameType
 
 from werkzeug.serving import make_server
@@ -21,6 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
         webhook_url=options.webhook_url,
         webhook_secret=options.webhook_secret,
         base_url=options.base_url,
+        clock=_clock(options.begins),
     )
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
@@ -49,7 +52,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--base-url", help="where browsers find it, if not at host and port")
     parser.add_argument("--webhook-url", help="where events are sent; nowhere, if not given")
     parser.add_argument("--webhook-secret", default=DEFAULT_SECRET)
+    parser.add_argument("--begins", type=int, help="when it is there, in seconds since 1970; now")
     return parser
+
+
+def _clock(begins: int | None) -> Callable[[], float]:
+    """Return the time from an instant on; it can be moved forward while the sandbox runs."""
+    behind = 0.0 if begins is None else time.time() - begins
+    return lambda: time.time() - behind
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from app import configure_logging, create_app
 from portal import catalog
 from portal.config import Settings
 from portal.db import Database
+from portal.web.security import limiter
 from tests import digest, postgresql
 from tests.cast import Api, Customer, found_acme, found_bystander, make_key
 from tests.clock import START, Clock
@@ -84,10 +85,19 @@ def migrated_postgresql(postgresql_server: postgresql.Server) -> str:
     return name
 
 
+@pytest.fixture(scope="session")
+def sqlite_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the SQLite store of each test is, one after another."""
+    return tmp_path_factory.mktemp("store") / "store.db"
+
+
 @pytest.fixture
-def sqlite_store(sqlite_template: Path, tmp_path: Path) -> str:
+def sqlite_store(sqlite_template: Path, sqlite_file: Path) -> str:
     """A fresh migrated SQLite store's address."""
-    return f"sqlite:///{shutil.copy(sqlite_template, tmp_path / 'store.db')}"
+    # A new file under the old name: whoever still has the last one open does not see it.
+    shutil.copy(sqlite_template, sqlite_file.with_suffix(".new")).replace(sqlite_file)
+    sqlite_file.with_name("store.db-journal").unlink(missing_ok=True)
+    return f"sqlite:///{sqlite_file}"
 
 
 @pytest.fixture
@@ -103,9 +113,9 @@ def store(request: pytest.FixtureRequest) -> str:
     return str(request.getfixturevalue(f"{request.param}_store"))
 
 
-@pytest.fixture
-def clock() -> Clock:
-    """The only clock of the test."""
+@pytest.fixture(scope="session")
+def only_clock() -> Clock:
+    """The clock of all applications, which each test finds at the start."""
     return Clock(START)
 
 
@@ -146,14 +156,41 @@ def shop(
 
 
 @pytest.fixture
-def application(request: pytest.FixtureRequest, store: str, clock: Clock) -> Iterator[Flask]:
+def clock(only_clock: Clock) -> Clock:
+    """The only clock of the test."""
+    only_clock.set(START)
+    return only_clock
+
+
+@pytest.fixture(scope="session")
+def built(only_clock: Clock) -> Callable[[Settings], Flask]:
+    """Build the product, once for the same settings.
+
+    Its routes and the statements it has compiled are kept from test to test, its store is not.
+    """
+    known: dict[Settings, Flask] = {}
+
+    def build(settings: Settings) -> Flask:
+        if settings not in known:
+            known[settings] = made = create_app(settings, clock=only_clock)
+            hurry(made.extensions["clearmeter"].database)
+        return known[settings]
+
+    return build
+
+
+@pytest.fixture
+def application(
+    request: pytest.FixtureRequest, store: str, clock: Clock, built: Callable[[Settings], Flask]
+) -> Iterator[Flask]:
     """The product on a store with the price book that ships; its ledgers are proven at the end."""
-    built = create_app(settings_for(store), clock=clock)
-    database: Database = built.extensions["clearmeter"].database
-    hurry(database)
+    application = built(settings_for(store))
+    # What visitors have tried is forgotten.
+    limiter.reset()
+    database: Database = application.extensions["clearmeter"].database
     with database.transaction() as tx:
         catalog.load(tx, catalog.DEFAULT_FILE.read_text(encoding="utf-8"), now=clock())
-    yield built
+    yield application
     found = digest.faults(database)
     database.close()
     assert request.node.get_closest_marker("tampers") or found == []

@@ -83,6 +83,7 @@ class Server:
         self.port = free_port()
         self._data, self._log = home / "data", home / "log"
         self._control = [str(binaries / "pg_ctl"), f"--pgdata={self._data}", "--silent", "--wait"]
+        self._check = str((binaries / "initdb").resolve().parent / "pg_amcheck")
         self._made = 0
         _run(
             str(binaries / "initdb"), f"--pgdata={self._data}", "--auth=trust",
@@ -115,6 +116,13 @@ class Server:
                 os.kill(pid, signal.SIGKILL)
         while any(Path(f"/proc/{pid}").exists() for pid in every):
             time.sleep(0.01)
+
+    def check(self, database: str) -> None:
+        """Read every table and index of a database. Raises RuntimeError where one is damaged."""
+        _run(
+            self._check, "--install-missing", "--heapallindexed", "--host=127.0.0.1",
+            f"--port={self.port}", f"--username={USER}", database,
+        )  # fmt: skip
 
     def backends(self, database: str) -> list[int]:
         """Return the processes that serve a database's clients."""

@@ -182,7 +182,7 @@ class Shop:
         self, event: Any, *, secret: str = SECRETS[0], ago: int = 0, header: str | None = None
     ) -> TestResponse:
         """Deliver an event as Stripe does, signed."""
-        body = json.dumps(event).encode()
+        body = json.dumps(event, default=str).encode()
         signed = signature(body, secret, timestamp=int(time.time()) - ago)
         client = self.application.test_client(use_cookies=False)
         return client.post(
@@ -230,6 +230,27 @@ class Shop:
         """What is left of the packs that were bought."""
         grants = self.customer.balance()["grants"]
         return [one["remaining"] for one in grants if one["source"] == "pack"]
+
+
+class Stopped(Exception):
+    """The process stopped here."""
+
+
+class Stopping(Gateway):
+    """Stripe, for a process that stops at one of its calls: before it, or before its answer."""
+
+    stops: tuple[int, bool] | None = None
+    calls = 0
+
+    @contextmanager
+    def _calling(self) -> Iterator[Any]:
+        self.calls += 1
+        if self.stops == (self.calls, False):
+            raise Stopped
+        with super()._calling() as v1:
+            yield v1
+        if self.stops == (self.calls, True):
+            raise Stopped
 
 
 @contextmanager

@@ -261,3 +261,37 @@ def test_capturing_more_than_was_held_counts_in_every_cap(acme: Customer) -> Non
     found = acme.caps()
     for cap in (organization, member):
         assert (found[cap]["spent"], found[cap]["held"]) == ("40", "0")
+
+
+def test_a_name_nobody_bears_is_refused_where_caps_bind_such_names(acme: Customer) -> None:
+    """Misspelt, it would pass the cap by; without such caps it is a label like any other."""
+    names = {"member": "clo", "team": "reserch", "project": "atlass"}
+    for scope, name in names.items():
+        acme.hold("image", **{scope: name})
+    for scope, target in (("member", "ben"), ("team", "research"), ("project", "atlas")):
+        acme.cap(50, scope, target=target)
+        found = refused(acme.authorize(**{scope: names[scope]}), 422, "invalid-request")
+        assert found["errors"][0]["pointer"] == f"/{scope}"
+    for scope, name in (("member", "cleo"), ("team", "research"), ("project", "atlas")):
+        acme.hold("image", **{scope: name})
+    assert ok(acme.send(acme.event("image", member="clo")))["accepted"] == 1
+
+
+def test_a_cap_on_a_team_binds_members_so_a_stranger_is_refused(acme: Customer) -> None:
+    acme.cap(50, "team", target="research")
+    found = refused(acme.authorize(member="clo"), 422, "invalid-request")
+    assert found["errors"][0]["pointer"] == "/member"
+    ok(acme.api.put(f"{acme.path}/members/clo", {"email": "clo@acme.example"}), 201)
+    acme.hold("image", member="clo")
+
+
+def test_a_member_who_was_removed_ends_the_step_they_began_and_begins_no_other(
+    acme: Customer,
+) -> None:
+    hold = acme.hold("document", member="cleo")
+    ok(acme.api.delete(f"{acme.path}/members/cleo"))
+    found = refused(acme.authorize("image", member="cleo"), 422, "invalid-request")
+    assert found["errors"][0]["detail"] == "was removed from this organization"
+    refused(acme.increment(hold, 1), 422, "invalid-request")
+    assert ok(acme.capture(hold))["status"] == "captured"
+    assert ok(acme.send(acme.event("image", member="cleo")))["accepted"] == 1

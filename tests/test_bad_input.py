@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 from collections.abc import Iterator
@@ -133,7 +134,10 @@ def test_what_is_missing_and_what_is_too_much_is_named(api: Api, acme: Customer)
     found = problem(acme.authorize(quantitiy=3))
     assert pointers(found) == ["/quantitiy"]
     assert pointers(problem(acme.authorize(member="x" * 129))) == ["/member"]
-    assert pointers(problem(acme.authorize(member=""))) == ["/member"]
+    for blank in ("", " ", "\u00a0"):
+        assert pointers(problem(acme.authorize(member=blank))) == ["/member"]
+        named = api.put(f"{acme.path}/teams/t", {"name": blank})
+        assert pointers(problem(named)) == ["/name"]
     found = problem(api.post(f"{acme.path}/caps", {"scope": "organization", "limit": {}}))
     assert pointers(found) == ["/limit"]
     found = problem(api.post(f"{acme.path}/caps", {"scope": "planet", "limit": {"credits": 1}}))
@@ -243,7 +247,7 @@ def test_events_of_another_content_type_are_refused(
 def test_an_event_needs_each_of_its_attributes(acme: Customer, subtests: pytest.Subtests) -> None:
     for name in ["id", "source", "subject", "type", "specversion"]:
         with subtests.test(name=repr(name)[:40]):
-            for value in (None, "", "x" * 129, 5, ["a"]):
+            for value in (None, "", " ", "\u3000", "x" * 129, 5, ["a"]):
                 event = acme.event() | {name: value}
                 assert f"/{name}" in problem(acme.send(event))["detail"]
             missing = acme.event()
@@ -276,11 +280,28 @@ def test_an_id_in_the_address_that_cannot_be_is_not_found(
 def test_an_id_that_cannot_be_is_not_made(
     api: Api, acme: Customer, subtests: pytest.Subtests
 ) -> None:
-    for name in ["%00", "x" * 129, "%ff", "a%C3"]:
+    for name in ["%00", "x" * 129, "%ff", "a%C3", "%20", "%20%20", "%C2%A0", "%09"]:
         with subtests.test(name=repr(name)[:40]):
             problem(api.put(f"/v1/organizations/{name}", {"name": "X"}), 404, 422)
             problem(api.put(f"{acme.path}/teams/{name}", {"name": "X"}), 404, 422)
             problem(api.put(f"{acme.path}/members/{name}", {"email": "x@acme.example"}), 404, 422)
+
+
+def _cursor(*parts: str) -> str:
+    return base64.urlsafe_b64encode(json.dumps(parts).encode()).decode()
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_a_cursor_is_one_that_the_same_list_gave(
+    api: Api, acme: Customer, subtests: pytest.Subtests
+) -> None:
+    first = api.get("/v1/organizations?limit=1").json
+    rest = api.get(f"/v1/organizations?cursor={first['next_cursor']}").json
+    assert [one["id"] for one in first["data"] + rest["data"]] == ["acme", "bystander"]
+    for cursor in ["acme", "YWNtZQ==", "zzz", _cursor("acme"), _cursor("events", "acme"), "é"]:
+        with subtests.test(cursor=cursor):
+            found = problem(api.get("/v1/organizations", query_string={"cursor": cursor}), 422)
+            assert pointers(found) == ["/cursor"]
 
 
 @pytest.mark.usefixtures("unchanged")
@@ -291,6 +312,9 @@ def test_a_question_that_makes_no_sense_is_refused(
         "usage?start=yesterday",
         "usage?start=2026-11-09&end=2026-11-09",
         "usage?start=2026-02-30",
+        "usage?start=2026-11-09T00:00:01Z",
+        "events?start=2026-02-30",
+        "events?start=0001-01-01&end=9999-12-31T00:00:00Z",
         "usage?start=9999-12-31&end=0001-01-01",
         "usage?group_by=colour",
         "usage?group_by=day,day",
@@ -308,9 +332,13 @@ def test_a_question_that_makes_no_sense_is_refused(
         "events?limit=000001999",
         "events?cursor=x",
         "events?cursor=bnVsbA==",
-        "events?cursor=WyIyMDI2LTExLTA5VDEyOjAwOjAwIiwgImEiLCAiYiJd",  # a time without an offset
-        "events?cursor=WyIyMDI2LTExLTA5VDEyOjAwOjAwWiIsICJhXHUwMDAwIiwgImIiXQ==",  # NUL
+        "events?cursor=" + _cursor("events", "2026-11-09T12:00:00", "a", "b"),  # no offset
+        "events?cursor=" + _cursor("events", "2026-11-09T12:00:00Z", "a\0", "b"),
+        "events?cursor=" + _cursor("events", "2026-11-09T12:00:00Z", "a"),
+        "events?cursor=" + _cursor("organizations", "2026-11-09T12:00:00Z", "a", "b"),
         "events?cursor=" + "W1tb" * 5000,
+        "rejected-events?cursor=rej_1",
+        "rejected-events?cursor=" + _cursor("organizations", "rej_1"),
         "events?start=9999-12-31T23:59:59-14:00",
         "balance?at=yesterday",
     ]:
@@ -334,5 +362,7 @@ def test_an_idempotency_key_is_short_and_printable(acme: Customer) -> None:
 @pytest.mark.usefixtures("unchanged")
 def test_methods_a_route_does_not_have_are_refused(api: Api, acme: Customer) -> None:
     for method in ("PATCH", "DELETE", "TRACE"):
-        problem(api.call(method, "/v1/catalog"), 405)
+        answer = api.call(method, "/v1/catalog")
+        problem(answer, 405)
+        assert answer.headers["Allow"] == "GET, HEAD, OPTIONS"
     problem(api.get("/v1/nothing"), 404)

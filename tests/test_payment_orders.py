@@ -14,11 +14,20 @@ from sqlalchemy import select
 from portal.billing import inbox
 from portal.billing.gateway import CheckoutSession, Gateway, PaymentState, StripeEvent
 from portal.db import Database
-from portal.tables import accounts, auto_top_ups, checkouts, grants, notices, payments, transfers
+from portal.tables import (
+    accounts,
+    auto_top_ups,
+    checkouts,
+    grants,
+    invoices,
+    notices,
+    payments,
+    transfers,
+)
 from tests.cast import Customer, ok
 from tests.faults import soak
 from tests.rewind import rewinding
-from tests.shop import KEY, Shop
+from tests.shop import KEY, Shop, session_of
 
 pytestmark = pytest.mark.soak
 
@@ -44,10 +53,17 @@ class Remembering(Gateway):
         ]
 
 
+def receipt(shop: Shop, session: str) -> list[Any]:
+    """Return what is told of the receipt that a pack comes with."""
+    invoice = shop.stripe.v1.checkout.sessions.retrieve(session).invoice
+    return shop.news("invoice.paid", of=str(invoice))
+
+
 def at_once(shop: Shop) -> list[Any]:
     """A pack paid by card."""
     session = shop.buy(of=BUYER)
-    return shop.news("", of=shop.payment_of(session))
+    kinds = ("charge.", "checkout.session.", "payment_intent.")
+    return [*shop.news(*kinds, of=shop.payment_of(session)), *receipt(shop, session)]
 
 
 def later(shop: Shop) -> list[Any]:
@@ -55,8 +71,10 @@ def later(shop: Shop) -> list[Any]:
     url = shop.open(of=BUYER)
     shop.pay_by_bank(url)
     shop.control("settle")
-    payment = shop.payment_of(url.rpartition("/")[2])
-    return [one for one in shop.news("", of=payment) if one["type"] != "payment_intent.created"]
+    session = session_of(url)
+    kinds = ("charge.succeeded", "checkout.session.", "payment_intent.")
+    told = shop.news(*kinds, of=shop.payment_of(session))
+    return [*(one for one in told if "created" not in one["type"]), *receipt(shop, session)]
 
 
 def given_back(shop: Shop, verdict: str) -> list[Any]:
@@ -66,7 +84,7 @@ def given_back(shop: Shop, verdict: str) -> list[Any]:
     shop.refund(payment, 1000)
     shop.dispute(payment, "funds_withdrawn", verdict)
     kinds = ("checkout.session.", "charge.refunded", "charge.dispute.")
-    return shop.news(*kinds, of=payment)
+    return [*shop.news(*kinds, of=payment)[:6], *receipt(shop, session)]
 
 
 def refunded_and_lost(shop: Shop) -> list[Any]:
@@ -76,7 +94,7 @@ def refunded_and_lost(shop: Shop) -> list[Any]:
 
 def refunded_and_won(shop: Shop) -> list[Any]:
     """A pack, two refunds and a dispute that the seller wins."""
-    return given_back(shop, "won")[:6]
+    return given_back(shop, "won")
 
 
 FAMILIES = (at_once, later, refunded_and_lost, refunded_and_won)
@@ -110,6 +128,7 @@ def end_of(database: Database) -> dict[str, Any]:
             "transfers": rows(transfers, "transfer_id", "reference", "from_account", "to_account"),
             "checkouts": rows(checkouts, "checkout_id", "grant_id"),
             "payments": rows(payments, "grant_id"),
+            "invoices": rows(invoices),
             "notices": rows(notices, "notice_id", "raised_at"),
             "top-ups": rows(auto_top_ups),
         }
@@ -126,7 +145,7 @@ def test_every_order_of_every_part_of_the_news_comes_to_the_same_end(
 ) -> None:
     shop.found(BUYER)
     events = family(shop)
-    assert 4 <= len(events) <= 6
+    assert 5 <= len(events) <= 7
     gateway = Remembering(shop.address)
     ends = []
     with rewinding(shop.database) as back:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,7 +25,7 @@ from portal.top_ups.terms import TopUpRequest
 from portal.wallet import Wallet
 from tests.cast import ok, refused
 from tests.clock import Clock
-from tests.shop import SandboxClock, Shop, selling, stand_in
+from tests.shop import KEY, SandboxClock, Shop, Stopped, Stopping, selling, stand_in
 
 #: Acme has 100 credits; a small pack is 500 for 39 dollars.
 TERMS = {"threshold": "150", "pack": "small", "monthly_limit": "100.00"}
@@ -36,6 +39,7 @@ def shop(store: str, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     monkeypatch.setattr(stripe.HTTPClient, "INITIAL_DELAY", 0)
     monkeypatch.setattr(stripe.HTTPClient, "MAX_DELAY", 0)
     stripe_clock = SandboxClock()
+    stripe_clock.show(clock())
     with stand_in(stripe_clock) as address, selling(store, clock, address, stripe_clock) as made:
         yield made
 
@@ -203,10 +207,17 @@ def test_a_payment_that_settles_ends_a_row_of_declines(shop: Shop) -> None:
     turn_on(shop)
     later(shop, HOUR)
     work(shop)
-    with shop.database.transaction() as tx:
-        standing.settled(tx, "acme")
+    shop.returned(shop.buy())
+    spend(shop, 500)
     work(shop)
     assert (attempts(shop), suspended(shop)) == (["failed"] * 3, "")
+
+
+def test_whoever_pays_by_hand_lets_it_go_on_after_a_bank_had_asked(shop: Shop) -> None:
+    shop.save_card("pm_card_authenticationRequired")
+    turn_on(shop)
+    shop.returned(shop.buy())
+    assert (suspended(shop), told(shop)) == ("", {})
 
 
 def test_a_bank_that_wants_to_see_the_payer_is_told_with_the_way_to_pay(shop: Shop) -> None:
@@ -331,6 +342,57 @@ def test_a_crash_between_row_and_call_ends_in_one_charge(shop: Shop) -> None:
     later(shop, timedelta(seconds=90))
     assert work(shop) == 1
     assert (attempts(shop), shop.charged_minor()) == (["succeeded"], [PACK_MINOR])
+
+
+@pytest.mark.parametrize("call", range(1, 4))
+@pytest.mark.parametrize("after", [False, True], ids=["before it", "before its answer"])
+@pytest.mark.parametrize("card", ["pm_card_visa", "pm_card_chargeCustomerFail"])
+def test_a_process_that_stops_at_any_call_leaves_one_charge_or_one_decline(
+    shop: Shop, call: int, after: bool, card: str
+) -> None:
+    shop.save_card(card)
+    turn_on(shop, threshold="50")
+    spend(shop, 100)
+    stopping = Stopping(KEY, shop.payments.checkout_origin)
+    stopping.stops = (call, after)
+    with suppress(Stopped):
+        top_up.run(shop.database, stopping, "acme", now=shop.clock())
+    for _ in range(3):
+        later(shop, timedelta(minutes=2))
+        work(shop)
+    pays = card == "pm_card_visa"
+    assert attempts(shop) == ["succeeded" if pays else "failed"]
+    assert shop.charged_minor() == ([PACK_MINOR] if pays else [])
+    assert shop.customer.balance()["available"] == ("500" if pays else "0")
+
+
+def test_many_at_once_buy_one_pack(shop: Shop) -> None:
+    shop.save_card()
+    turn_on(shop, threshold="50")
+    spend(shop, 100)
+    together = threading.Barrier(6)
+
+    def buy(_: int) -> None:
+        together.wait(30)
+        top_up.run(shop.database, shop.payments, "acme", now=shop.clock())
+
+    with ThreadPoolExecutor(6) as crowd:
+        list(crowd.map(buy, range(6)))
+    assert (attempts(shop), shop.charged_minor()) == (["succeeded"], [PACK_MINOR])
+    assert shop.customer.balance()["available"] == "500"
+
+
+def test_what_it_paid_is_written_down_and_the_books_agree(shop: Shop) -> None:
+    shop.save_card()
+    turn_on(shop)
+    with shop.database.reading() as tx:
+        (paid,) = tx.execute(select(payments)).all()
+    (bought,) = [one for one in shop.customer.balance()["grants"] if one["source"] == "pack"]
+    assert (paid.kind, paid.amount_minor, paid.grant_id) == ("top_up", PACK_MINOR, bought["id"])
+    assert (paid.fee_minor or 0) > 0
+    since = shop.clock() - timedelta(days=1)
+    books = reconcile.differences(shop.database, shop.payments, since=since, now=shop.clock())
+    assert books == []
 
 
 def organization(shop: Shop) -> accounts.Organization:

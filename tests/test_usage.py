@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from portal import usage
+from portal.core.costs import LAYERS
 from portal.db import Database
 from tests import digest
 from tests.cast import Api, Customer, make_key, ok, refused
@@ -52,6 +54,12 @@ def used(api: Api, clock: Clock) -> Customer:
     ok(acme.send(acme.event("cost.retrieval", member="cleo", costs=[
         {"layer": "retrieval", "amount_usd": "0.000000001"}])))  # fmt: skip
     return acme
+
+
+def _sheet(used: Customer, query: str) -> list[dict[str, str]]:
+    answer = used.api.get(f"{used.path}/usage?{query}", headers={"Accept": "text/csv"})
+    assert answer.content_type == "text/csv; charset=utf-8"
+    return list(csv.DictReader(io.StringIO(answer.get_data(as_text=True))))
 
 
 def sums(rows: list[dict[str, Any]]) -> dict[str, Decimal]:
@@ -129,6 +137,17 @@ def test_a_name_that_looks_like_a_formula_is_none(acme: Customer) -> None:
     assert sorted(cells) == sorted(["'=1+1", "'+1", "'-1", "'@sum", "plain"])
 
 
+def test_days_and_the_instants_they_begin_with_ask_the_same(used: Customer) -> None:
+    days, instants = (
+        "start=2026-11-08&end=2026-11-10",
+        ("start=2026-11-07T18:15:00Z&end=2026-11-10T00:00:00%2B05:45"),
+    )
+    assert used.usage(days)["totals"] == used.usage(instants)["totals"]
+    listed = [ok(used.api.get(f"{used.path}/events?{query}")) for query in (days, instants)]
+    assert listed[0]["data"] == listed[1]["data"] != []
+    refused(used.api.get(f"{used.path}/usage?start=2026-11-08T00:00:00Z"), 422, "invalid-request")
+
+
 def test_events_are_listed_newest_first_and_each_once(used: Customer) -> None:
     whole = ok(used.api.get(f"{used.path}/events?limit=200"))
     assert whole["next_cursor"] is None
@@ -166,10 +185,16 @@ def test_costs_add_up_and_are_the_operators_alone(
     ok(used.send(priced))
     totals = used.usage(f"{RANGE}&include=cost")["totals"]
     assert Decimal(totals["cost_usd"]) == sum(map(Decimal, totals["cost_by_layer"].values()))
-    for group in ("day", "member", "action"):
+    for group in (*usage.GROUPS, "team,project", "run,model"):
         rows = used.usage(f"{RANGE}&include=cost&group_by={group}")["data"]
         parts = sum((Decimal(row["cost_usd"]) for row in rows), Decimal())
         assert parts == Decimal(totals["cost_usd"])
+        sheet = _sheet(used, f"{RANGE}&include=cost&group_by={group}")
+        assert sum((Decimal(row["cost_usd"]) for row in sheet), Decimal()) == parts
+        layers = sum((Decimal(row[name]) for row in sheet for name in LAYERS), Decimal())
+        assert layers == parts
+    of_cleos = used.usage(f"{RANGE}&include=cost&member=cleo")["totals"]
+    assert used.usage(f"{RANGE}&include=cost&team=research")["totals"] == of_cleos
     own = used.api.holding(make_key(database, clock, organization="acme", scopes=["read"]))
     for path in ("usage?group_by=member", "events", f"events/{priced['id']}", "balance"):
         text = own.get(f"{used.path}/{path}").get_data(as_text=True)

@@ -64,6 +64,7 @@ DECLARE
   number_ bigint;
   place integer := 0;
   until_ timestamptz;
+  home text;
   answer text;
 BEGIN
   SELECT transfers, moved_at INTO purse FROM wallets WHERE organization_id = org FOR UPDATE;
@@ -78,9 +79,20 @@ BEGIN
       (SELECT version FROM price_books ORDER BY effective_at LIMIT 1)) THEN
     RETURN NULL;
   END IF;
-  IF team_ = '' AND member_ <> '' THEN
-    SELECT coalesce(max(m.team_id), '') INTO team_ FROM members m
-      WHERE m.organization_id = org AND m.member_id = member_;
+  -- A name that nobody bears may be one to refuse: the long way tells.
+  IF team_ <> '' AND NOT EXISTS (SELECT FROM teams t
+      WHERE t.organization_id = org AND t.team_id = team_) THEN
+    RETURN NULL;
+  END IF;
+  IF project_ <> '' AND NOT EXISTS (SELECT FROM projects p
+      WHERE p.organization_id = org AND p.project_id = project_) THEN
+    RETURN NULL;
+  END IF;
+  IF member_ <> '' THEN
+    SELECT m.team_id INTO home FROM members m
+      WHERE m.organization_id = org AND m.member_id = member_ AND m.removed_at IS NULL;
+    IF NOT FOUND THEN RETURN NULL; END IF;
+    IF team_ = '' THEN team_ := home; END IF;
   END IF;
   -- Every cap that applies, each with its window of now; the windows of one cap follow each other.
   SELECT array_agg(c.cap_id ORDER BY c.cap_id) AS caps,

@@ -39,6 +39,7 @@ class Checkout:
     currency: str
     status: str
     grant_id: str | None
+    created_at: datetime
 
 
 def start(
@@ -176,6 +177,8 @@ def fulfil(
             checkout = _close(tx, session, "expired", now)
         elif checkout.status in {"started", "open"} and session.failed:
             checkout = _close(tx, session, "failed", now)
+        elif session.status == "complete":
+            _note_on_its_way(tx, session)
         wallet.write()
         mark(tx)
         return checkout
@@ -220,6 +223,7 @@ def _checkout(row: object) -> Checkout:
         currency=row.currency,  # type: ignore[attr-defined]
         status=row.status,  # type: ignore[attr-defined]
         grant_id=row.grant_id,  # type: ignore[attr-defined]
+        created_at=row.created_at,  # type: ignore[attr-defined]
     )
 
 
@@ -296,6 +300,33 @@ def _record(wallet: Wallet, session: CheckoutSession, checkout: Checkout, now: d
             fee_minor=session.fee_minor,
         ),
     )
+
+
+def _note_on_its_way(tx: Connection, session: CheckoutSession) -> None:
+    """Keep that the buyer is done and the bank is not: the payment there is then known."""
+    tx.execute(
+        update(checkouts)
+        .where(
+            checkouts.c.organization_id == session.organization_id,
+            checkouts.c.checkout_id == session.checkout_id,
+            checkouts.c.status.in_(["started", "open"]),
+        )
+        .values(stripe_payment_intent_id=session.payment_intent_id or None)
+    )
+
+
+def on_its_way(tx: Connection, organization_id: str) -> list[Checkout]:
+    """Return what was bought by a method that takes its time and is not paid yet, oldest first."""
+    rows = tx.execute(
+        select(checkouts)
+        .where(
+            checkouts.c.organization_id == organization_id,
+            checkouts.c.status == "open",
+            checkouts.c.stripe_payment_intent_id.is_not(None),
+        )
+        .order_by(checkouts.c.created_at, checkouts.c.checkout_id)
+    )
+    return [_checkout(row) for row in rows]
 
 
 def _close(tx: Connection, session: CheckoutSession, status: str, now: datetime) -> Checkout:

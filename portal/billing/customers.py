@@ -1,10 +1,15 @@
-"""Stripe's customer of an organization: made once, whoever needs it first, and remembered."""
+"""Stripe's customer of an organization: made once, whoever needs it first, and remembered.
+
+What people pay with and what stands on their invoices is kept there, and changed there.
+"""
 
 from __future__ import annotations
 
+from typing import Literal
+
 from portal import accounts
 from portal.accounts import Organization
-from portal.billing.gateway import Gateway
+from portal.billing.gateway import Gateway, SavedMethod
 from portal.db import Database
 
 
@@ -19,3 +24,27 @@ def ensure_customer(database: Database, payments: Gateway, organization: Organiz
         accounts.remember_stripe_customer(tx, organization.organization_id, customer_id)
         known = accounts.find_organization(tx, organization.organization_id)
     return known.stripe_customer_id or customer_id
+
+
+def portal_page(
+    database: Database,
+    payments: Gateway,
+    organization: Organization,
+    *,
+    act: Literal["method", "details"],
+    return_url: str,
+) -> str:
+    """Return where to change the payment method, or the address and tax details, at Stripe.
+
+    Raises Unavailable where Stripe does not answer.
+    """
+    customer_id = ensure_customer(database, payments, organization)
+    flow = "payment_method_update" if act == "method" else ""
+    return payments.portal_page(customer_id, return_url=return_url, flow=flow)
+
+
+def method_in_words(payments: Gateway, organization: Organization) -> SavedMethod | None:
+    """Return what is charged by default, None where nothing is saved. Raises Unavailable."""
+    if not organization.stripe_customer_id:
+        return None
+    return payments.method_in_words(organization.stripe_customer_id)

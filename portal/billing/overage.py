@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from sqlalchemy import Connection
+
 from portal import audit, catalog, notices
 from portal.accounts import Organization
 from portal.billing import bills
@@ -74,6 +76,11 @@ def bill_without_renewal(database: Database, payments: Gateway, *, now: datetime
     return sum(
         len(bill_overage(database, payments, one, invoice_id=None, now=now)) for one in found
     )
+
+
+def settled(tx: Connection, organization_id: str, invoice_id: str, *, now: datetime) -> None:
+    """Take note that an invoice, maybe one of overage alone, waits no more to be paid."""
+    notices.end(tx, organization_id, UNPAID, subject=invoice_id, now=now)
 
 
 def _open_bills(database: Database, organization: Organization) -> Sequence[Bill]:

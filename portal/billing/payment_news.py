@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Connection, update
-
 from portal import accounts, audit, notices
 from portal.billing import payments as book
 from portal.billing.effects import Mark, Quarantined, no_mark
@@ -21,7 +19,7 @@ from portal.core.errors import NotFound, Unavailable
 from portal.core.units import format_micro
 from portal.db import Database
 from portal.desk import open_desk
-from portal.tables import auto_top_ups
+from portal.top_ups import standing
 from portal.wallet import Wallet
 
 #: How often a payment is fetched again because somebody else told of it meanwhile.
@@ -149,15 +147,7 @@ def _disputed(wallet: Wallet, settled: Settled, before: Reversal) -> None:
             tx, organization_id, NOTICE, sentence, subject=payment.payment_id, now=wallet.now
         )
     if before.dispute in {"none", "inquiry"} and after not in {"none", "inquiry"}:
-        _suspend_auto_top_up(tx, organization_id)
-
-
-def _suspend_auto_top_up(tx: Connection, organization_id: str) -> None:
-    tx.execute(
-        update(auto_top_ups)
-        .where(auto_top_ups.c.organization_id == organization_id)
-        .values(suspended="disputed")
-    )
+        standing.suspend(tx, organization_id, "disputed")
 
 
 def _note(wallet: Wallet, settled: Settled, before: Reversal) -> str:

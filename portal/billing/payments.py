@@ -57,8 +57,7 @@ def record(wallet: Wallet, payment: Payment) -> None:
 
     Runs in the transaction that settles it, after the grant it paid for and before the wallet is
     written. Again it fills in what was not known. A payment that settles ends a row of declines of
-    auto top-up. Raises Quarantined where the payment is known
-    with another amount, currency or grant.
+    auto top-up. Raises Quarantined where it is known with another amount, currency or grant.
     """
     known = of(wallet.tx, wallet.organization_id, payment.payment_id)
     if known is None:
@@ -69,14 +68,20 @@ def record(wallet: Wallet, payment: Payment) -> None:
                 **_columns(Settled(payment, Reversal())),
             )
         )
-        standing.settled(wallet.tx, wallet.organization_id)
+        _ends_declines(wallet, payment)
         return
     whole = replace(known, payment=_filled_in(known.payment, payment))
     if known.payment.kind == UNKNOWN:
-        standing.settled(wallet.tx, wallet.organization_id)
+        _ends_declines(wallet, payment)
     if known.payment.grant_id is None:
         whole = _followed(wallet, whole, known.reversal, before=known.reversal)
     _store(wallet, known, whole)
+
+
+def _ends_declines(wallet: Wallet, payment: Payment) -> None:
+    """Have a payment that settled end a row of declines of auto top-up."""
+    if payment.kind != UNKNOWN:
+        standing.settled(wallet.tx, wallet.organization_id, now=wallet.now)
 
 
 def tell(wallet: Wallet, known: Settled | None, payment: Payment, told: Reversal) -> Settled:
@@ -101,6 +106,17 @@ def of(tx: Connection, organization_id: str, payment_id: str) -> Settled | None:
         )
     ).first()
     return None if row is None else _settled(row)
+
+
+def of_organization(tx: Connection, organization_id: str, *, limit: int = 200) -> list[Settled]:
+    """Return an organization's payments, the latest first."""
+    rows = tx.execute(
+        select(payments)
+        .where(payments.c.organization_id == organization_id)
+        .order_by(payments.c.settled_at.desc(), payments.c.payment_id)
+        .limit(limit)
+    )
+    return [_settled(row) for row in rows]
 
 
 def settled_since(tx: Connection, since: datetime) -> list[tuple[str, Settled]]:

@@ -303,6 +303,8 @@ def sync_invoice(
         wallet = open_desk(tx, organization.organization_id, now=now).wallet
         invoices.keep(tx, organization, invoice)
         allowances.book(wallet, invoice, None, charges)
+        if invoice.status in {"paid", "void"}:
+            overage.settled(tx, organization.organization_id, invoice.invoice_id, now=wallet.now)
         wallet.write()
         mark(tx)
     return invoice.status

@@ -220,7 +220,7 @@ def _begin(
         desk.wallet.write()
         if weighed.hindrance or weighed.pack is None or weighed.book is None:
             return None
-        standing.another_method(tx, organization_id, method_id)
+        standing.another_method(tx, organization_id, method_id, now=desk.now)
         notices.end_all(tx, organization_id, LIMIT_REACHED, now=desk.now)
         return attempts.start(
             tx,
@@ -331,9 +331,7 @@ def method_changed(
         return False
     with database.transaction() as tx:
         desk = open_desk(tx, organization_id, now=now)
-        changed = standing.another_method(tx, organization_id, method_id)
-        if changed:
-            top_up_outcomes.end_notices(tx, organization_id, now=desk.now)
+        changed = standing.another_method(tx, organization_id, method_id, now=desk.now)
         desk.wallet.write()
     return changed
 

@@ -145,7 +145,6 @@ def _succeed(desk: Desk, attempt: Attempt, intent: TopUpIntent) -> None:
     )
     if not news:
         return
-    end_notices(desk.tx, attempt.organization_id, now=desk.now)
     audit.note(
         desk.tx,
         attempt.organization_id,
@@ -204,9 +203,3 @@ def _tell_failed(desk: Desk, sentence: str) -> None:
     organization_id = desk.organization.organization_id
     notices.end(desk.tx, organization_id, FAILED, now=desk.now)
     notices.raise_notice(desk.tx, organization_id, FAILED, sentence, url="/plans", now=desk.now)
-
-
-def end_notices(tx: Connection, organization_id: str, *, now: datetime) -> None:
-    """Say that what stood in the way of buying is over."""
-    for kind in (FAILED, AUTHENTICATION):
-        notices.end(tx, organization_id, kind, now=now)

@@ -44,6 +44,20 @@ class InvalidRequest(ClearmeterError):
         return cls(f"{pointer or 'The body'} {detail}.", [FieldError(pointer, detail)])
 
 
+class Undecodable(ClearmeterError):
+    """A body that is not what OTLP sends, which OTLP answers with 400: never to be sent again."""
+
+    status = 400
+
+
+class UnsupportedMediaType(ClearmeterError):
+    """A body of a kind that is not taken."""
+
+    code = "unsupported-media-type"
+    status = 415
+    title = "This kind of body is not taken"
+
+
 class InvalidEvent(InvalidRequest):
     """An event that cannot be taken."""
 

@@ -11,6 +11,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, and_, case, insert, literal, or_, select, update
 
+from portal import notices
 from portal.core.top_up import Setback
 from portal.tables import auto_top_ups, payments
 from portal.top_ups.terms import TopUpRequest
@@ -118,7 +119,7 @@ def set_back(
     )
 
 
-def settled(tx: Connection, organization_id: str) -> None:
+def settled(tx: Connection, organization_id: str, *, now: datetime) -> None:
     """Take note of a payment that settled: declines are no longer in a row, and somebody paid."""
     kept = auto_top_ups.c.suspended
     tx.execute(
@@ -130,9 +131,17 @@ def settled(tx: Connection, organization_id: str) -> None:
             suspended=case((kept == "authentication", literal("")), else_=kept),
         )
     )
+    mine = settings(tx, organization_id)
+    if mine is not None and not mine.suspended:
+        _end_notices(tx, organization_id, now=now)
 
 
-def another_method(tx: Connection, organization_id: str, method_id: str) -> bool:
+def _end_notices(tx: Connection, organization_id: str, *, now: datetime) -> None:
+    for kind in (FAILED, AUTHENTICATION):
+        notices.end(tx, organization_id, kind, now=now)
+
+
+def another_method(tx: Connection, organization_id: str, method_id: str, *, now: datetime) -> bool:
     """Begin anew with another payment method than the one that failed; tells whether it is one."""
     failed = auto_top_ups.c.failed_method_id
     done = tx.execute(
@@ -145,6 +154,8 @@ def another_method(tx: Connection, organization_id: str, method_id: str) -> bool
         )
         .values(suspended="", declines=0, cools_until=None, failed_method_id=None)
     )
+    if done.rowcount == 1:
+        _end_notices(tx, organization_id, now=now)
     return done.rowcount == 1
 
 

@@ -16,7 +16,7 @@ from jinja2 import Environment
 
 from portal.core.catalog import minor_places
 from portal.core.periods import Zone, local_day
-from portal.core.units import MICRO, NANO
+from portal.core.units import MICRO, NANO, format_micro
 
 LOCALE = Locale.parse("en_US")
 #: Pages repeat figures and days; writing one costs far more than finding it again.
@@ -35,6 +35,7 @@ def register(jinja: Environment) -> None:
         exact_amount=exact_amount,
         rounded=rounded,
         money=money,
+        plain_amount=plain_amount,
         plain_money=plain_money,
         price_per_credit=price_per_credit,
         credit_price=credit_price,
@@ -94,6 +95,11 @@ def price_per_credit(minor: int, credits_micro: int, currency: str) -> str:
 def credit_price(price_micro_minor: int, currency: str) -> str:
     """Write the price of one credit, given in millionths of the minor unit."""
     return price_per_credit(price_micro_minor, MICRO * MICRO, currency)
+
+
+def plain_amount(micro: int) -> str:
+    """Write credits as somebody types them: 1240 or 12.5."""
+    return format_micro(micro)
 
 
 def plain_money(minor: int, currency: str) -> str:

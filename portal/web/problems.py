@@ -10,7 +10,7 @@ from flask import Flask, Response, current_app, g, render_template, request
 from flask_wtf.csrf import CSRFError
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from portal.core.errors import CatalogError, ClearmeterError, RateLimited, Unavailable
 from portal.idempotency import problem
@@ -51,6 +51,8 @@ def _respond(document: dict[str, Any]) -> tuple[Response, int]:
     else:
         page = render_template("error.html", problem=document, request_id=g.get("request_id", ""))
         response = current_app.make_response(page)
+    if status == 401 and request.path.startswith("/v1/"):
+        response.headers["WWW-Authenticate"] = "Bearer"
     if status in {429, 503}:
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return response, status
@@ -62,7 +64,7 @@ def _http(error: HTTPException) -> tuple[Response, int] | HTTPException:
         return error
     if code == 429:
         return answer(RateLimited("Too many requests in a short time. Wait a moment, then go on."))
-    return _respond(
+    response, _ = _respond(
         {
             "type": f"/problems/{_CODES.get(code, 'invalid-request')}",
             "title": error.name,
@@ -70,6 +72,9 @@ def _http(error: HTTPException) -> tuple[Response, int] | HTTPException:
             "detail": error.description or error.name,
         }
     )
+    if isinstance(error, MethodNotAllowed):
+        response.headers["Allow"] = ", ".join(sorted(error.valid_methods or []))
+    return response, code
 
 
 def _csrf(_error: CSRFError) -> tuple[Response, int]:

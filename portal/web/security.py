@@ -131,11 +131,13 @@ def register(app: Flask, parts: Services) -> None:
         RATELIMIT_STORAGE_URI="memory://",
     )
     app.session_interface = StoreSessions(parts)
+    # Before the limiter and the forms' guard, so that what those refuse has its name too; what is
+    # registered first is asked last about an answer.
+    app.before_request(_name_request)
+    app.after_request(_headers(parts))
     csrf.init_app(app)
     limiter.init_app(app)
-    app.before_request(_name_request)
     app.before_request(_refuse_odd_text)
-    app.after_request(_headers(parts))
     app.context_processor(
         lambda: {
             "brand": settings.brand,
@@ -168,7 +170,8 @@ def _refuse_odd_text() -> None:
 
 
 def _headers(parts: Services) -> Callable[[Response], Response]:
-    checkout = parts.payments.checkout_origin
+    # Forms that lead to where people pay, and to where they keep their cards.
+    paying = sorted({parts.payments.checkout_origin, parts.payments.portal_origin})
     policy = "; ".join(
         [
             "default-src 'none'",
@@ -181,13 +184,13 @@ def _headers(parts: Services) -> Callable[[Response], Response]:
             "base-uri 'none'",
             "object-src 'none'",
             "frame-ancestors 'none'",
-            f"form-action 'self' {checkout}".rstrip(),
+            " ".join(["form-action 'self'", *paying]),
         ]
     )
 
     def add(response: Response) -> Response:
         headers = response.headers
-        headers["Request-Id"] = g.get("request_id", "")
+        headers["Request-Id"] = g.get("request_id") or new_id("req")
         headers["Content-Security-Policy"] = policy
         headers["X-Content-Type-Options"] = "nosniff"
         headers["Referrer-Policy"] = "same-origin"
@@ -195,7 +198,10 @@ def _headers(parts: Services) -> Callable[[Response], Response]:
         headers["Permissions-Policy"] = "camera=(), microphone=(), geolocation=()"
         if parts.settings.secure_cookies:
             headers["Strict-Transport-Security"] = "max-age=63072000; includeSubDomains"
-        if response.status_code < 400:
+        if "RateLimit-Reset" in headers:
+            # The limiter names an instant there, and in Retry-After the seconds until then.
+            headers["RateLimit-Reset"] = headers.get("Retry-After", "1")
+        if response.status_code not in {429, 503}:
             headers.pop("Retry-After", None)
         if not request.path.startswith("/static/"):
             headers.setdefault("Cache-Control", "no-store")

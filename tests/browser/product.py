@@ -24,6 +24,7 @@ from portal.core.units import MICRO
 from portal.db import Database
 from portal.metering import Sent
 from portal.onboarding import OrganizationRequest
+from tests.browser.served import CLOCK_FILE, ahead
 
 ROOT = Path(__file__).resolve().parents[2]
 PASSWORD = "a long enough password"
@@ -52,31 +53,46 @@ class Product:
     sandbox_url: str
     database: Database
     key: str
+    clock: Path
+
+    def now(self) -> datetime:
+        """Return the time as portal and sandbox have it."""
+        return datetime.now(UTC) + ahead(self.clock)
+
+    def move(self, step: timedelta) -> None:
+        """Let time pass, at the portal and at the sandbox, which does what falls due."""
+        seconds = int(step.total_seconds())
+        self.clock.write_text(f"{int(ahead(self.clock).total_seconds()) + seconds}")
+        moved = self.control("clock", advance_seconds=seconds)
+        assert moved.ok, moved.text
 
     def link(self, member: str, organization: str = "acme") -> str:
         """Return a link that signs a member in."""
         with self.database.transaction() as tx:
             token, _ = access.make_link(
-                tx, now=datetime.now(UTC), organization_id=organization, member_id=member
+                tx, now=self.now(), organization_id=organization, member_id=member
             )
         return f"{self.url}/sign-in/{token}"
 
     def operator_link(self) -> str:
         """Return a link that signs the operator in."""
         with self.database.transaction() as tx:
-            token, _ = access.make_link(tx, now=datetime.now(UTC), operator_email="olga@op.test")
+            token, _ = access.make_link(tx, now=self.now(), operator_email="olga@op.test")
         return f"{self.url}/sign-in/{token}"
 
     def available(self, organization: str = "acme") -> int:
-        """Return the credits an organization can spend, from its ledger."""
+        """Return the whole credits an organization can spend, from its ledger."""
+        return self.available_micro(organization) // MICRO
+
+    def available_micro(self, organization: str) -> int:
+        """Return what an organization can spend, in millionths of a credit."""
         with self.database.reading() as tx:
-            found = balances.balance(tx, organization, now=datetime.now(UTC))
-        return found.available_micro // MICRO
+            return balances.balance(tx, organization, now=self.now()).available_micro
 
     def packs_granted(self, organization: str = "acme") -> int:
         """Return how many packs an organization was granted."""
         with self.database.reading() as tx:
-            found = balances.balance(tx, organization, now=datetime.now(UTC))
+            found = balances.balance(tx, organization, now=self.now())
         return sum(lot.source == "pack" for lot in found.lots)
 
     def api(self, method: str, path: str, **body: object) -> requests.Response:
@@ -85,6 +101,15 @@ class Product:
         return requests.request(
             method, f"{self.url}/v1{path}", json=body or None, headers=headers, timeout=10
         )
+
+    def found(self, organization: str) -> str:
+        """Make another organization, of Ana's and Cleo's, without a plan; return its id."""
+        path = f"/organizations/{organization}"
+        assert self.api("PUT", path, name=organization.title(), timezone="Europe/Berlin").ok
+        for member, role in (("ana", "owner"), ("cleo", "member")):
+            email = f"{member}@{organization}.test"
+            assert self.api("PUT", f"{path}/members/{member}", email=email, role=role).ok
+        return organization
 
     def control(self, path: str, **body: object) -> requests.Response:
         """Tell the sandbox how to behave."""
@@ -148,6 +173,7 @@ def start(folder: Path) -> tuple[Product, list[subprocess.Popen[bytes]]]:
         "STRIPE_SECRET_KEY": "sk_test_browser",
         "STRIPE_WEBHOOK_SECRET": "whsec_browser",
         "STRIPE_API_BASE": sandbox_url,
+        CLOCK_FILE: str(folder / "clock"),
     }
     settings = Settings.from_env(environment)
     with create_app(settings).app_context():
@@ -165,13 +191,13 @@ def start(folder: Path) -> tuple[Product, list[subprocess.Popen[bytes]]]:
         [
             *(str(ROOT / ".venv" / "bin" / "granian"), "--interface", "wsgi", "--no-ws"),
             *("--port", str(port), "--workers", "1", "--blocking-threads", "4"),
-            *("--log-level", "warning", "app:app"),
+            *("--log-level", "warning", "tests.browser.served:app"),
         ],
     ]
     processes = [subprocess.Popen(command, env=environment, cwd=ROOT) for command in commands]
     for address in (f"{url}/readyz", f"{sandbox_url}/"):
         _wait(address, processes)
-    return Product(url, sandbox_url, database, key), processes
+    return Product(url, sandbox_url, database, key, folder / "clock"), processes
 
 
 def _wait(address: str, processes: list[subprocess.Popen[bytes]]) -> None:

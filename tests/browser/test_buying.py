@@ -14,9 +14,13 @@ from tests.browser.product import Product
 pytestmark = pytest.mark.browser
 
 
-def _to_checkout(page: Page, product: Product) -> None:
-    page.goto(product.link("ana"))
+def _to_checkout(page: Page, product: Product, member: str = "ana") -> None:
+    page.goto(product.link(member))
     page.wait_for_url(f"{product.url}/")
+    _choose_pack(page, product)
+
+
+def _choose_pack(page: Page, product: Product) -> None:
     page.get_by_role("link", name="Plans & credits").first.click()
     page.get_by_role("button", name=re.compile("Buy for .39")).click()
     page.wait_for_url(f"{product.sandbox_url}/**")
@@ -61,6 +65,47 @@ def test_the_balance_grows_by_exactly_the_pack_however_often_the_news_comes(
     assert product.available() == before + 500
     assert product.packs_granted() == packs + 1
     product.control("webhooks", copies=1)
+
+
+def test_an_admin_sees_the_balance_sets_a_cap_that_holds_and_buys_a_pack(
+    page: Page, product: Product
+) -> None:
+    before = product.available()
+    page.goto(product.link("ben"))
+    page.wait_for_url(f"{product.url}/")
+    expect(page.get_by_text(f"{before:,}").first).to_be_visible()
+
+    page.get_by_role("link", name="Spending").first.click()
+    page.get_by_label("For", exact=True).select_option("member:cleo")
+    page.get_by_label("Each", exact=True).select_option("day")
+    page.get_by_label("Limit in credits").last.fill("400")
+    page.get_by_role("button", name="Set the cap").click()
+    cap = page.locator(".cap-list > li", has_text="Cleo")
+    expect(cap.locator(".meter")).to_be_visible()
+    expect(cap).to_contain_text("400 each day")
+
+    work = {"organization": "acme", "action": "image", "member": "cleo"}
+    refused = product.api("POST", "/authorizations", quantity=201, **work)
+    assert refused.status_code == 402
+    told = refused.json()
+    assert told["type"] == "/problems/cap-reached"
+    assert (told["limit"]["scope"], told["limit"]["target"]) == ("member", "cleo")
+    assert (told["limit"]["window"], told["limit"]["limit"]) == ("day", "400")
+    assert product.available() == before
+    held = product.api("POST", "/authorizations", quantity=1, **work)
+    assert held.status_code == 201
+    assert product.api("POST", f"/authorizations/{held.json()['id']}/release").ok
+
+    page.goto(f"{product.url}/")
+    cap = page.locator("li", has_text="Cleo").filter(has=page.locator(".meter"))
+    expect(cap.first).to_be_visible()
+    _choose_pack(page, product)
+    _pay(page, "4242424242424242")
+    expect(page.get_by_role("heading", name="500 credits added")).to_be_visible()
+    page.get_by_role("link", name="To the overview").click()
+    expect(page.get_by_text(f"{before + 500:,}").first).to_be_visible()
+    assert product.available() == before + 500
+    _delivered(product)
 
 
 def test_a_declined_card_says_so_and_grants_nothing(page: Page, product: Product) -> None:

@@ -7,14 +7,17 @@ from collections.abc import Callable
 
 import pytest
 import requests
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.product import CANARY_USD_NANO, PASSWORD, Product
+from tests.browser.whole import check
 
 pytestmark = pytest.mark.browser
 
-CUSTOMER_PAGES = ("/", "/usage", "/usage/events", "/spending", "/plans", "/account")
+TOP_UP = "/spending/top-up?pack=small&threshold=100&monthly_limit=100"
+CUSTOMER_PAGES = (
+    *("/", "/usage", "/usage/events", "/spending", TOP_UP, "/plans", "/billing", "/account"),
+)
 #: What a customer's page must never say: the unit nobody understands, who did the work, its cost.
 NEVER = re.compile(
     r"\btokens?\b|gpt-4o|openai|anthropic|" + str(CANARY_USD_NANO)[:6], re.IGNORECASE
@@ -131,20 +134,6 @@ def test_the_operator_sees_what_everybody_costs(page: Page, product: Product) ->
     expect(page.get_by_text(re.compile(r"\$1\d\d\.\d\d")).first).to_be_visible()
 
 
-CHECKS = """() => {
-  const ids = [...document.querySelectorAll('[id]')].map(e => e.id);
-  return {
-    title: document.title,
-    h1: document.querySelectorAll('h1').length,
-    twice: ids.filter((id, i) => ids.indexOf(id) !== i),
-    inline: document.querySelectorAll('[style], style, script:not([src]), [onclick]').length,
-    unprotected: [...document.querySelectorAll('form[method=post]')]
-      .filter(f => !f.querySelector('input[name=csrf_token]')).length,
-    sideways: document.documentElement.scrollWidth - document.documentElement.clientWidth,
-  };
-}"""
-
-
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1440, 390])
 @pytest.mark.parametrize("organization", ["acme", "newcomer"])
@@ -159,28 +148,14 @@ def test_every_page_is_whole_and_open_to_all(
     _enter(page, product, "ana", organization)
     try:
         for path in CUSTOMER_PAGES:
-            _check(page, f"{product.url}{path}")
+            check(page, f"{product.url}{path}")
     finally:
         context.close()
 
 
 def test_the_doors_are_whole_too(page: Page, product: Product) -> None:
-    _check(page, f"{product.url}/sign-in")
-    _check(page, f"{product.url}/no-such-page")
-
-
-def _check(page: Page, address: str) -> None:
-    page.goto(address)
-    found = page.evaluate(CHECKS)
-    assert found["title"].strip(), address
-    assert found["h1"] == 1, address
-    assert found["twice"] == [], address
-    assert found["inline"] == 0, address
-    assert found["unprotected"] == 0, address
-    assert found["sideways"] <= 0, address
-    violations = Axe().run(page).response["violations"]
-    told = [(one["id"], [node["html"][:120] for node in one["nodes"][:3]]) for one in violations]
-    assert told == [], address
+    check(page, f"{product.url}/sign-in")
+    check(page, f"{product.url}/no-such-page")
 
 
 def test_the_first_visit_weighs_less_than_200_kilobytes(

@@ -1,17 +1,14 @@
-"""Caps, costs, forecasts and the errors that carry them: the smaller rules."""
+"""Caps, costs and the errors that carry them: the smaller rules."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from portal.core.caps import Cap, CapState, Spender, tightest, window_of
 from portal.core.costs import CostLine, ModelUsage, Quality
 from portal.core.errors import InvalidRequest, NotFound
-from portal.core.forecast import project
 from portal.core.periods import Period, Zone, day_of, period_of, week_of
 
 NOW = datetime(2026, 11, 9, 12, tzinfo=UTC)
@@ -84,34 +81,6 @@ def test_an_unknown_cost_is_never_a_number_and_a_known_one_always(
 ) -> None:
     with pytest.raises(AssertionError):
         CostLine("inference", quality, amount)
-
-
-def test_fewer_than_seven_days_are_no_forecast() -> None:
-    assert project([1] * 6, spent_micro=6, days_left=24) is None
-    assert project([1] * 7, spent_micro=7, days_left=24) is not None
-
-
-def test_a_steady_pace_is_carried_to_the_end() -> None:
-    found = project([10] * 28, spent_micro=90, days_left=21)
-    assert found is not None
-    assert (found.low_micro, found.middle_micro, found.high_micro) == (300, 300, 300)
-
-
-def test_the_bounds_are_the_quietest_and_the_busiest_week() -> None:
-    days = [0] * 7 + [70] * 7 + [7] * 7
-    found = project(days, spent_micro=0, days_left=1)
-    assert found is not None
-    assert (found.low_micro, found.middle_micro, found.high_micro) == (0, 7, 70)
-
-
-@given(st.lists(st.integers(0, 10**12), min_size=7, max_size=60), st.integers(0, 10**14))
-def test_a_projection_lies_within_its_bounds_and_above_what_was_spent(
-    days: list[int], spent: int
-) -> None:
-    found = project(days, spent_micro=spent, days_left=12.5)
-    assert found is not None
-    assert spent <= found.low_micro <= found.middle_micro <= found.high_micro
-    assert project(days, spent_micro=spent, days_left=0).middle_micro == spent  # type: ignore[union-attr]
 
 
 def test_a_period_is_half_open() -> None:

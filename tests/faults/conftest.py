@@ -21,7 +21,7 @@ EACH_STORE = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)
 def sqlite_site(sqlite_template: Path) -> Iterator[Site]:
     with tempfile.TemporaryDirectory(prefix="clearmeter-", dir=postgresql.memory()) as folder:
         copy = shutil.copy(sqlite_template, Path(folder) / "store.db")
-        with opened(f"sqlite:///{copy}", processes=soak.size(1, 2)) as site:
+        with opened(f"sqlite:///{copy}", processes=soak.size(1, 4)) as site:
             yield site
 
 

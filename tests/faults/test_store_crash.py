@@ -108,4 +108,5 @@ def test_what_was_answered_is_there_when_postgresql_is_back(
             assert deed.agree(again, ask_until_done(deed, port))
         assert books(acme) == changed(start, *(deed.effect for deed in asked))
         assert digest.faults(doomed.database) == []
+    server.check("store_1")
     assert cut, "nothing was asked while PostgreSQL was away"

@@ -10,7 +10,6 @@ import itertools
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -34,7 +33,7 @@ from portal.metering import Sent
 from portal.onboarding import OrganizationRequest
 from portal.tables import overage_bills, overage_periods
 from tests.clock import START, Clock
-from tests.shop import KEY, SandboxClock, stand_in
+from tests.shop import KEY, SandboxClock, Stopped, Stopping, stand_in
 
 #: Two tiers that include nothing, at prices that never come to whole cents.
 BOOK = """
@@ -90,27 +89,6 @@ plans = st.tuples(
     st.lists(bill, min_size=1, max_size=3),
     st.lists(steps, min_size=2, max_size=12),
 ).map(lambda parts: [step for part in parts for step in part])
-
-
-class Stopped(Exception):
-    """The process stopped here."""
-
-
-class Stopping(Gateway):
-    """Stripe, for a process that stops at one of its calls: before it, or before its answer."""
-
-    stops: tuple[int, bool] | None = None
-    calls = 0
-
-    @contextmanager
-    def _calling(self) -> Iterator[Any]:
-        self.calls += 1
-        if self.stops == (self.calls, False):
-            raise Stopped
-        with super()._calling() as v1:
-            yield v1
-        if self.stops == (self.calls, True):
-            raise Stopped
 
 
 class Account:

@@ -115,7 +115,7 @@ class TopUpMachine(RuleBasedStateMachine):
     def pay_by_hand(self) -> None:
         self.give(40)
         with self.database.transaction() as tx:
-            standing.settled(tx, self.id)
+            standing.settled(tx, self.id, now=self.clock())
         self.model.available += 40
         self.model.settled()
 

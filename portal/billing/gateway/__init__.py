@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from portal.billing.gateway.catalog import CatalogCalls
 from portal.billing.gateway.checkout import CheckoutCalls, CheckoutSession
+from portal.billing.gateway.customer_portal import CustomerPortalCalls, SavedMethod
 from portal.billing.gateway.intents import IntentCalls, OffSession, TopUpIntent
 from portal.billing.gateway.invoices import InvoiceCalls, InvoiceLine, InvoiceState
 from portal.billing.gateway.overage import OverageCalls, OverageInvoice, OverageItem
@@ -34,6 +35,7 @@ __all__ = [
     "OverageItem",
     "PaymentState",
     "RefundState",
+    "SavedMethod",
     "StripeEvent",
     "SubscriptionState",
     "TopUpIntent",
@@ -42,11 +44,13 @@ __all__ = [
 ]
 
 _HOSTED_CHECKOUT = "https://checkout.stripe.com"
+_HOSTED_PORTAL = "https://billing.stripe.com"
 
 
 class Gateway(
     CatalogCalls,
     CheckoutCalls,
+    CustomerPortalCalls,
     IntentCalls,
     InvoiceCalls,
     OverageCalls,
@@ -59,3 +63,4 @@ class Gateway(
         super().__init__(secret_key, api_base)
         self.automatic_tax = automatic_tax
         self.checkout_origin = api_base or _HOSTED_CHECKOUT
+        self.portal_origin = api_base or _HOSTED_PORTAL

@@ -14,7 +14,7 @@ from portal.core.errors import NotFound, Unavailable
 from portal.db import in_transaction
 
 #: How long a connection may take, and then an answer.
-TIMEOUT_SECONDS = (4.0, 20.0)
+TIMEOUT_SECONDS = (4, 20)
 
 
 class Caller:

@@ -16,7 +16,7 @@ import stripe
 
 #: How many tries in a row without an answer open it, and how long it then rests.
 FAILURES = 5
-RESTS_SECONDS = 10.0
+RESTS_SECONDS = 10
 
 
 class Circuit:
@@ -26,7 +26,7 @@ class Circuit:
         self._ticks = ticks
         self._lock = Lock()
         self._failures = 0
-        self._rests_until = 0.0
+        self._rests_until: float = 0
 
     def admits(self) -> bool:
         """Tell whether to try; after a rest it lets one through and rests on for the others."""

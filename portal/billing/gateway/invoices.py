@@ -108,6 +108,17 @@ class InvoiceCalls(Caller):
             )
             return invoice_of(found.to_dict())
 
+    def hindrance(self, invoice_id: str) -> str:
+        """Return why an open invoice is not paid: ``authentication``, ``declined``, or nothing."""
+        payment_id = self.invoice(invoice_id).payment_id
+        if not payment_id:
+            return ""
+        with self._calling() as v1:
+            intent = v1.payment_intents.retrieve(payment_id).to_dict()
+        if intent.get("status") == "requires_action":
+            return "authentication"
+        return "declined" if intent.get("last_payment_error") else ""
+
     def finalize_invoice(self, invoice_id: str) -> None:
         """Close a draft and have it charged; one that is closed already stays as it is."""
         with self._calling() as v1:

@@ -18,11 +18,15 @@ from portal.web.api import (  # noqa: E402 # the views attach themselves to the 
     organizations,
     reading,
     statements,
+    traces,
 )
 
-limiter.limit(lambda: "2000 per second")(blueprint)
+#: What one address may ask; a service of many processes counts in each of them.
+LIMIT = "2000 per second"
+limiter.limit(lambda: LIMIT)(blueprint)
 
 __all__ = [
+    "LIMIT",
     "authorizations",
     "blueprint",
     "caps",
@@ -30,4 +34,5 @@ __all__ = [
     "organizations",
     "reading",
     "statements",
+    "traces",
 ]

@@ -90,9 +90,9 @@ class Parsed:
     clean: bool
 
 
-def parse_json(body: bytes) -> Parsed:
+def parse_json(body: bytes, *, deepest: int = DEEPEST) -> Parsed:
     """Parse JSON; what is refused within it stands there as Refused. Raises InvalidRequest."""
-    _refuse_depth(body)
+    _refuse_depth(body, deepest)
     reader = _Reader()
     try:
         value = json.loads(
@@ -105,7 +105,7 @@ def parse_json(body: bytes) -> Parsed:
     except UnicodeDecodeError as error:
         raise InvalidRequest("The body is not UTF-8.") from error
     except RecursionError as error:
-        raise InvalidRequest(f"The body is nested deeper than {DEEPEST}.") from error
+        raise InvalidRequest(f"The body is nested deeper than {deepest}.") from error
     except json.JSONDecodeError as error:
         raise InvalidRequest(
             f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
@@ -139,9 +139,9 @@ def _wrong_text(text: str, pointer: str) -> FieldError | None:
     return None
 
 
-def _refuse_depth(body: bytes) -> None:
+def _refuse_depth(body: bytes, deepest: int) -> None:
     """Count brackets outside strings only where there are enough of them to matter."""
-    if body.count(b"[") + body.count(b"{") <= DEEPEST:
+    if body.count(b"[") + body.count(b"{") <= deepest:
         return
     depth, in_string, escaped = 0, False, -1
     for match in re.finditer(rb'[\[\]{}"\\]', body):
@@ -157,8 +157,8 @@ def _refuse_depth(body: bytes) -> None:
             in_string = True
         elif character in b"[{":
             depth += 1
-            if depth > DEEPEST:
-                raise InvalidRequest(f"The body is nested deeper than {DEEPEST}.")
+            if depth > deepest:
+                raise InvalidRequest(f"The body is nested deeper than {deepest}.")
         elif character in b"]}":
             depth -= 1
 

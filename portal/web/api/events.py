@@ -11,7 +11,7 @@ from portal import accounts, metering, rejections
 from portal.core.errors import FieldError, InvalidEvent, InvalidRequest, PayloadTooLarge
 from portal.core.events import UsageEvent
 from portal.metering import BatchAnswer, Sent
-from portal.web.api import answers, blueprint
+from portal.web.api import answers, blueprint, cursors
 from portal.web.api.access import caller, need, need_service
 from portal.web.api.body import (
     Parsed,
@@ -46,7 +46,7 @@ def post_events() -> tuple[Response, int]:
     parts = services()
     taken = metering.ingest(
         parts.database,
-        [_sent(index, one, clean=parsed.clean) for index, one in enumerate(contents)],
+        [received(index, one, clean=parsed.clean) for index, one in enumerate(contents)],
         now=parts.clock(),
         backfill="backfill" in caller().scopes,
         only=caller().organization_id,
@@ -117,8 +117,11 @@ def _check_size(contents: list[Any]) -> None:
         raise InvalidRequest("The batch is empty.", [FieldError("", "has no event")])
 
 
-def _sent(index: int, content: Any, *, clean: bool) -> Sent:
-    """Return one event of a batch as it arrived and as it was understood."""
+def received(index: int, content: Any, *, clean: bool) -> Sent:
+    """Return one event of a batch as it arrived and as it was understood.
+
+    ``clean`` where nothing in it can be refused, so that nobody need look.
+    """
     wrong = None if clean else find_refused(content)
     kept = plain(content)
     if wrong is not None:
@@ -144,12 +147,13 @@ def get_rejected_events(organization_id: str) -> tuple[Response, int]:
     need("read")
     need_service()
     limit = page_size()
+    (after,) = cursors.sent("rejected-events", parts=1) or [""]
     with services().database.reading() as tx:
         accounts.find_organization(tx, organization_id)
         found = rejections.waiting(
             tx,
             organization_id,
-            after=request.args.get("cursor", ""),
+            after=after,
             code=request.args.get("code"),
             limit=limit + 1,
         )
@@ -168,7 +172,9 @@ def get_rejected_events(organization_id: str) -> tuple[Response, int]:
                 }
                 for one in page
             ],
-            "next_cursor": page[-1].rejection_id if len(found) > limit else None,
+            "next_cursor": cursors.written("rejected-events", page[-1].rejection_id)
+            if len(found) > limit
+            else None,
         }
     )
 

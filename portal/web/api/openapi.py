@@ -40,6 +40,19 @@ IDEMPOTENT = frozenset(
         "api.post_release",
     }
 )
+#: Calls whose bodies and answers another specification describes: its content types.
+ELSEWHERE = {
+    "api.post_traces": {
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "description": "OTLP's ExportTraceServiceRequest, answered with an "
+                "ExportTraceServiceResponse: ids in hexadecimal, names in camelCase",
+            }
+        },
+        "application/x-protobuf": {"schema": {"type": "string", "format": "binary"}},
+    }
+}
 #: Calls that make something answer 201; the others 200.
 CREATED = {
     "api.post_grant": "201",
@@ -47,6 +60,12 @@ CREATED = {
     "api.post_cap": "201",
     "api.post_portal_session": "201",
 }
+#: Calls that make what is not there, and change what is.
+MADE_OR_CHANGED = frozenset(
+    {"api.put_organization", "api.put_member", "api.put_team", "api.put_project"}
+)
+#: Calls that answer a sheet too, by Accept: text/csv.
+SHEETS = frozenset({"api.get_usage", "api.get_statement"})
 REFERENCE = "#/components/schemas/{name}"
 
 
@@ -153,17 +172,26 @@ def _operation(
         "operationId": endpoint.removeprefix("api."),
         "summary": words.strip().split("\n")[0],
         "parameters": parameters,
-        "responses": {
-            CREATED.get(endpoint, "200"): {
-                "description": "Done",
-                "content": {"application/json": {"schema": {"type": "object"}}},
-            },
-            "default": problem,
-        },
+        "responses": {**_done(endpoint), "default": problem},
     }
     if endpoint in BODIES:
         operation["requestBody"] = {"required": True, "content": _content(endpoint, schema_of)}
+    if endpoint in ELSEWHERE:
+        operation["requestBody"] = {"required": True, "content": ELSEWHERE[endpoint]}
     return operation
+
+
+def _done(endpoint: str) -> dict[str, Any]:
+    """Return the good answers of a call, by status."""
+    content = dict(ELSEWHERE.get(endpoint, {"application/json": {"schema": {"type": "object"}}}))
+    if endpoint in SHEETS:
+        content["text/csv"] = {"schema": {"type": "string"}}
+    if endpoint in MADE_OR_CHANGED:
+        return {
+            "200": {"description": "Changed", "content": content},
+            "201": {"description": "Made", "content": content},
+        }
+    return {CREATED.get(endpoint, "200"): {"description": "Done", "content": content}}
 
 
 def _content(

@@ -20,9 +20,9 @@ from portal.onboarding import GrantRequest, OrganizationRequest
 from portal.top_ups.standing import AutoTopUp
 from portal.top_ups.terms import TopUpRequest
 from portal.wallet import Paid
-from portal.web.api import answers, blueprint
+from portal.web.api import answers, blueprint, cursors
 from portal.web.api.access import caller, current, need, need_service, own
-from portal.web.api.body import convert, read
+from portal.web.api.body import convert, read, read_optional
 from portal.web.api.shapes import (
     AutoTopUpBody,
     GrantBody,
@@ -86,17 +86,18 @@ def list_organizations() -> tuple[Response, int]:
     need("read")
     need_service()
     limit = page_size()
+    (after,) = cursors.sent("organizations", parts=1) or [""]
     parts = services()
     with parts.database.reading() as tx:
-        found = accounts.list_organizations(
-            tx, after=request.args.get("cursor", ""), limit=limit + 1
-        )
+        found = accounts.list_organizations(tx, after=after, limit=limit + 1)
     now = parts.clock()
     page = found[:limit]
     return answers.answer(
         {
             "data": [answers.organization(one, now) for one in page],
-            "next_cursor": page[-1].organization_id if len(found) > limit else None,
+            "next_cursor": cursors.written("organizations", page[-1].organization_id)
+            if len(found) > limit
+            else None,
         }
     )
 
@@ -221,7 +222,7 @@ def void_grant(organization_id: str, grant_id: str) -> tuple[Response, int]:
     """Take back what is left of a grant."""
     need("manage")
     need_service()
-    body = read(VoidBody)
+    body = read_optional(VoidBody)
     parts = services()
     taken = onboarding.void_grant(
         parts.database,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import io
-import json
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from itertools import chain
@@ -26,17 +24,19 @@ from portal import (
 from portal.accounts import Organization
 from portal.cap_trail import Passed
 from portal.core.catalog import minor_places
+from portal.core.costs import LAYERS
 from portal.core.errors import InvalidRequest, NotAllowed
-from portal.core.forecast import Projection
-from portal.core.periods import local_day
+from portal.core.periods import Zone, local_day, start_of_day
+from portal.core.projection import Projection
 from portal.core.units import format_micro, format_nano_usd, format_scaled
+from portal.forecasting import Forecast
 from portal.overage import Standing
-from portal.usage import CostTotals, EventRow, UsageReport
-from portal.web.api import answers, blueprint
+from portal.usage import CostTotals, EventRow
+from portal.web.api import answers, blueprint, cursors
 from portal.web.api.access import caller, current, need, own
-from portal.web.api.cells import safe_cell
 from portal.web.api.organizations import page_size
-from portal.web.api.shapes import instant
+from portal.web.api.shapes import EARLIEST, LATEST, instant
+from portal.web.cells import safe_cell
 from portal.web.services import services
 
 DAY = timedelta(days=1)
@@ -106,23 +106,38 @@ def _worst_case(most_minor: int | None, organization: Organization) -> dict[str,
     return {"amount": answers.money(most_minor, currency), "currency": currency}
 
 
-def _day(name: str, default: date) -> date:
+def _day(name: str, default: date, zone: Zone) -> date:
+    """Return the local day a parameter names, or with whose first instant it begins."""
     given = request.args.get(name)
     if given is None:
         return default
+    if len(given) == len("2026-11-01"):
+        return _local_day(given, f"/{name}")
+    at = instant(given, f"/{name}")
+    day = local_day(at, zone)
+    if start_of_day(day, zone) != at:
+        raise InvalidRequest.at(
+            f"/{name}", "is not where a day of the organization begins: usage is counted by days"
+        )
+    return day
+
+
+def _local_day(given: str, pointer: str) -> date:
     try:
-        if len(given) == 10:
-            return date.fromisoformat(given)
-    except ValueError:
-        pass
-    raise InvalidRequest.at(f"/{name}", 'is not a day such as "2026-11-01"')
+        day = date.fromisoformat(given)
+    except ValueError as error:
+        raise InvalidRequest.at(pointer, 'is not a day such as "2026-11-01"') from error
+    if not EARLIEST.year <= day.year < LATEST.year:
+        raise InvalidRequest.at(pointer, f"lies outside {EARLIEST.year} to {LATEST.year - 1}")
+    return day
 
 
 def _range(organization: Organization, now: datetime) -> tuple[date, date]:
     """Return the local days asked for, the billing period's where none are."""
     period = organization.period_at(now)
-    start = _day("start", local_day(period.start, organization.zone))
-    end = _day("end", local_day(now, organization.zone) + DAY)
+    zone = organization.zone
+    start = _day("start", local_day(period.start, zone), zone)
+    end = _day("end", local_day(now, zone) + DAY, zone)
     if not start < end:
         raise InvalidRequest.at("/end", "must be later than start; the end day itself is left out")
     return start, end
@@ -169,8 +184,6 @@ def get_usage(organization_id: str) -> tuple[Response, int] | Response:
             costs = usage.cost(
                 tx, organization_id, start=start, end=end, group_by=groups, filters=filters
             )
-    if "text/csv" in request.headers.get("Accept", ""):
-        return Response(_csv(report, groups), content_type="text/csv; charset=utf-8")
     body: dict[str, Any] = {
         "start": report.start.isoformat(),
         "end": report.end.isoformat(),
@@ -186,7 +199,16 @@ def get_usage(organization_id: str) -> tuple[Response, int] | Response:
     }
     if costs is not None:
         _add_costs(body, groups, *costs)
+    if "text/csv" in request.headers.get("Accept", ""):
+        rows = body["data"] if groups else [body["totals"]]
+        columns = [*groups, *_SUMS, *(_COST_SUMS if costs is not None else ())]
+        return Response(_csv(rows, columns), content_type="text/csv; charset=utf-8")
     return answers.answer(body)
+
+
+_SUMS = ("credits", "quantity", "events", "uncollected")
+#: A row's costs as columns: the whole, then each layer's part.
+_COST_SUMS = ("cost_usd", *LAYERS, "unknown_costs")
 
 
 def _add_costs(
@@ -237,42 +259,37 @@ def _totals(totals: usage.Totals) -> dict[str, Any]:
     }
 
 
-def _csv(report: UsageReport, groups: list[str]) -> Iterator[str]:
+def _csv(rows: list[dict[str, Any]], columns: list[str]) -> Iterator[str]:
     """Write rows as RFC 4180; a text that a spreadsheet would run is quoted (CSV injection)."""
-    rows = report.rows if groups else [usage.UsageRow({}, report.totals)]
-    cells: Iterator[list[str]] = (
-        [
-            *(safe_cell(str(row.labels[name])) for name in groups),
-            *map(str, _totals(row.totals).values()),
-        ]
-        for row in rows
-    )
+    cells: Iterator[list[str]] = ([_cell(row, name) for name in columns] for row in rows)
     line = io.StringIO()
     writer = csv.writer(line, lineterminator="\r\n")
-    for record in chain([[*groups, "credits", "quantity", "events", "uncollected"]], cells):
+    for record in chain([columns], cells):
         writer.writerow(record)
         yield line.getvalue()
         line.seek(0)
         line.truncate()
 
 
+def _cell(row: dict[str, Any], name: str) -> str:
+    if name in LAYERS:
+        return str(row.get("cost_by_layer", {}).get(name, "0"))
+    if name in _COST_SUMS:
+        return str(row.get(name, "0"))
+    value = row[name]
+    return str(value) if name in _SUMS else safe_cell("" if value is None else str(value))
+
+
 def _cursor() -> tuple[datetime, str, str] | None:
-    given = request.args.get("cursor")
-    if not given:
+    place = cursors.sent("events", parts=3)
+    if place is None:
         return None
-    try:
-        at, source, event_id = json.loads(base64.urlsafe_b64decode(given.encode()))
-        if not all(isinstance(part, str) and "\x00" not in part for part in (at, source, event_id)):
-            raise ValueError("a cursor holds three texts")
-        source.encode(), event_id.encode()
-        return instant(at, "/cursor"), source, event_id
-    except (ValueError, TypeError, RecursionError, InvalidRequest) as error:
-        raise InvalidRequest.at("/cursor", "is not one that a list gave") from error
+    at, source, event_id = place
+    return instant(at, "/cursor"), source, event_id
 
 
 def _next_cursor(row: EventRow) -> str:
-    content = json.dumps([row.occurred_at.isoformat(), row.source, row.event_id])
-    return base64.urlsafe_b64encode(content.encode()).decode()
+    return cursors.written("events", row.occurred_at.isoformat(), row.source, row.event_id)
 
 
 def _event(row: EventRow) -> dict[str, Any]:
@@ -299,13 +316,13 @@ def get_events(organization_id: str) -> tuple[Response, int]:
     if "model" in filters and not caller().is_service:
         raise NotAllowed("Models are the operator's: use a service key.")
     with services().database.reading() as tx:
-        accounts.find_organization(tx, own(organization_id))
+        zone = accounts.find_organization(tx, own(organization_id)).zone
         found = usage.list_events(
             tx,
             organization_id,
             filters=filters,
-            start=_instant("start"),
-            end=_instant("end"),
+            start=_instant("start", zone),
+            end=_instant("end", zone),
             before=_cursor(),
             limit=limit + 1,
             with_costs=caller().is_service,
@@ -315,8 +332,14 @@ def get_events(organization_id: str) -> tuple[Response, int]:
     return answers.answer({"data": [_event(row) for row in page], "next_cursor": more})
 
 
-def _instant(name: str) -> datetime | None:
-    return instant(request.args[name], f"/{name}") if name in request.args else None
+def _instant(name: str, zone: Zone | None = None) -> datetime | None:
+    """Return the instant a parameter names, or with a zone also the one that a day begins with."""
+    given = request.args.get(name)
+    if given is None:
+        return None
+    if zone is not None and len(given) == len("2026-11-01"):
+        return start_of_day(_local_day(given, f"/{name}"), zone)
+    return instant(given, f"/{name}")
 
 
 @blueprint.get("/organizations/<organization_id>/events/<path:event_id>")
@@ -385,22 +408,48 @@ def get_forecast(organization_id: str) -> tuple[Response, int]:
     need("read")
     parts, now = services(), services().clock()
     organization = current(organization_id)
+    at = _instant("at") or now
+    if at > now:
+        raise InvalidRequest.at("/at", "lies in the future")
     with parts.database.reading() as tx:
-        found = forecasting.forecast(tx, organization, now=now)
+        found = forecasting.forecast(tx, organization, now=now, at=at)
+    return answers.answer(_forecast(found, organization.currency))
+
+
+def _forecast(found: Forecast, currency: str) -> dict[str, Any]:
+    out, beyond = found.runs_out, found.beyond
+    by_action = found.outlook.by_action if found.outlook else {}
     body: dict[str, Any] = {
-        "as_of": answers.when(now),
+        "as_of": answers.when(found.as_of),
         "period": {
             "start": answers.when(found.period.start),
             "end": answers.when(found.period.end),
         },
         "spent": format_micro(found.spent_micro),
-        "method": "the pace of the last seven days; the bounds are the quietest and the busiest "
-        "week of the last four",
         "projected": _projection(found.projection),
+        "overage": beyond
+        and {
+            "p50": answers.money(beyond.middle_minor, currency),
+            "p90": answers.money(beyond.high_minor, currency),
+            "currency": currency,
+        },
+        "runs_out_at": out
+        and {
+            "p10": answers.when(out.early),
+            "p50": answers.when(out.middle),
+            "p90": answers.when(out.late),
+        },
+        "by_action": {
+            action: {
+                "spent": format_micro(found.spent_by_action.get(action, 0)),
+                "projected": _projection(by_action.get(action)),
+            }
+            for action in sorted({*found.spent_by_action, *by_action})
+        },
     }
     if found.refused:
         body["refused"] = found.refused
-    return answers.answer(body)
+    return body
 
 
 def _projection(found: Projection | None) -> dict[str, str] | None:

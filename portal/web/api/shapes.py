@@ -17,8 +17,11 @@ from portal.core.events import OWN_SOURCES, StatedCost, UsageEvent
 from portal.core.units import NotExact, parse_micro, parse_nano_usd, parse_scaled
 from portal.provider_usage import LARGEST_COUNT, UnknownShape, read_usage
 
-Id = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)")]
-Name = Annotated[str, Meta(min_length=1, max_length=200)]
+#: Neither is only blanks: nobody could see it, or tell it from another.
+Id = Annotated[
+    str, Meta(min_length=1, max_length=128, pattern=r"^(?=.*\S)[^\x00-\x1f\x7f]+$(?!\n)")
+]
+Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"\S")]
 Email = Annotated[str, Meta(max_length=254, pattern=r"^[^@\s]+@[^@\s]+$(?!\n)")]
 Text = Annotated[str, Meta(max_length=500)]
 Count = Annotated[int, Meta(ge=0, le=LARGEST_COUNT)]
@@ -56,8 +59,9 @@ def take_as_sent(kind: type, sent: Any) -> Number | SentUsage:
 #: The largest amount of money a limit can be.
 LARGEST_AMOUNT = 1_000_000_000
 
-_EARLIEST = datetime(1971, 1, 1, tzinfo=UTC)
-_LATEST = datetime(2200, 1, 1, tzinfo=UTC)
+#: What a time may be: years that every store and zone file can hold.
+EARLIEST = datetime(1971, 1, 1, tzinfo=UTC)
+LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 _RFC3339 = re.compile(
     r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
@@ -127,13 +131,17 @@ class AuthorizationBody(Strict):
 
 
 class UsageBody(Strict):
-    """What one model call consumed, in our own form; a provider's own block is taken as well."""
+    """What one model call consumed, in our own form; a provider's own block is taken as well.
+
+    ``input_includes_cached`` says how the sender counts, where it is not as the provider does.
+    """
 
     input_tokens: Count = 0
     output_tokens: Count = 0
     cached_input_tokens: Count = 0
     cache_write_tokens: Count = 0
     reasoning_tokens: Count = 0
+    input_includes_cached: bool | None = None
 
 
 class CostBody(Strict):
@@ -334,7 +342,7 @@ def instant(value: str, pointer: str) -> datetime:
         value = f"{whole}.{fraction[:6].ljust(6, '0')}{rest[len(fraction) :]}"
     try:
         parsed = datetime.fromisoformat(value)
-        if not _EARLIEST.year <= parsed.year < _LATEST.year:
+        if not EARLIEST.year <= parsed.year < LATEST.year:
             raise InvalidRequest.at(pointer, "lies outside 1971 to 2199")
         return parsed.astimezone(UTC)
     except (ValueError, OverflowError) as error:
@@ -343,7 +351,7 @@ def instant(value: str, pointer: str) -> datetime:
 
 _OWN_COUNTS = frozenset(field.name for field in msgspec.structs.fields(UsageBody))
 #: Fields that only our own form has: beside a provider's they are a mistake, not another detail.
-_ONLY_OURS = frozenset({"cached_input_tokens", "cache_write_tokens"})
+_ONLY_OURS = frozenset({"cached_input_tokens", "cache_write_tokens", "input_includes_cached"})
 
 
 def model_usage(usage: SentUsage | None, pointer: str, provider: str) -> ModelUsage | None:
@@ -356,13 +364,7 @@ def model_usage(usage: SentUsage | None, pointer: str, provider: str) -> ModelUs
     sent = usage.sent
     strange = sent.keys() - _OWN_COUNTS
     if not strange:
-        return ModelUsage(
-            input_tokens=_count(sent, "input_tokens", pointer),
-            output_tokens=_count(sent, "output_tokens", pointer),
-            cached_input_tokens=_count(sent, "cached_input_tokens", pointer),
-            cache_write_tokens=_count(sent, "cache_write_tokens", pointer),
-            reasoning_tokens=_count(sent, "reasoning_tokens", pointer),
-        )
+        return _own_usage(sent, pointer)
     try:
         if sent.keys() & _ONLY_OURS:
             raise UnknownShape("mixes our own form of usage with another")
@@ -374,6 +376,25 @@ def model_usage(usage: SentUsage | None, pointer: str, provider: str) -> ModelUs
             f"{pointer}/{name[:128]}",
             f"is not a field of usage, which {error}. Our own form has: {own}",
         ) from error
+
+
+def _own_usage(sent: dict[str, Any], pointer: str) -> ModelUsage:
+    includes = sent.get("input_includes_cached")
+    if includes is not None and not isinstance(includes, bool):
+        raise InvalidRequest.at(f"{pointer}/input_includes_cached", "must be true or false")
+    found = ModelUsage(
+        input_tokens=_count(sent, "input_tokens", pointer),
+        output_tokens=_count(sent, "output_tokens", pointer),
+        cached_input_tokens=_count(sent, "cached_input_tokens", pointer),
+        cache_write_tokens=_count(sent, "cache_write_tokens", pointer),
+        reasoning_tokens=_count(sent, "reasoning_tokens", pointer),
+        input_counts_cached=includes,
+    )
+    if includes and found.cached > found.input_tokens:
+        raise InvalidRequest.at(
+            f"{pointer}/input_tokens", "is less than the cached ones it is said to include"
+        )
+    return found
 
 
 def _count(sent: dict[str, Any], name: str, pointer: str) -> int:

@@ -2,7 +2,28 @@
 
 from __future__ import annotations
 
-from portal.web.customer import account, design, overview, plans, spending, usage
+from portal.web.customer import (
+    account,
+    billing,
+    changes,
+    design,
+    overview,
+    plans,
+    spending,
+    top_up,
+    usage,
+)
 from portal.web.customer.shell import blueprint
 
-__all__ = ["account", "blueprint", "design", "overview", "plans", "spending", "usage"]
+__all__ = [
+    "account",
+    "billing",
+    "blueprint",
+    "changes",
+    "design",
+    "overview",
+    "plans",
+    "spending",
+    "top_up",
+    "usage",
+]

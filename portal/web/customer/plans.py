@@ -5,11 +5,11 @@ from __future__ import annotations
 from flask import redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from portal import balances
-from portal.billing import checkout
-from portal.core.errors import NotAllowed, NotFound
+from portal import balances, offer
+from portal.billing import checkout, returns
+from portal.core.errors import NotFound
 from portal.spending import book_at
-from portal.web.customer.shell import blueprint, reader
+from portal.web.customer.shell import blueprint, buyer, reader
 from portal.web.services import services
 
 
@@ -18,17 +18,13 @@ def plans() -> str:
     """Show the tiers and the packs."""
     organization, member = reader()
     parts = services()
-    now = parts.clock()
     with parts.database.reading() as tx:
-        book = book_at(tx, now)
-        balance = balances.balance(tx, organization.organization_id, now=now)
+        page = offer.offer(tx, organization, member, now=parts.clock())
     return render_template(
         "customer/plans.html",
-        book=book,
-        balance=balance,
+        page=page,
         organization=organization,
         member=member,
-        payable=parts.payments.configured,
         cancelled=request.args.get("cancelled") == "1",
     )
 
@@ -36,9 +32,7 @@ def plans() -> str:
 @blueprint.post("/plans/packs/<pack>")
 def buy(pack: str) -> Response:
     """Send the buyer to pay for a pack."""
-    organization, member = reader()
-    if not member.may_buy:
-        raise NotAllowed("Only an owner, an admin or a billing member may buy credits.")
+    organization, member = buyer()
     parts = services()
     url = checkout.start(
         parts.database,
@@ -48,6 +42,8 @@ def buy(pack: str) -> Response:
         pack=pack,
         portal_base_url=parts.settings.portal_base_url,
         now=parts.clock(),
+        # What is paid with now is what credits are bought with later, where they buy themselves.
+        keep_method=organization.on_empty == "top_up",
     )
     return redirect(url, 303)
 
@@ -63,7 +59,7 @@ def thanks() -> Response | str:
         raise NotFound("payment", session_id[:80])
     parts = services()
     now = parts.clock()
-    purchase = checkout.returned(
+    purchase = returns.returned(
         parts.database,
         parts.payments,
         organization_id=organization.organization_id,
@@ -72,6 +68,11 @@ def thanks() -> Response | str:
     )
     with parts.database.reading() as tx:
         balance = balances.balance(tx, organization.organization_id, now=now)
+        book = book_at(tx, now)
     return render_template(
-        "customer/thanks.html", purchase=purchase, balance=balance, session_id=session_id
+        "customer/thanks.html",
+        purchase=purchase,
+        balance=balance,
+        tier=book.tiers.get(purchase.tier) if book else None,
+        session_id=session_id,
     )

@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import cast
 
-from flask import Blueprint, Response, redirect, request, session, url_for
+from flask import Blueprint, Response, flash, redirect, request, session, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from portal import desk, tiers
 from portal.access import Visitor
 from portal.accounts import Member, Organization
-from portal.core.errors import NotAllowed
+from portal.billing import plan
+from portal.core.errors import ClearmeterError, InvalidRequest, NotAllowed, Unavailable
 from portal.web import formats
+from portal.web.problems import answer
 from portal.web.security import GOAL, Session
 from portal.web.services import services
 
@@ -56,3 +58,46 @@ def reader() -> tuple[Organization, Member]:
     if visitor.organization is None or visitor.member is None:
         raise NotAllowed("This page is for members of an organization.")
     return visitor.organization, visitor.member
+
+
+def buyer() -> tuple[Organization, Member]:
+    """Return who reads this page, where they may spend the organization's money."""
+    organization, member = reader()
+    if not member.may_buy:
+        raise NotAllowed(
+            "Only an owner, an admin or a billing member sees and changes this. Ask one of them."
+        )
+    return organization, member
+
+
+@blueprint.context_processor
+def overdue() -> dict[str, object]:
+    """Give every page the payment that is late, if one is, and whether new work waits for it."""
+    organization = current_session().visitor.organization
+    if organization is None or organization.stops_at is None:
+        return {"overdue": None}
+    parts = services()
+    with parts.database.reading() as tx:
+        found = plan.payment_standing(tx, organization)
+    waits = organization.stops_at <= parts.clock()
+    return {"overdue": found if found.past_due_since else None, "work_waits": waits}
+
+
+#: Where a form that was not taken leads back to, by the first part of its address.
+_PAGES = {"plans": ".plans", "billing": ".billing", "spending": ".spending"}
+_FIELDS = {"/tier": "This plan", "/seats": "The number of seats"}
+
+
+@blueprint.errorhandler(Unavailable)
+@blueprint.errorhandler(InvalidRequest)
+def say_and_stay(error: ClearmeterError) -> AnyResponse | tuple[Response, int]:
+    """Lead back to the page of a form that was not taken, and say why there."""
+    page = _PAGES.get(request.path.split("/")[1])
+    if request.method != "POST" or page is None:
+        return answer(error)
+    listed = error.fields.get("errors") or [{"pointer": "", "detail": ""}]
+    field = _FIELDS.get(listed[0]["pointer"])
+    words = f"{field} {listed[0]['detail']}." if field else error.detail
+    words = words if "charged" in words else f"{words} Nothing was charged."
+    flash(f"{words} Try it again in a minute." if isinstance(error, Unavailable) else words, "bad")
+    return redirect(url_for(page), 303)

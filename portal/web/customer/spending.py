@@ -1,4 +1,7 @@
-"""Spending: the caps with what each has counted, and for admins the making and changing of them."""
+"""Spending: the caps with what each has counted, and for admins the making and changing of them.
+
+What happens when credits run out is chosen here as well; buying by itself is in ``top_up``.
+"""
 
 from __future__ import annotations
 
@@ -55,6 +58,7 @@ def _page(organization: Organization, member: Member, refused: Refused | None = 
     return render_template(
         "customer/spending.html",
         page=page,
+        book=book,
         empty_choice=empty,
         organization=organization,
         member=member,
@@ -64,6 +68,7 @@ def _page(organization: Organization, member: Member, refused: Refused | None = 
 
 @blueprint.get("/spending/caps")
 @blueprint.get("/spending/caps/<cap_id>")
+@blueprint.get("/spending/when-empty")
 def caps_are_on_spending(cap_id: str = "") -> Response:
     """Lead back whoever loads the address a form was sent to."""
     return redirect(url_for(".spending", _anchor=cap_id or None))
@@ -82,7 +87,7 @@ def make_cap() -> Response | tuple[str, int]:
             now=services().clock(),
         )
     except InvalidRequest as error:
-        return _again(organization, member, "new", error)
+        return again(organization, member, "new", error)
     flash("The cap is in force. What was used since its window began already counts.")
     return redirect(url_for(".spending"), 303)
 
@@ -97,14 +102,14 @@ def change_cap(cap_id: str) -> Response | tuple[str, int]:
             organization.organization_id,
             cap_id,
             CapChange(
-                limit_micro=_limit(request.form.get("limit", "")),
+                limit_micro=credits_typed(request.form.get("limit", ""), "/limit"),
                 mode=_one_of("mode", request.form, MODES),
             ),
             actor=member.member_id,
             now=services().clock(),
         )
     except InvalidRequest as error:
-        return _again(organization, member, cap_id, error)
+        return again(organization, member, cap_id, error)
     flash("The cap is changed. What it had counted stays.")
     return redirect(url_for(".spending"), 303)
 
@@ -134,7 +139,8 @@ def choose_when_empty() -> Response | tuple[str, int]:
     organization, member = _manager()
     try:
         chosen = _one_of("on_empty", request.form, ("stop", "overage"))
-        limit = _money(request.form.get("overage_limit", ""), organization.currency)
+        typed = request.form.get("overage_limit", "").strip()
+        limit = money_typed(typed, "/overage_limit", organization.currency) if typed else None
         limits.set_spending(
             services().database,
             organization.organization_id,
@@ -143,12 +149,12 @@ def choose_when_empty() -> Response | tuple[str, int]:
             now=services().clock(),
         )
     except InvalidRequest as error:
-        return _again(organization, member, "empty", error)
+        return again(organization, member, "empty", error)
     if chosen == "stop":
         flash("Work stops when the credits run out.")
     else:
         flash("Work goes on when the credits run out, up to the limit you set.")
-    return redirect(url_for(".spending"), 303)
+    return redirect(url_for(".spending", _anchor="empty"), 303)
 
 
 def _manager() -> tuple[Organization, Member]:
@@ -158,12 +164,19 @@ def _manager() -> tuple[Organization, Member]:
     return organization, member
 
 
-def _again(
-    organization: Organization, member: Member, form: str, error: InvalidRequest
+def again(
+    organization: Organization,
+    member: Member,
+    form: str,
+    error: InvalidRequest,
+    *,
+    typed: Mapping[str, str] | None = None,
 ) -> tuple[str, int]:
+    """Show the page with a form that was not taken, as it was typed, and what is wrong with it."""
     listed = error.fields.get("errors", [])
-    errors = {one["pointer"].strip("/"): one["detail"] for one in listed} or {"": error.detail}
-    return _page(organization, member, Refused(form, request.form, errors)), 422
+    errors = {one["pointer"].rpartition("/")[2]: one["detail"] for one in listed}
+    refused = Refused(form, request.form if typed is None else typed, errors or {"": error.detail})
+    return _page(organization, member, refused), 422
 
 
 def _asked(form: Mapping[str, str]) -> CapRequest:
@@ -176,7 +189,7 @@ def _asked(form: Mapping[str, str]) -> CapRequest:
         target=target,
         action=form.get("action", ""),
         window=_one_of("window", form, WINDOWS),
-        limit_micro=_limit(form.get("limit", "")),
+        limit_micro=credits_typed(form.get("limit", ""), "/limit"),
         mode=_one_of("mode", form, MODES),
     )
 
@@ -197,19 +210,19 @@ def _plain(text: str, field: str, example: str) -> str:
     return typed.replace(",", "")
 
 
-def _limit(text: str) -> int:
-    typed = _plain(text, "/limit", "800 or 12.5")
+def credits_typed(text: str, field: str) -> int:
+    """Return credits as they may be typed, in millionths. Raises InvalidRequest."""
+    typed = _plain(text, field, "800 or 12.5")
     try:
         return parse_micro(typed)
     except NotExact as error:
-        raise InvalidRequest.at("/limit", f"{error}") from error
+        raise InvalidRequest.at(field, f"{error}") from error
 
 
-def _money(text: str, currency: str) -> int | None:
-    if not text.strip():
-        return None
-    typed = _plain(text, "/overage_limit", "50 or 49.50")
+def money_typed(text: str, field: str, currency: str) -> int:
+    """Return an amount as it may be typed, in minor units. Raises InvalidRequest."""
+    typed = _plain(text, field, "50 or 49.50")
     try:
         return parse_scaled(typed, places=minor_places(currency), largest=LARGEST_LIMIT)
     except NotExact as error:
-        raise InvalidRequest.at("/overage_limit", f"{error}") from error
+        raise InvalidRequest.at(field, f"{error}") from error

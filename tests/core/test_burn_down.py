@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 
+from portal.core.burn_down import burn_down, pace_of
 from portal.core.ledger import Lot
 from portal.core.units import MICRO
-from portal.outlook import burn_down, pace_of
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 END = datetime(2026, 12, 1, tzinfo=UTC)

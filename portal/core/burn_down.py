@@ -5,7 +5,7 @@ Pure: grants in burn-down order and a pace in, instants and amounts out. The ord
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fractions import Fraction
@@ -19,33 +19,56 @@ _SECOND = timedelta(seconds=1)
 class BurnDown:
     """How the lots end: when the last credit goes, and what each leaves unspent at its expiry.
 
-    Not ``paced`` where nothing is known of the pace: then everything that expires is left unspent.
+    ``spent_micro`` is what the lots paid for until then. Not ``paced`` where nothing is known of
+    the pace: then everything that expires is left unspent.
     """
 
     runs_out_at: datetime | None
     unspent_micro: Mapping[str, int]
     paced: bool = False
+    spent_micro: int = 0
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A steady pace until an instant."""
+
+    micro_per_second: Fraction
+    until: datetime
 
 
 def burn_down(
     lots: Sequence[Lot], *, micro_per_second: Fraction, now: datetime, until: datetime
 ) -> BurnDown:
     """Spend ``lots``, first to be spent first, at a steady pace from ``now`` until ``until``."""
+    return burn_along(lots, [Stretch(micro_per_second, until)], now=now)
+
+
+def burn_along(lots: Sequence[Lot], stretches: Iterable[Stretch], *, now: datetime) -> BurnDown:
+    """Spend ``lots``, first to be spent first, from ``now`` on, one stretch after the other."""
+    course = list(stretches)
     left = {lot.grant_id: Fraction(lot.remaining_micro) for lot in lots}
     unspent: dict[str, int] = {}
-    paced = micro_per_second > 0
+    paced = any(stretch.micro_per_second > 0 for stretch in course)
+
+    def spent() -> int:
+        issued = sum(lot.remaining_micro for lot in lots)
+        return issued - sum(unspent.values()) - int(sum(left.values()))
+
     at = now
-    while at < until:
-        alive = [lot for lot in lots if left[lot.grant_id] > 0]
-        if not alive:
-            return BurnDown(at if paced else None, unspent, paced)
-        stop = min([until, *(lot.expires_at for lot in alive if lot.expires_at is not None)])
-        at = _spend(left, alive[0].grant_id, micro_per_second, at, stop)
-        for lot in alive:
-            if lot.expires_at is not None and lot.expires_at <= at and left[lot.grant_id] > 0:
-                unspent[lot.grant_id] = int(left[lot.grant_id])
-                left[lot.grant_id] = Fraction(0)
-    return BurnDown(None, unspent, paced)
+    for stretch in course:
+        while at < stretch.until:
+            alive = [lot for lot in lots if left[lot.grant_id] > 0]
+            if not alive:
+                return BurnDown(at if paced else None, unspent, paced, spent())
+            ends = [lot.expires_at for lot in alive if lot.expires_at is not None]
+            stop = min([stretch.until, *ends])
+            at = _spend(left, alive[0].grant_id, stretch.micro_per_second, at, stop)
+            for lot in alive:
+                if lot.expires_at is not None and lot.expires_at <= at and left[lot.grant_id] > 0:
+                    unspent[lot.grant_id] = int(left[lot.grant_id])
+                    left[lot.grant_id] = Fraction(0)
+    return BurnDown(None, unspent, paced, spent())
 
 
 def _spend(

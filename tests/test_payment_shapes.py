@@ -1,4 +1,4 @@
-"""Stripe's real objects and signatures, of several versions of its API, are read alike."""
+"""Signatures and real objects of payments, of several versions of the API, are read alike."""
 
 from __future__ import annotations
 

@@ -1,0 +1,193 @@
+"""Billing: invoices and receipts, what went back of them, and the statement of a period.
+
+Reads only, from one snapshot. A payment that has no invoice of Stripe's, as credits bought by
+themselves have none, stands among the invoices with its own line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection
+
+from portal import statements
+from portal.accounts import Organization
+from portal.billing import invoices, payments, plan
+from portal.billing.invoices import Invoice
+from portal.billing.payments import Settled
+from portal.billing.plan import PaymentStanding, Pending
+from portal.core.catalog import PriceBook
+from portal.core.errors import InvalidRequest
+from portal.core.periods import Period
+from portal.core.statement import ORDER
+from portal.spending import book_at
+from portal.statements import Statement
+
+_MOMENT = timedelta(microseconds=1)
+MOST_PERIODS = 24
+
+
+@dataclass(frozen=True)
+class Paper:
+    """An invoice or a receipt; amounts in minor units.
+
+    ``status`` is Stripe's of an invoice, or ``paid``. What went back of it stands beside it, and
+    how a dispute of it stands.
+    """
+
+    number: str
+    issued_at: datetime
+    what: str
+    amount_minor: int
+    due_minor: int
+    currency: str
+    status: str
+    page_url: str = ""
+    file_url: str = ""
+    refunded_minor: int = 0
+    dispute: str = "none"
+
+
+@dataclass(frozen=True)
+class Sum:
+    """What one kind of movement came to in a period, in millionths of a credit."""
+
+    kind: str
+    source: str
+    credits_micro: int
+
+
+@dataclass(frozen=True)
+class Papers:
+    """Everything on the page; the periods that a statement can be had of, the latest first."""
+
+    as_of: datetime
+    book: PriceBook | None
+    papers: Sequence[Paper]
+    standing: PaymentStanding
+    pending: Pending
+    statement: Statement
+    periods: Sequence[Period]
+
+    @property
+    def sums(self) -> list[Sum]:
+        """The statement's lines without their days."""
+        totals: dict[tuple[int, str], int] = {}
+        for line in self.statement.lines:
+            key = (ORDER.index(line.kind), line.source)
+            totals[key] = totals.get(key, 0) + line.credits_micro
+        return [
+            Sum(ORDER[place], source, micro) for (place, source), micro in sorted(totals.items())
+        ]
+
+
+def papers(tx: Connection, organization: Organization, period: Period, *, now: datetime) -> Papers:
+    """Put the page together; what is due by now must be booked (see ``desk.book_due``)."""
+    book = book_at(tx, now)
+    return Papers(
+        as_of=now,
+        book=book,
+        papers=_listed(tx, organization, book),
+        standing=plan.payment_standing(tx, organization),
+        pending=plan.pending(tx, organization),
+        statement=statements.statement(tx, organization, period, now=now),
+        periods=periods_of(organization, now=now),
+    )
+
+
+def periods_of(organization: Organization, *, now: datetime) -> list[Period]:
+    """Return the organization's billing periods, the running one first."""
+    found = [organization.period_at(now)]
+    while found[-1].start > organization.created_at and len(found) < MOST_PERIODS:
+        found.append(organization.period_at(found[-1].start - _MOMENT))
+    return found
+
+
+def period_of(organization: Organization, given: str, *, now: datetime) -> Period:
+    """Return the billing period that begins on a day, the running one where none is given.
+
+    Raises InvalidRequest for a day on which none begins.
+    """
+    known = periods_of(organization, now=now)
+    for period in known:
+        if not given or begins(organization, period) == given:
+            return period
+    raise InvalidRequest.at("/period", "is not a day on which a period of yours begins")
+
+
+def begins(organization: Organization, period: Period) -> str:
+    """Return the day on which a period begins, as it stands in an address."""
+    return period.start.astimezone(organization.zone.at(period.start)).date().isoformat()
+
+
+def _listed(tx: Connection, organization: Organization, book: PriceBook | None) -> list[Paper]:
+    settled = payments.of_organization(tx, organization.organization_id)
+    by_invoice = {one.payment.invoice_id: one for one in settled if one.payment.invoice_id}
+    found = invoices.listed(tx, organization.organization_id)
+    known = {one.invoice_id for one in found}
+    listed = [_of_invoice(one, by_invoice.get(one.invoice_id), book) for one in found]
+    listed += [
+        _of_payment(one, one.payment.settled_at)
+        for one in settled
+        if one.payment.settled_at is not None and one.payment.invoice_id not in known
+    ]
+    return sorted(listed, key=lambda one: one.issued_at, reverse=True)
+
+
+def _of_invoice(invoice: Invoice, paid: Settled | None, book: PriceBook | None) -> Paper:
+    return Paper(
+        number=invoice.number,
+        issued_at=invoice.issued_at,
+        what=what(invoice, {} if book is None else {k: t.name for k, t in book.tiers.items()}),
+        amount_minor=invoice.total_minor,
+        due_minor=invoice.due_minor,
+        currency=invoice.currency,
+        status=invoice.status,
+        page_url=invoice.page_url,
+        file_url=invoice.file_url,
+        refunded_minor=paid.reversal.refunded_minor if paid else 0,
+        dispute=paid.reversal.dispute if paid else "none",
+    )
+
+
+def what(invoice: Invoice, names: Mapping[str, str]) -> str:
+    """Say in a few words what an invoice is for."""
+    said: list[str] = []
+    changed = [one for one in invoice.lines if one.kind == "proration" and one.amount_minor > 0]
+    for line in invoice.lines:
+        name = names.get(line.tier, line.tier)
+        if line.kind == "tier":
+            said.append(name)
+        elif line in changed[-1:]:
+            said.append(f"Change to {name}")
+        elif line.kind == "overage":
+            said.append("credits beyond yours")
+        elif line.kind == "other" and line.description:
+            said.append(line.description)
+    words = list(dict.fromkeys(said)) or ["Invoice"]
+    return " and ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)
+
+
+_KINDS = {
+    "pack": "Credits",
+    "top_up": "Credits, bought by themselves",
+    "tier": "Your plan",
+    "overage": "Credits beyond yours",
+}
+
+
+def _of_payment(paid: Settled, settled_at: datetime) -> Paper:
+    payment = paid.payment
+    return Paper(
+        number="",
+        issued_at=settled_at,
+        what=_KINDS.get(payment.kind, "A payment"),
+        amount_minor=payment.amount_minor,
+        due_minor=0,
+        currency=payment.currency,
+        status="paid",
+        refunded_minor=paid.reversal.refunded_minor,
+        dispute=paid.reversal.dispute,
+    )

@@ -1,0 +1,104 @@
+"""Billing: invoices and receipts, the statement, how the organization pays; for who pays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Literal
+
+from flask import Response, flash, redirect, render_template, request, stream_with_context, url_for
+from werkzeug.wrappers import Response as AnyResponse
+
+from portal import desk, papers, statements
+from portal.billing import customers, top_up
+from portal.core.errors import Unavailable
+from portal.web.customer.shell import blueprint, buyer
+from portal.web.services import services
+from portal.web.statement_sheet import rows, sheet
+
+
+@blueprint.get("/billing")
+def billing() -> str:
+    """Show the invoices, and the statement of a period."""
+    organization, _ = buyer()
+    parts = services()
+    now = parts.clock()
+    period = papers.period_of(organization, request.args.get("period", ""), now=now)
+    desk.book_due(parts.database, organization.organization_id, now=now)
+    with parts.database.reading() as tx:
+        page = papers.papers(tx, organization, period, now=now)
+    return render_template("customer/billing.html", page=page, organization=organization)
+
+
+@blueprint.get("/billing/statement.csv")
+def statement_csv() -> Response:
+    """Send the statement of a period."""
+    organization, _ = buyer()
+    parts = services()
+    now = parts.clock()
+    period = papers.period_of(organization, request.args.get("period", ""), now=now)
+    desk.book_due(parts.database, organization.organization_id, now=now)
+    with parts.database.reading() as tx:
+        found = statements.statement(tx, organization, period, now=now)
+    body = stream_with_context(sheet(found, rows(found, "days")))
+    response = Response(body, content_type="text/csv; charset=utf-8")
+    first = papers.begins(organization, period)
+    response.headers.set("Content-Disposition", "attachment", filename=f"statement-{first}.csv")
+    return response
+
+
+@blueprint.get("/billing/method")
+def method() -> str:
+    """Show what is charged; a part of the page that Stripe is asked for."""
+    organization, _ = buyer()
+    found, known = None, False
+    with suppress(Unavailable):
+        found, known = customers.method_in_words(services().payments, organization), True
+    return render_template("customer/_method.html", method=found, known=known)
+
+
+@blueprint.post("/billing/method")
+def change_method() -> AnyResponse:
+    """Lead to where the payment method is changed."""
+    return _to_stripe("method")
+
+
+@blueprint.post("/billing/details")
+def change_details() -> AnyResponse:
+    """Lead to where the address and tax details are changed."""
+    return _to_stripe("details")
+
+
+def _to_stripe(act: Literal["method", "details"]) -> AnyResponse:
+    organization, _ = buyer()
+    parts = services()
+    back = url_for(".returned_from_stripe", **_wished(request.form))
+    url = customers.portal_page(
+        parts.database,
+        parts.payments,
+        organization,
+        act=act,
+        return_url=f"{parts.settings.portal_base_url}{back}",
+    )
+    return redirect(url, 303)
+
+
+@blueprint.get("/billing/returned")
+def returned_from_stripe() -> AnyResponse:
+    """Go on after the payment method may have changed: what waited for another one begins anew."""
+    organization, _ = buyer()
+    parts = services()
+    with suppress(Unavailable):
+        if top_up.method_changed(
+            parts.database, parts.payments, organization.organization_id, now=parts.clock()
+        ):
+            flash("Credits are bought by themselves again when they run low.")
+    wished = _wished(request.args)
+    if wished:
+        return redirect(url_for(".preview_top_up", **wished))
+    return redirect(url_for(".billing"))
+
+
+def _wished(given: Mapping[str, str]) -> dict[str, Any]:
+    """Return what auto top-up was going to be set to, to be gone on with after a detour."""
+    return {name: given[name] for name in ("pack", "threshold", "monthly_limit") if name in given}

@@ -1,0 +1,172 @@
+"""The pages of money without a browser: who may, what is said, and what is never done."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import stripe
+from flask import Flask
+
+from portal import papers
+from portal.accounts import find_organization
+from portal.billing.invoices import Invoice, Line
+from portal.core.errors import InvalidRequest
+from portal.db import Database
+from tests.cast import Customer, ok
+from tests.clock import Clock
+from tests.readers import Reader, enter
+from tests.shop import Shop
+
+
+@pytest.fixture
+def ana(shop: Shop) -> Reader:
+    return enter(shop.application, shop.database, shop.clock, "ana")
+
+
+@pytest.fixture
+def cleo(shop: Shop) -> Reader:
+    return enter(shop.application, shop.database, shop.clock, "cleo")
+
+
+@pytest.mark.parametrize("path", ["/billing", "/billing/statement.csv", "/plans/changes/tx_1"])
+def test_who_may_not_pay_does_not_see_what_was_paid(cleo: Reader, path: str) -> None:
+    assert cleo.client.get(path).status_code == 403
+    assert "/billing" not in cleo.client.get("/").text
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/plans/tiers/pro", "/plans/cancel", "/plans/undo", "/plans/packs/small", "/billing/method"],
+)
+def test_who_may_not_pay_cannot_by_hand_either(cleo: Reader, path: str) -> None:
+    assert cleo.send(path, "/plans").status_code == 403
+
+
+def test_what_is_not_sold_here_is_told_on_the_page(ana: Reader) -> None:
+    answer = ana.send("/plans/tiers/enterprise", "/plans")
+    assert answer.headers["Location"] == "/plans"
+    page = ana.client.get("/plans").text
+    assert "This plan is not sold here" in page or "Enterprise is not sold here" in page
+    assert "Nothing was charged." in page
+
+
+def test_a_stripe_that_is_down_leaves_the_page_and_says_so(
+    shop: Shop, ana: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stripe.HTTPClient, "INITIAL_DELAY", 0)
+    monkeypatch.setattr(stripe.HTTPClient, "MAX_DELAY", 0)
+    shop.fail_calls("status", "/v1/customers", times=9)
+    answer = ana.send("/plans/packs/small", "/plans")
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/plans")
+    page = ana.client.get("/plans").text
+    assert "Nothing was charged" in page
+    assert "Buy for $39.00" in page
+
+
+def test_a_pack_by_bank_is_on_its_way_until_the_bank_has_paid(shop: Shop, ana: Reader) -> None:
+    url = shop.open("medium")
+    shop.pay_by_bank(url)
+    shop.returned(url.rpartition("/")[2])
+    assert "2,000 credits are on their way" in ana.client.get("/plans").text
+    shop.control("settle")
+    assert shop.returned(url.rpartition("/")[2]) == "fulfilled"
+    assert "on their way" not in ana.client.get("/plans").text
+
+
+def test_what_went_back_of_a_payment_stands_beside_it(shop: Shop, ana: Reader) -> None:
+    session = shop.buy()
+    shop.returned(session)
+    payment = shop.payment_of(session)
+    shop.refund(payment, 1_000)
+    shop.tell("refund.", of=payment)
+    page = ana.client.get("/billing").text
+    assert "$10.00 was given back" in page
+    assert "$39.00" in page
+
+
+def test_the_statement_is_of_a_period_that_there_was(shop: Shop, ana: Reader) -> None:
+    assert ana.client.get("/billing?period=1999-01-01").status_code == 422
+    sheet = ana.client.get("/billing/statement.csv").text.split("\r\n")
+    assert sheet[0] == "day,kind,source,credits"
+    assert sheet[-2].endswith(",closing,,100")
+
+
+def test_the_preview_of_topping_up_names_the_field_that_is_wrong(ana: Reader) -> None:
+    answer = ana.client.get("/spending/top-up?pack=small&threshold=1,5&monthly_limit=100")
+    assert answer.status_code == 422
+    assert re.search(r'id="threshold"[^>]*aria-invalid="true"', answer.text)
+    answer = ana.client.get("/spending/top-up?pack=gone&threshold=50&monthly_limit=100")
+    assert re.search(r'id="pack"[^>]*aria-invalid="true"', answer.text)
+
+
+def test_topping_up_without_a_card_asks_for_one_first(shop: Shop, ana: Reader) -> None:
+    page = "/spending/top-up?pack=small&threshold=150&monthly_limit=100"
+    assert "Save a payment method first" in ana.client.get(page).text
+    shop.save_card()
+    text = ana.client.get(page).text
+    assert "Turn on and pay $39.00 now" in text
+    wished = {"pack": "small", "threshold": "150", "monthly_limit": "100"}
+    assert ana.send("/spending/top-up", page, **wished).status_code == 303
+    assert "500 were bought now, for $39.00" in ana.client.get("/spending").text
+    assert shop.packs == ["500"]
+
+
+def test_each_choice_says_what_it_could_cost(shop: Shop, ana: Reader) -> None:
+    ok(shop.customer.api.put(shop.customer.path, {"name": "Acme", "tier": "pro"}))
+    body = {"on_empty": "overage", "overage_limit": "50.00"}
+    ok(shop.customer.api.patch(f"{shop.customer.path}/spending", body))
+    text = ana.client.get("/spending").text
+    most = re.findall(r"Most this period</span> <b[^>]*>([^<]+)</b>", text)
+    assert most == ["$99.00", "by the limit you set", "$149.00"]
+
+
+def test_a_detour_to_stripe_leads_back_to_what_was_going_on(shop: Shop, ana: Reader) -> None:
+    wished = {"pack": "small", "threshold": "50", "monthly_limit": "100", "_external": "1"}
+    answer = ana.send("/billing/method", "/plans", **wished)
+    assert answer.headers["Location"].startswith(shop.address)
+    back = ana.client.get("/billing/returned", query_string=wished).headers["Location"]
+    assert back == "/spending/top-up?pack=small&threshold=50&monthly_limit=100"
+    assert ana.client.get("/billing/returned").headers["Location"] == "/billing"
+
+
+def test_forms_may_lead_to_stripe_and_nowhere_else(shop: Shop, ana: Reader) -> None:
+    policy = ana.client.get("/plans").headers["Content-Security-Policy"]
+    assert f"form-action 'self' {shop.address}" in policy.split("; ")
+
+
+def test_a_period_is_named_by_the_day_it_begins_on(
+    acme: Customer, application: Flask, database: Database, clock: Clock
+) -> None:
+    with database.reading() as tx:
+        organization = find_organization(tx, "acme")
+    running, *_ = papers.periods_of(organization, now=clock())
+    named = papers.begins(organization, running)
+    assert papers.period_of(organization, named, now=clock()) == running
+    with pytest.raises(InvalidRequest):
+        papers.period_of(organization, "tomorrow", now=clock())
+
+
+@pytest.mark.parametrize(
+    ("kinds", "said"),
+    [
+        (["tier:pro:99"], "Pro"),
+        (["tier:pro:99", "overage::5"], "Pro and credits beyond yours"),
+        (["proration:starter:-20", "proration:pro:60"], "Change to Pro"),
+        (["other::39"], "500 credits"),
+        ([], "Invoice"),
+    ],
+)
+def test_an_invoice_says_in_few_words_what_it_is_for(
+    kinds: list[str], said: str, clock: Clock
+) -> None:
+    lines = [_line(one, clock) for one in kinds]
+    invoice = Invoice(
+        *("in_1", "A-1", "paid", "", "usd"), 0, 0, 0, 0, 0, clock(), None, "", "", lines
+    )
+    assert papers.what(invoice, {"pro": "Pro", "starter": "Starter"}) == said
+
+
+def _line(told: str, clock: Clock) -> Line:
+    kind, tier, amount = told.split(":")
+    return Line(kind, tier, "", "500 credits", int(amount) * 100, 1, clock(), clock())
