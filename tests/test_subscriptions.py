@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from portal.billing import invoices as billed_invoices
 from portal.billing import tier_checkout
+from portal.billing.gateway import CheckoutSession
 from portal.core.errors import InvalidRequest, NotFound
 from portal.core.periods import Period
 from portal.tables import invoices, payments, tier_checkouts
@@ -294,6 +296,24 @@ def test_only_one_checkout_is_open_and_who_has_a_plan_begins_no_second(acme: Sub
         acme.open("team")
     assert acme.organization.tier == "pro"
     assert sorted(row.status for row in acme.rows(tier_checkouts)) == ["expired", "fulfilled"]
+
+
+def test_two_clicks_at_once_leave_one_page_to_pay_on(
+    acme: Subscriber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create, second = acme.payments.create_tier_checkout, [""]
+
+    def interrupted(**asked: Any) -> CheckoutSession:
+        if not second[0]:
+            second[0] = "begun"
+            second[0] = session_of(acme.open("team"))
+        return create(**asked)
+
+    monkeypatch.setattr(acme.payments, "create_tier_checkout", interrupted)
+    with pytest.raises(InvalidRequest, match="Another checkout"):
+        acme.open("pro")
+    sessions = acme.stripe.v1.checkout.sessions.list().data
+    assert [one.id for one in sessions if one.status == "open"] == second
 
 
 def test_what_the_operator_arranged_is_not_sold_over_nor_the_other_way_round(

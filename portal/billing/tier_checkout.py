@@ -8,10 +8,12 @@ there first.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, RowMapping, insert, select, update
+from sqlalchemy import Connection, Row, RowMapping, insert, select, update
 
 from portal import accounts, catalog, cycles
 from portal.accounts import Member, Organization
@@ -22,10 +24,12 @@ from portal.billing.subscriptions import sync_subscription
 from portal.core.catalog import Tier
 from portal.core.errors import InvalidRequest, NotFound
 from portal.db import Database
+from portal.desk import open_desk
 from portal.ids import new_id
 from portal.tables import tier_checkouts
 
 _OPEN = ("started", "open")
+_ANOTHER = "Another checkout was opened just now. Go on there, or try again."
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,11 @@ def start(
     )
     opened = {"status": "open", "stripe_session_id": session.session_id}
     with database.transaction() as tx:
-        _set(tx, organization_id, checkout_id, ("started",), **opened)
+        mine = _set(tx, organization_id, checkout_id, ("started",), **opened)
+    if not mine:
+        # Somebody else began meanwhile, and closed this one without knowing its session.
+        payments.expire_checkout(session.session_id)
+        raise InvalidRequest(_ANOTHER)
     return session.url
 
 
@@ -110,10 +118,14 @@ def _intend(
 ) -> tuple[str, Tier, Organization]:
     """Write down what is to be sold; returns the checkout's id, the tier and the buyer."""
     with database.transaction() as tx:
-        found = accounts.find_organization(tx, organization_id)
+        desk = open_desk(tx, organization_id, now=now)
+        desk.wallet.write()
+        found = desk.organization
         book = catalog.in_force(tx, at=now)
         chosen = catalog.tier_of(book, tier)
         _first(tx, found)
+        if _still_open(tx, organization_id):
+            raise InvalidRequest(_ANOTHER)
         if book.currency != found.currency:
             raise InvalidRequest(
                 f"Plans are priced in {book.currency.upper()}, this organization is billed in "
@@ -146,16 +158,20 @@ def _first(tx: Connection, organization: Organization) -> None:
         raise InvalidRequest("Your plan is arranged with us. Ask us to change it.")
 
 
+def _still_open(tx: Connection, organization_id: str) -> Sequence[Row[Any, Any]]:
+    return tx.execute(
+        select(tier_checkouts.c.checkout_id, tier_checkouts.c.stripe_session_id).where(
+            tier_checkouts.c.organization_id == organization_id,
+            tier_checkouts.c.status.in_(_OPEN),
+        )
+    ).all()
+
+
 def _close_earlier(
     database: Database, payments: Gateway, organization_id: str, *, now: datetime
 ) -> None:
     with database.reading() as tx:
-        earlier = tx.execute(
-            select(tier_checkouts.c.checkout_id, tier_checkouts.c.stripe_session_id).where(
-                tier_checkouts.c.organization_id == organization_id,
-                tier_checkouts.c.status.in_(_OPEN),
-            )
-        ).all()
+        earlier = _still_open(tx, organization_id)
     for row in earlier:
         if row.stripe_session_id is None:
             with database.transaction() as tx:
@@ -287,8 +303,9 @@ def _set(
     checkout_id: str,
     from_: tuple[str, ...],
     **values: object,
-) -> None:
-    tx.execute(
+) -> bool:
+    """Change a checkout that still is one of these; tells whether it was."""
+    done = tx.execute(
         update(tier_checkouts)
         .where(
             tier_checkouts.c.organization_id == organization_id,
@@ -297,3 +314,4 @@ def _set(
         )
         .values(values)
     )
+    return done.rowcount == 1
