@@ -28,7 +28,7 @@ from portal import accounts, balances, limits, metering, onboarding
 from portal.billing import top_up, top_up_news
 from portal.billing.customers import ensure_customer
 from portal.billing.effects import no_mark
-from portal.billing.gateway import Gateway
+from portal.billing.gateway import Gateway, circuit
 from portal.core.events import UsageEvent
 from portal.db import Database
 from portal.limits import SpendingRequest
@@ -244,6 +244,8 @@ def site(
     del store
     monkeypatch.setattr(stripe.HTTPClient, "INITIAL_DELAY", 0)
     monkeypatch.setattr(stripe.HTTPClient, "MAX_DELAY", 0)
+    # Nobody waits here for Stripe to be back: each lost call is followed by one that may arrive.
+    monkeypatch.setattr(circuit, "RESTS_SECONDS", 0.0)
     clock = SandboxClock()
     with stand_in(clock) as address:
         yield database, address, clock

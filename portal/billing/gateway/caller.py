@@ -61,7 +61,7 @@ class Caller:
         except (stripe.APIConnectionError, stripe.RateLimitError, stripe.APIError) as error:
             # What was asked for may be done: asking again has the same key.
             raise Unavailable(
-                "Stripe does not answer. Asked for again, nothing is charged twice."
+                "Stripe does not answer. Asked for again, nothing is paid twice."
             ) from error
         except stripe.InvalidRequestError as error:
             if error.http_status == 404:

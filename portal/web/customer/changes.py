@@ -96,7 +96,7 @@ def confirm_change(change_id: str) -> Response:
         )
     except (Unavailable, InvalidRequest) as error:
         # The page itself says where the change stands: it may have been taken all the same.
-        flash(error.detail.replace(" Nothing was charged; try again.", ""), "bad")
+        flash(error.detail, "bad")
     return redirect(url_for(".change", change_id=change_id), 303)
 
 
