@@ -179,7 +179,9 @@ class Answers:
         page = self._once("operator", lambda: self.operator.client.get("/operator/")).text
         line = re.search(r'<small class="id">acme</small>.*?</tr>', page, re.S)
         assert line
-        cells = [shown(cell) for cell in re.findall(r'<td class="r num.*?">(.*?)</td>', line[0], re.S)]
+        cells = [
+            shown(cell) for cell in re.findall(r'<td class="r num.*?">(.*?)</td>', line[0], re.S)
+        ]
         return [cells[0], cells[1], cells[-1]]
 
     def available(self) -> Figures:
