@@ -48,7 +48,7 @@ def test_the_price_changes_with_the_renewal_and_nothing_is_prorated(seller: Sell
     end = subscription["items"].data[0].current_period_end
     schedule = _downgrade(seller, subscription, seller.basic)
     assert schedule.phases[1].end_date == months_later(end)
-    seller.to(end - 1)
+    seller.to(end - 60)
     assert seller.subscription(subscription.id)["items"].data[0].price.id == seller.pro
     seller.to(end + HOUR)
     renewed = seller.subscription(subscription.id)

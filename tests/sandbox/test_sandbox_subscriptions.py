@@ -90,7 +90,7 @@ def test_a_subscription_session_refuses_what_is_for_one_payment(
 def test_a_subscription_renews_with_an_invoice_an_hour_later(seller: Seller) -> None:
     subscription = seller.subscribe()
     start = subscription["items"].data[0].current_period_end
-    seller.to(start - 1)
+    seller.to(start - 60)
     assert len(seller.invoices(subscription)) == 1
     seller.to(start)
     renewal = seller.invoices(subscription)[0]
