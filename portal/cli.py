@@ -357,7 +357,7 @@ def audit_ledger() -> None:
             if not page:
                 break
             for organization in page:
-                with parts.database.reading() as tx:
+                with parts.database.reading(patient=True) as tx:
                     faults = proof.ledger_faults(tx, organization.organization_id)
                 for fault in faults:
                     click.echo(f"{organization.organization_id}: {fault}")

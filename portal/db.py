@@ -107,8 +107,11 @@ class Database:
             self._turn.release()
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """Open one consistent snapshot for reading; nothing written in it would be kept."""
+    def reading(self, *, patient: bool = False) -> Iterator[Connection]:
+        """Open one consistent snapshot for reading; nothing written in it would be kept.
+
+        A ``patient`` one may read for as long as it takes: for proofs, never for a request.
+        """
         with self.engine.connect() as connection:
             if self.dialect == "sqlite":
                 connection.info["begin"] = "BEGIN"
@@ -118,6 +121,8 @@ class Database:
                 )
             transaction = connection.begin()
             try:
+                if patient and self.dialect != "sqlite":
+                    connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
                 with _one_more_open():
                     yield connection
             finally:

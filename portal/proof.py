@@ -13,7 +13,6 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    FromClause,
     Row,
     Select,
     Table,
@@ -51,6 +50,8 @@ from portal.tables import (
 
 #: How many faults of one kind are told; more say nothing more.
 SHOWN = 10
+#: Entries held in memory at a time: a ledger of years is read as it comes.
+READ_AT_ONCE = 5_000
 
 
 def ledger_faults(tx: Connection, organization_id: str) -> list[str]:
@@ -92,7 +93,8 @@ def _entry_faults(tx: Connection, organization_id: str, balances: dict[str, int]
     rows = tx.execute(
         select(entries)
         .where(entries.c.organization_id == organization_id)
-        .order_by(entries.c.account, entries.c.version)
+        .order_by(entries.c.account, entries.c.version),
+        execution_options={"yield_per": READ_AT_ONCE},
     )
     for row in rows:
         version, balance = before.get(row.account, (0, 0))
@@ -122,18 +124,17 @@ def _transfer_faults(tx: Connection, organization_id: str) -> list[str]:
     ).one()
     if not counted == found == last:
         faults.append(f"{counted} transfers were made, {found} are there, the last is {last}")
-    gives, takes = entries.alias("gives"), entries.alias("takes")
-    wrong = tx.execute(
-        select(transfers.c.transfer_id)
-        .outerjoin(gives, _side(gives, transfers.c.from_account, -transfers.c.amount_micro))
-        .outerjoin(takes, _side(takes, transfers.c.to_account, transfers.c.amount_micro))
-        .where(
-            transfers.c.organization_id == organization_id,
-            or_(gives.c.version.is_(None), takes.c.version.is_(None)),
-        )
-        .limit(SHOWN)
+    wrong = _apart(
+        tx,
+        _moved(organization_id, transfers.c.from_account, -transfers.c.amount_micro),
+        _moved(organization_id, transfers.c.to_account, transfers.c.amount_micro),
+        select(
+            entries.c.transfer_id, entries.c.account, -entries.c.amount_micro, literal(-1)
+        ).where(entries.c.organization_id == organization_id),
+        labels=2,
     )
-    faults += [f"transfer {row.transfer_id} does not have two equal sides" for row in wrong]
+    uneven = sorted({int(row[0]) for row in wrong})
+    faults += [f"transfer {number} does not have two equal sides" for number in uneven]
     sides = tx.execute(
         select(func.count()).where(entries.c.organization_id == organization_id)
     ).scalar_one()
@@ -142,14 +143,12 @@ def _transfer_faults(tx: Connection, organization_id: str) -> list[str]:
     return faults
 
 
-def _side(
-    side: FromClause, account: ColumnElement[str], amount_micro: ColumnElement[int]
-) -> ColumnElement[bool]:
-    return and_(
-        side.c.organization_id == transfers.c.organization_id,
-        side.c.transfer_id == transfers.c.transfer_id,
-        side.c.account == account,
-        side.c.amount_micro == amount_micro,
+def _moved(
+    organization_id: str, account: ColumnElement[str], amount_micro: ColumnElement[int]
+) -> Select[Any]:
+    """Return what one side of each transfer should have written."""
+    return select(transfers.c.transfer_id, account, amount_micro, literal(1)).where(
+        transfers.c.organization_id == organization_id
     )
 
 
@@ -171,58 +170,41 @@ def _hold_faults(tx: Connection, organization_id: str, balances: dict[str, int])
 
 def _debit_faults(tx: Connection, organization_id: str, balances: dict[str, int]) -> list[str]:
     """Every captured credit belongs to an event, and every event's credits were paid or not."""
-    paid = (
-        select(
-            event_debits.c.source,
-            event_debits.c.event_id,
-            func.sum(event_debits.c.amount_micro).label("micro"),
-        )
-        .where(event_debits.c.organization_id == organization_id)
-        .group_by(event_debits.c.source, event_debits.c.event_id)
-        .subquery()
+    of_events = select(
+        event_debits.c.source, event_debits.c.event_id, -event_debits.c.amount_micro
+    ).where(event_debits.c.organization_id == organization_id)
+    debited = int(
+        tx.execute(
+            select(func.coalesce(func.sum(event_debits.c.amount_micro), 0)).where(
+                event_debits.c.organization_id == organization_id
+            )
+        ).scalar_one()
     )
-    captured, debited = (
-        balances.get(Account.CAPTURED, 0),
-        int(tx.execute(select(func.coalesce(func.sum(paid.c.micro), 0))).scalar_one()),
-    )
+    captured = balances.get(Account.CAPTURED, 0)
     faults = [] if captured == debited else [f"{captured} was captured, events paid {debited}"]
     due = case(
         (events.c.charged == literal(False, Flag), 0),
         else_=events.c.credits_micro - events.c.uncollected_micro,
     )
-    wrong = tx.execute(
-        select(events.c.source, events.c.event_id, due.label("due"), paid.c.micro)
-        .outerjoin(
-            paid, and_(paid.c.source == events.c.source, paid.c.event_id == events.c.event_id)
-        )
-        .where(events.c.organization_id == organization_id, due != func.coalesce(paid.c.micro, 0))
-        .limit(SHOWN)
+    owed = select(events.c.source, events.c.event_id, due).where(
+        events.c.organization_id == organization_id
     )
     return faults + [
-        f"event {row.event_id} of {row.source} was charged {row.due}, its debits say {row.micro}"
-        for row in wrong
+        f"event {row.event_id} of {row.source} was not charged what its debits say"
+        for row in _apart(tx, owed, of_events, labels=2)
     ]
 
 
 def _grant_faults(tx: Connection, organization_id: str, balances: dict[str, int]) -> list[str]:
+    whole = select(grants.c.grant_id, grants.c.granted_micro).where(
+        grants.c.organization_id == organization_id
+    )
     # A rollover is what several allowances had left, each by a transfer of its own.
-    issued = (
-        select(transfers.c.to_account, func.sum(transfers.c.amount_micro).label("micro"))
-        .where(
-            transfers.c.organization_id == organization_id,
-            transfers.c.kind.in_(("grant", "rollover")),
-        )
-        .group_by(transfers.c.to_account)
-        .subquery()
+    issued = select(transfers.c.to_account, -transfers.c.amount_micro).where(
+        transfers.c.organization_id == organization_id,
+        transfers.c.kind.in_(("grant", "rollover")),
     )
-    rows = tx.execute(
-        select(grants.c.grant_id)
-        .outerjoin(issued, issued.c.to_account == grants.c.grant_id)
-        .where(
-            grants.c.organization_id == organization_id,
-            func.coalesce(issued.c.micro, 0) != grants.c.granted_micro,
-        )
-    )
+    rows = _apart(tx, whole, issued, labels=1)
     faults = [f"grant {row.grant_id} was not issued whole" for row in rows]
     frozen = tx.execute(
         select(func.coalesce(func.sum(grants.c.frozen_micro), 0)).where(
@@ -256,7 +238,8 @@ def _usage_faults(tx: Connection, organization_id: str) -> Iterator[str]:
     facts = select(*(events.c[name] for name in USAGE_LABELS), *counted).where(
         events.c.organization_id == organization_id
     )
-    for row in _apart(tx, organization_id, facts, usage_daily, USAGE_LABELS, USAGE_SUMS):
+    kept = _kept(organization_id, usage_daily, USAGE_LABELS, USAGE_SUMS)
+    for row in _apart(tx, facts, kept, labels=len(USAGE_LABELS)):
         yield f"usage of {row.day} by {row.action} is not what its events add up to"
 
 
@@ -281,27 +264,27 @@ def _cost_faults(tx: Connection, organization_id: str) -> Iterator[str]:
         )
         .where(event_costs.c.organization_id == organization_id)
     )
-    for row in _apart(tx, organization_id, facts, cost_daily, COST_LABELS, COST_SUMS):
+    kept = _kept(organization_id, cost_daily, COST_LABELS, COST_SUMS)
+    for row in _apart(tx, facts, kept, labels=len(COST_LABELS)):
         yield f"cost of {row.day} for {row.layer} is not what its lines add up to"
 
 
-def _apart(
-    tx: Connection,
-    organization_id: str,
-    facts: Select[Any],
-    kept: Table,
-    labels: Sequence[str],
-    sums: Sequence[str],
-) -> Sequence[Row[Any]]:
-    """Return the labels under which the facts do not add up to what is kept."""
-    names = (*labels, *sums)
-    off = select(*(kept.c[name] for name in labels), *(-kept.c[name] for name in sums)).where(
-        kept.c.organization_id == organization_id
+def _kept(
+    organization_id: str, table: Table, labels: Sequence[str], sums: Sequence[str]
+) -> Select[Any]:
+    """Return what is kept of an organization, its sums with the sign turned."""
+    return select(*(table.c[name] for name in labels), *(-table.c[name] for name in sums)).where(
+        table.c.organization_id == organization_id
     )
-    both = union_all(facts, off).subquery()
-    columns = dict(zip(names, both.c, strict=True))
-    by = [columns[name].label(name) for name in labels]
-    wrong = or_(*(func.sum(columns[name]) != 0 for name in sums))
-    return tx.execute(
-        select(*by).group_by(*(columns[name] for name in labels)).having(wrong).limit(SHOWN)
-    ).all()
+
+
+def _apart(tx: Connection, *parts: Select[Any], labels: int) -> Sequence[Row[Any]]:
+    """Return the labels, the first columns of all parts, under which the others do not cancel out.
+
+    One sort, whatever the store knows of its tables: a join of the two would be planned as a
+    comparison of each row with each where it has not yet counted them.
+    """
+    columns = list(union_all(*parts).subquery().c)
+    by, sums = columns[:labels], columns[labels:]
+    wrong = or_(*(func.sum(column) != 0 for column in sums))
+    return tx.execute(select(*by).group_by(*by).having(wrong).limit(SHOWN)).all()
