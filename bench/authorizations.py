@@ -48,6 +48,7 @@ def _pairs(what: str, machine: Machine, organizations: int) -> Found:
     database = Database(url)
     prepare(database, organizations)
     load_peer(url, machine.pgledger, organizations)
+    settle(url, organizations)
     ours, theirs = in_turns(
         lambda: clients.measure(pair, CLIENTS, url, organizations).per_second,
         lambda: clients.measure(transfer, CLIENTS, url, organizations).per_second,
@@ -107,6 +108,16 @@ def load_peer(url: str, folder: Path, organizations: int) -> None:
             " FROM generate_series(0, %s) AS number",
             (organizations - 1,),
         )
+
+
+def settle(url: str, organizations: int) -> None:
+    """Use both for a while and let the store count its rows, as it does by itself in a minute."""
+    for use in (pair, transfer):
+        act = use(0, url, organizations)
+        for _ in range(200):
+            act()
+    with psycopg.connect(address(url), autocommit=True) as connection:
+        connection.execute("ANALYZE")
 
 
 def transfer(number: int, url: str, organizations: int) -> Callable[[], None]:

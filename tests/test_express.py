@@ -44,8 +44,8 @@ class _Names:
         self.seed, self.number = seed, 0
         self.random = random.Random(seed)
 
-    def choice(self, alphabet: str) -> str:
-        return self.random.choice(alphabet)
+    def token_bytes(self, count: int) -> bytes:
+        return self.random.randbytes(count)
 
     def next_act(self) -> None:
         self.number += 1

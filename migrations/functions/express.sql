@@ -21,45 +21,56 @@ CREATE OR REPLACE FUNCTION clearmeter_instant(at_ timestamptz) RETURNS text LANG
       ELSE to_char(at_ AT TIME ZONE 'UTC', '.US') END || '+00:00'
 $$;
 
--- The organization's day of an instant, in the zone then in force: core/periods.py's local_day.
-CREATE OR REPLACE FUNCTION clearmeter_local_day(org text, at_ timestamptz) RETURNS date LANGUAGE sql STABLE
-AS $$
-  SELECT greatest((at_ AT TIME ZONE coalesce(c.zone, o.timezone))::date, c.first_day)
-  FROM organizations o LEFT JOIN LATERAL (
-      SELECT z.zone, z.first_day
-      FROM jsonb_to_recordset(o.calendar -> 'zones')
-        AS z ("from" timestamptz, zone text, first_day date)
-      WHERE z."from" <= at_ ORDER BY z."from" DESC LIMIT 1) c ON true
-  WHERE o.organization_id = org
-$$;
+-- The two below are PL/pgSQL for the sake of its plans, which live as long as the session: a function
+-- in SQL that is not a mere expression is planned again at each call.
 
--- The organization is plain: charged, in its period, with nothing past a deadline and no retry.
+-- The organization's day of an instant, in the zone then in force: core/periods.py's local_day.
+CREATE OR REPLACE FUNCTION clearmeter_local_day(org text, at_ timestamptz) RETURNS date
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  RETURN (SELECT greatest((at_ AT TIME ZONE coalesce(c.zone, o.timezone))::date, c.first_day)
+    FROM organizations o LEFT JOIN LATERAL (
+        SELECT z.zone, z.first_day
+        FROM jsonb_to_recordset(o.calendar -> 'zones')
+          AS z ("from" timestamptz, zone text, first_day date)
+        WHERE z."from" <= at_ ORDER BY z."from" DESC LIMIT 1) c ON true
+    WHERE o.organization_id = org);
+END $$;
+
+-- The organization is plain: charged, in its period and cycle, nothing overdue, with nothing past a
+-- deadline and no retry.
 CREATE OR REPLACE FUNCTION clearmeter_plain(org text, route_ text, key_ text, now_ timestamptz)
-RETURNS boolean LANGUAGE sql STABLE AS $$
-  SELECT o.charging = 'on'
-    AND (s.period_end IS NULL OR s.period_end > now_)
-    AND NOT EXISTS (SELECT FROM holds h WHERE h.organization_id = org
-      AND h.status = 'authorized' AND h.expires_at <= now_)
-    AND (key_ IS NULL OR NOT EXISTS (SELECT FROM idempotency_keys i
-      WHERE i.organization_id = org AND i.route = route_ AND i.key = key_))
-    AND NOT EXISTS (SELECT FROM accounts a WHERE a.organization_id = org
-      AND a.account = 'debt' AND a.balance_micro <> 0)
-  FROM organizations o LEFT JOIN subscriptions s ON s.organization_id = o.organization_id
-  WHERE o.organization_id = org
-$$;
+RETURNS boolean LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  RETURN (SELECT o.charging = 'on'
+      AND (s.period_end IS NULL OR s.period_end > now_)
+      AND (s.stops_at IS NULL OR s.stops_at > now_)
+      AND (s.cycle_end IS NULL OR s.cycle_end > now_)
+      AND NOT EXISTS (SELECT FROM holds h WHERE h.organization_id = org
+        AND h.status = 'authorized' AND h.expires_at <= now_)
+      AND (key_ IS NULL OR NOT EXISTS (SELECT FROM idempotency_keys i
+        WHERE i.organization_id = org AND i.route = route_ AND i.key = key_))
+      AND NOT EXISTS (SELECT FROM accounts a WHERE a.organization_id = org
+        AND a.account = 'debt' AND a.balance_micro <> 0)
+    FROM organizations o LEFT JOIN subscriptions s ON s.organization_id = o.organization_id
+    WHERE o.organization_id = org);
+END $$;
 
 CREATE OR REPLACE FUNCTION clearmeter_authorize(
   org text, hold_ text, action_ text, quantity bigint, credits bigint, price bigint, book bigint,
   member_ text, team_ text, project_ text, run_ text, now_ timestamptz, lasts integer,
   key_ text, fingerprint_ text, body_ text
-) RETURNS text LANGUAGE plpgsql AS $$
+) RETURNS text LANGUAGE plpgsql
+  SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+  SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
   purse record;
   held record;
-  lot record;
   counters record;
+  lots record;
+  lot text;
+  before bigint;
   missing bigint := credits;
-  available bigint;
   part bigint;
   number_ bigint;
   place integer := 0;
@@ -100,11 +111,17 @@ BEGIN
       AND c.target = CASE c.scope WHEN 'organization' THEN '' WHEN 'team' THEN team_
         WHEN 'member' THEN member_ ELSE project_ END;
   IF counters.made <> counters.all_ OR NOT counters.fits THEN RETURN NULL; END IF;
-  SELECT coalesce(sum(a.balance_micro), 0) INTO available
-    FROM accounts a JOIN grants g ON g.organization_id = org AND g.grant_id = a.account
-    WHERE a.organization_id = org AND a.standing
-      AND g.effective_at <= now_ AND (g.expires_at IS NULL OR g.expires_at > now_);
-  IF available < credits THEN RETURN NULL; END IF;
+  -- The lots in the order they are spent: core/burn_down.py.
+  SELECT array_agg(l.account) AS names, array_agg(l.balance_micro) AS balances,
+      array_agg(l.version) AS versions, coalesce(sum(l.balance_micro), 0)::bigint AS available
+    INTO lots
+    FROM (SELECT a.account, a.balance_micro, a.version
+        FROM accounts a JOIN grants g ON g.organization_id = org AND g.grant_id = a.account
+        WHERE a.organization_id = org AND a.standing
+          AND g.effective_at <= now_ AND (g.expires_at IS NULL OR g.expires_at > now_)
+        ORDER BY g.priority, g.expires_at NULLS LAST, g.paid_minor IS NOT NULL, g.effective_at,
+          g.grant_id COLLATE "C") l;
+  IF lots.available < credits THEN RETURN NULL; END IF;
 
   INSERT INTO holds (organization_id, hold_id, status, action, quantity_micro, credits_micro,
       price_micro, price_book_version, member_id, team_id, project_id, run_id, authorized_at,
@@ -115,32 +132,26 @@ BEGIN
     WHERE organization_id = org AND account = 'held';
   number_ := purse.transfers;
   IF credits > 0 THEN
-    FOR lot IN
-      SELECT a.account, a.balance_micro AS balance, a.version
-        FROM accounts a JOIN grants g ON g.organization_id = org AND g.grant_id = a.account
-        WHERE a.organization_id = org AND a.standing
-          AND g.effective_at <= now_ AND (g.expires_at IS NULL OR g.expires_at > now_)
-        ORDER BY g.priority, g.expires_at NULLS LAST, g.paid_minor IS NOT NULL, g.effective_at,
-          g.grant_id COLLATE "C"
     LOOP
-      part := least(lot.balance, missing);
+      place := place + 1;
+      lot := lots.names[place];
+      before := lots.balances[place];
+      part := least(before, missing);
       missing := missing - part;
       number_ := number_ + 1;
       INSERT INTO transfers (organization_id, transfer_id, kind, from_account, to_account,
           amount_micro, at, reference)
-        VALUES (org, number_, 'hold', lot.account, 'held', part, now_, hold_);
+        VALUES (org, number_, 'hold', lot, 'held', part, now_, hold_);
       INSERT INTO entries (organization_id, account, version, transfer_id, amount_micro,
           before_micro, after_micro, at)
-        VALUES (org, lot.account, lot.version + 1, number_, -part, lot.balance,
-            lot.balance - part, now_),
+        VALUES (org, lot, lots.versions[place] + 1, number_, -part, before, before - part, now_),
           (org, 'held', held.version + 1, number_, part, held.balance, held.balance + part, now_);
-      UPDATE accounts SET balance_micro = lot.balance - part, version = lot.version + 1
-        WHERE organization_id = org AND account = lot.account;
+      UPDATE accounts SET balance_micro = before - part, version = lots.versions[place] + 1
+        WHERE organization_id = org AND account = lot;
       INSERT INTO hold_pins (organization_id, hold_id, position, account, amount_micro, at)
-        VALUES (org, hold_, place, lot.account, part, now_);
+        VALUES (org, hold_, place - 1, lot, part, now_);
       held.balance := held.balance + part;
       held.version := held.version + 1;
-      place := place + 1;
       EXIT WHEN missing = 0;
     END LOOP;
     UPDATE accounts SET balance_micro = held.balance, version = held.version
@@ -148,14 +159,15 @@ BEGIN
     UPDATE wallets SET transfers = number_, moved_at = now_ WHERE organization_id = org;
   END IF;
   IF counters.all_ > 0 THEN
-    UPDATE cap_windows w SET held_micro = w.held_micro + credits
-      FROM unnest(counters.caps, counters.starts) AS c (cap_id, window_start)
-      WHERE w.organization_id = org AND w.cap_id = c.cap_id AND w.window_start = c.window_start;
+    WITH counted AS (
+      UPDATE cap_windows w SET held_micro = w.held_micro + credits
+        FROM unnest(counters.caps, counters.starts) AS c (cap_id, window_start)
+        WHERE w.organization_id = org AND w.cap_id = c.cap_id AND w.window_start = c.window_start
+        RETURNING w.cap_id, w.window_start)
     INSERT INTO hold_caps (organization_id, hold_id, cap_id, window_start)
-      SELECT org, hold_, c.cap_id, c.window_start
-        FROM unnest(counters.caps, counters.starts) AS c (cap_id, window_start);
+      SELECT org, hold_, cap_id, window_start FROM counted;
   END IF;
-  answer := body_ || ',"expires_at":"' || clearmeter_instant(until_) || '","balance":{"available":"' || clearmeter_decimal(available - credits)
+  answer := body_ || ',"expires_at":"' || clearmeter_instant(until_) || '","balance":{"available":"' || clearmeter_decimal(lots.available - credits)
     || '","held":"' || clearmeter_decimal(held.balance) || '"}}';
   IF key_ IS NOT NULL THEN
     INSERT INTO idempotency_keys (organization_id, route, key, fingerprint, status, body,
@@ -169,7 +181,9 @@ CREATE OR REPLACE FUNCTION clearmeter_capture(
   only_ text, hold_ text, quantity bigint, occurred timestamptz, now_ timestamptz, key_ text,
   fingerprint_ text, content_print text, properties_ jsonb, model_ text, costs jsonb,
   cost_book integer
-) RETURNS text LANGUAGE plpgsql AS $$
+) RETURNS text LANGUAGE plpgsql
+  SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+  SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
   org text;
   purse record;
@@ -177,6 +191,7 @@ DECLARE
   pin record;
   account_ record;
   held record;
+  plain boolean;
   local_day date;
   due bigint;
   rest bigint;
@@ -209,34 +224,29 @@ BEGIN
     due := due + 1;
   END IF;
   IF due > hold.credits_micro OR hold.credits_micro = 0 OR due = 0 THEN RETURN NULL; END IF;
-  -- Work authorized while nothing is charged has set nothing aside.
-  IF NOT EXISTS (SELECT FROM hold_pins WHERE organization_id = org AND hold_id = hold_) THEN
-    RETURN NULL;
-  END IF;
-  -- What would cross a threshold, or come back to a grant that is not plain, goes the long way.
-  IF EXISTS (SELECT FROM hold_caps l
-      JOIN cap_windows w ON w.organization_id = org AND w.cap_id = l.cap_id
-        AND w.window_start = l.window_start
-      JOIN caps c ON c.organization_id = org AND c.cap_id = l.cap_id AND c.removed_at IS NULL
-      CROSS JOIN LATERAL jsonb_array_elements_text(c.thresholds) AS t (percent)
-      WHERE l.organization_id = org AND l.hold_id = hold_ AND c.limit_micro > 0
-        AND w.spent_micro * 100 < t.percent::int * c.limit_micro
-        AND (w.spent_micro + due) * 100 >= t.percent::int * c.limit_micro) THEN
-    RETURN NULL;
-  END IF;
-  IF EXISTS (SELECT FROM hold_pins p
-      JOIN grants g ON g.organization_id = org AND g.grant_id = p.account
-      WHERE p.organization_id = org AND p.hold_id = hold_
-        AND (g.claimed_micro <> 0 OR (due < hold.credits_micro AND (g.frozen_at IS NOT NULL
-          OR g.voided_at IS NOT NULL OR g.expires_at <= now_)))) THEN
-    RETURN NULL;
-  END IF;
+  -- Work authorized while nothing is charged has set nothing aside. That, what comes back to a grant
+  -- that is not plain, and what would cross a threshold goes the long way.
+  SELECT count(*) > 0
+      AND bool_and(g.claimed_micro = 0 AND (due = hold.credits_micro OR (g.frozen_at IS NULL
+        AND g.voided_at IS NULL AND (g.expires_at IS NULL OR g.expires_at > now_))))
+      AND NOT EXISTS (SELECT FROM hold_caps l
+        JOIN cap_windows w ON w.organization_id = org AND w.cap_id = l.cap_id
+          AND w.window_start = l.window_start
+        JOIN caps c ON c.organization_id = org AND c.cap_id = l.cap_id AND c.removed_at IS NULL
+        CROSS JOIN LATERAL jsonb_array_elements_text(c.thresholds) AS t (percent)
+        WHERE l.organization_id = org AND l.hold_id = hold_ AND c.limit_micro > 0
+          AND w.spent_micro * 100 < t.percent::int * c.limit_micro
+          AND (w.spent_micro + due) * 100 >= t.percent::int * c.limit_micro)
+    INTO plain
+    FROM hold_pins p JOIN grants g ON g.organization_id = org AND g.grant_id = p.account
+    WHERE p.organization_id = org AND p.hold_id = hold_;
+  IF plain IS NOT TRUE THEN RETURN NULL; END IF;
 
   local_day := clearmeter_local_day(org, coalesce(occurred, now_));
-  SELECT balance_micro AS balance, version INTO held FROM accounts
-    WHERE organization_id = org AND account = 'held';
-  SELECT balance_micro AS balance, version INTO account_ FROM accounts
-    WHERE organization_id = org AND account = 'captured';
+  SELECT h.balance_micro AS balance, h.version, c.balance_micro AS captured,
+      c.version AS captured_version
+    INTO held FROM accounts h JOIN accounts c ON c.organization_id = org AND c.account = 'captured'
+    WHERE h.organization_id = org AND h.account = 'held';
   number_ := purse.transfers + 1;
   INSERT INTO transfers (organization_id, transfer_id, kind, from_account, to_account,
       amount_micro, at, reference)
@@ -244,10 +254,8 @@ BEGIN
   INSERT INTO entries (organization_id, account, version, transfer_id, amount_micro,
       before_micro, after_micro, at)
     VALUES (org, 'held', held.version + 1, number_, -due, held.balance, held.balance - due, now_),
-      (org, 'captured', account_.version + 1, number_, due, account_.balance,
-        account_.balance + due, now_);
-  UPDATE accounts SET balance_micro = account_.balance + due, version = account_.version + 1
-    WHERE organization_id = org AND account = 'captured';
+      (org, 'captured', held.captured_version + 1, number_, due, held.captured,
+        held.captured + due, now_);
   held.balance := held.balance - due;
   held.version := held.version + 1;
   IF due < hold.credits_micro THEN
@@ -276,8 +284,10 @@ BEGIN
       held.version := held.version + 1;
     END LOOP;
   END IF;
-  UPDATE accounts SET balance_micro = held.balance, version = held.version
-    WHERE organization_id = org AND account = 'held';
+  UPDATE accounts a SET balance_micro = is_.balance, version = is_.version
+    FROM (VALUES ('held', held.balance, held.version),
+      ('captured', held.captured + due, held.captured_version + 1)) AS is_ (account, balance, version)
+    WHERE a.organization_id = org AND a.account = is_.account;
   UPDATE wallets SET transfers = number_, moved_at = now_ WHERE organization_id = org;
   UPDATE cap_windows w SET held_micro = w.held_micro - hold.credits_micro,
       spent_micro = w.spent_micro + due
