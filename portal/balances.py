@@ -16,17 +16,24 @@ from sqlalchemy import Connection, RowMapping, and_, bindparam, or_, select
 from portal.core.ledger import (
     Account,
     Lot,
+    WayBack,
     in_burn_down_order,
     settling_order,
     take,
     way_back,
 )
-from portal.tables import accounts, entries, grants, hold_pins, holds, wallets
+from portal.tables import accounts, entries, grants, hold_pins, holds, transfers, wallets
 from portal.wallet import EVERY_STANDING, FIXED_ACCOUNTS, STANDING, lot_of
 
 _MOVED_AT = select(wallets.c.moved_at).where(wallets.c.organization_id == bindparam("org"))
 _PINS = (
-    select(holds.c.expires_at, hold_pins.c.account, hold_pins.c.amount_micro)
+    select(
+        holds.c.hold_id,
+        holds.c.lapsed_at,
+        holds.c.expires_at,
+        hold_pins.c.account,
+        hold_pins.c.amount_micro,
+    )
     .join(
         holds,
         and_(
@@ -43,6 +50,23 @@ _LAPSED_THEN = _PINS.where(
     or_(holds.c.status == "authorized", holds.c.lapsed_at > bindparam("now")),
     hold_pins.c.at <= bindparam("now"),
 )
+#: What was written at the instants at which those holds were booked, in the order it was.
+_BOOKED = (
+    select(
+        transfers.c.kind,
+        transfers.c.from_account,
+        transfers.c.to_account,
+        transfers.c.amount_micro,
+        transfers.c.reference,
+    )
+    .where(
+        transfers.c.organization_id == bindparam("org"),
+        transfers.c.at.in_(bindparam("instants_", expanding=True)),
+    )
+    .order_by(transfers.c.transfer_id)
+)
+#: How credits that come back to a grant go on from it at once.
+_ONWARD = frozenset({"revoke", "freeze", "lapse"})
 _SOME_STANDING = EVERY_STANDING.where(
     accounts.c.account.in_(bindparam("accounts_", expanding=True))
 )
@@ -93,10 +117,13 @@ def ever_granted(tx: Connection, organization_id: str, *, until: datetime) -> bo
 
 @dataclass(frozen=True)
 class _Pins:
-    """What the holds of one deadline pin, by account, in millionths."""
+    """What the holds of one deadline pin: by account, in millionths, and what became of it.
+
+    None where that is yet to be decided, as the grants stand.
+    """
 
     deadline: datetime
-    parts: Sequence[tuple[str, int]]
+    parts: Sequence[tuple[str, int, WayBack | None]]
 
 
 def balance(tx: Connection, organization_id: str, *, now: datetime) -> Balance:
@@ -124,7 +151,8 @@ def balance(tx: Connection, organization_id: str, *, now: datetime) -> Balance:
 
 def balance_at(tx: Connection, organization_id: str, *, at: datetime) -> Balance:
     """Return the balance as it was at a past instant, replayed from the ledger's entries."""
-    lapsed = _by_deadline(tx.execute(_LAPSED_THEN, {"org": organization_id, "now": at}))
+    pins = tx.execute(_LAPSED_THEN, {"org": organization_id, "now": at}).all()
+    lapsed = _by_deadline(pins, _booked(tx, organization_id, pins))
     named = {"org": organization_id, "now": at, "accounts_": sorted(_grants_of(lapsed))}
     fixed: dict[str, int] = dict.fromkeys(FIXED_ACCOUNTS, 0)
     lots: dict[str, Lot] = {}
@@ -137,26 +165,62 @@ def balance_at(tx: Connection, organization_id: str, *, at: datetime) -> Balance
     return _balance(fixed, lots, lapsed, at=at)
 
 
+def _booked(
+    tx: Connection, organization_id: str, pins: Iterable[Any]
+) -> dict[tuple[str, str], WayBack]:
+    """Return what became, once it was booked, of what lapsed holds had pinned: by hold and grant.
+
+    A grant may have been frozen, or claimed by a refund, then and not now: the ledger remembers.
+    """
+    instants = {row.hold_id: row.lapsed_at for row in pins if row.lapsed_at is not None}
+    if not instants:
+        return {}
+    named = {"org": organization_id, "instants_": sorted(set(instants.values()))}
+    parts: dict[tuple[str, str], dict[str, int]] = {}
+    found: dict[str, int] | None = None
+    returned_to = ""
+    for row in tx.execute(_BOOKED, named):
+        if row.kind == "release" and row.reference in instants:
+            returned_to = row.to_account
+            found = parts.setdefault((row.reference, returned_to), {})
+            found["release"] = found.get("release", 0) + row.amount_micro
+        elif found is not None and row.kind in _ONWARD and row.from_account == returned_to:
+            found[row.kind] = found.get(row.kind, 0) + row.amount_micro
+        else:
+            found = None
+    return {
+        key: WayBack(
+            kept_micro=amounts.pop("release") - sum(amounts.values()),
+            revoked_micro=amounts.get("revoke", 0),
+            frozen_micro=amounts.get("freeze", 0),
+            expired_micro=amounts.get("lapse", 0),
+        )
+        for key, amounts in parts.items()
+    }
+
+
 def _lot_then(row: RowMapping, stood_micro: int, *, at: datetime) -> Lot:
-    """Return a grant's lot as it was; what a refund claims of its pins is known of now alone."""
+    """Return a grant's lot as it was."""
     return replace(
         lot_of(row),
         remaining_micro=stood_micro,
         frozen=row["frozen_at"] is not None and row["frozen_at"] <= at,
         voided=row["voided_at"] is not None and row["voided_at"] <= at,
-        claimed_micro=0,
     )
 
 
-def _by_deadline(rows: Iterable[Any]) -> list[_Pins]:
-    found: dict[datetime, list[tuple[str, int]]] = {}
+def _by_deadline(
+    rows: Iterable[Any], booked: Mapping[tuple[str, str], WayBack] | None = None
+) -> list[_Pins]:
+    found: dict[datetime, list[tuple[str, int, WayBack | None]]] = {}
     for row in rows:
-        found.setdefault(row.expires_at, []).append((row.account, row.amount_micro))
+        became = (booked or {}).get((row.hold_id, row.account))
+        found.setdefault(row.expires_at, []).append((row.account, row.amount_micro, became))
     return [_Pins(deadline, parts) for deadline, parts in found.items()]
 
 
 def _grants_of(lapsed: Iterable[_Pins]) -> set[str]:
-    return {account for one in lapsed for account, _ in one.parts} - {Account.OVERAGE.value}
+    return {account for one in lapsed for account, _, _ in one.parts} - {Account.OVERAGE.value}
 
 
 def _balance(
@@ -165,10 +229,10 @@ def _balance(
     """Return what stands once everything that fell due by itself has happened."""
     frozen, owed, returned = fixed[Account.FROZEN], -fixed[Account.DEBT], 0
     for one in lapsed:
-        for account, amount in one.parts:
+        for account, amount, became in one.parts:
             returned += amount
             if account != Account.OVERAGE:
-                back = way_back(lots[account], amount, at=one.deadline)
+                back = became or way_back(lots[account], amount, at=one.deadline)
                 frozen += back.frozen_micro
                 lots[account] = lots[account].after(back)
         settled, owed = take(settling_order(lots.values(), now=one.deadline), owed)

@@ -6,7 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from portal import reversals
+from portal.core.units import MICRO
 from portal.db import Database
+from portal.desk import open_desk
 from portal.wallet import Wallet
 from tests.cast import Api, Customer, ok, refused
 from tests.clock import START, Clock
@@ -158,3 +161,30 @@ def test_the_store_itself_refuses_an_account_below_zero(
 
 def test_a_balance_of_nobody_is_not_found(api: Api) -> None:
     refused(api.get("/v1/organizations/nobody/balance"), 404, "unknown-organization")
+
+
+@pytest.mark.parametrize("act", ["a refund", "a dispute"])
+def test_a_past_balance_knows_what_was_claimed_of_work_that_lapsed(
+    acme: Customer, database: Database, clock: Clock, act: str
+) -> None:
+    grant = acme.grant(50, priority=0)
+    acme.hold("analysis", 3, expires_in=60)
+    with database.transaction() as tx:
+        wallet = open_desk(tx, acme.id, now=clock()).wallet
+        if act == "a refund":
+            reversals.revoke(wallet, grant, 45 * MICRO)
+        else:
+            reversals.freeze(wallet, grant)
+        wallet.write()
+    clock.forward(timedelta(minutes=2))
+    shown, then = acme.balance(), clock()
+    clock.forward(HOUR)
+    if act == "a dispute":
+        with database.transaction() as tx:
+            wallet = open_desk(tx, acme.id, now=clock()).wallet
+            reversals.unfreeze(wallet, grant)
+            wallet.write()
+    acme.grant(1)
+    past = ok(acme.api.get(f"{acme.path}/balance", query_string={"at": then.isoformat()}))
+    figures = ("as_of", "available", "held", "debt", "frozen")
+    assert [past[name] for name in figures] == [shown[name] for name in figures]

@@ -527,8 +527,6 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def remember(self) -> None:
         """Keep the balance as it is shown at this instant, to be asked for again at the end."""
-        if any(lot.claimed for lot in self.model.lots):
-            return  # What a refund claims of work in flight is known of now alone.
         self.begin_due()
         with self.database.reading() as tx:
             self.shown.append(balances.balance(tx, "acme", now=self.clock()))
