@@ -10,11 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
     RowMapping,
+    Select,
+    Table,
     and_,
     bindparam,
     case,
@@ -216,52 +220,64 @@ def find(tx: Connection, organization_id: str, cap_id: str) -> Cap:
     raise NotFound("cap", cap_id)
 
 
-def _scope_column(cap: Cap, table: object) -> ColumnElement[bool]:
-    """Return the condition under which a row of events or holds counts in the cap."""
-    columns = table.c  # type: ignore[attr-defined] # both tables have the same label columns
+def _in_scope(table: Table, scope: str, *, of_action: bool) -> list[ColumnElement[bool]]:
+    """Return the conditions under which a row of events or holds counts in a cap."""
     conditions = []
-    if cap.scope != "organization":
-        conditions.append(columns[f"{cap.scope}_id"] == cap.target)
-    if cap.action:
-        conditions.append(columns.action == cap.action)
-    return and_(True, *conditions)
+    if scope != "organization":
+        conditions.append(table.c[f"{scope}_id"] == bindparam("target_"))
+    if of_action:
+        conditions.append(table.c.action == bindparam("action_"))
+    return conditions
+
+
+# What came too late for its period, or is dated ahead of the clock, counts when it came. A
+# correction is dated to when what it corrects counted.
+_DATED = or_(
+    events.c.corrects_id != "",
+    and_(events.c.adjusts.is_(None), events.c.occurred_at <= events.c.received_at),
+)
+_EVENT_COUNTED_AT = case((_DATED, events.c.occurred_at), else_=events.c.received_at)
+_FROM, _UNTIL = bindparam("from_", type_=Instant), bindparam("until_", type_=Instant)
+
+
+@lru_cache
+def _counting(scope: str, *, of_action: bool) -> tuple[Select[Any], Select[Any]]:
+    """Return the statements that count a window of a cap: over events, and over holds."""
+    spent = select(
+        func.coalesce(func.sum(events.c.credits_micro - events.c.uncollected_micro), 0)
+    ).where(
+        events.c.organization_id == bindparam("org"),
+        or_(events.c.occurred_at >= _FROM, events.c.adjusts.is_not(None)),
+        _EVENT_COUNTED_AT >= _FROM,
+        _EVENT_COUNTED_AT < _UNTIL,
+        events.c.charged == literal(True, Flag),
+        events.c.hold_id == "",
+        *_in_scope(events, scope, of_action=of_action),
+    )
+    of_holds = select(holds).where(
+        holds.c.organization_id == bindparam("org"),
+        _FROM <= _COUNTED_AT,
+        _UNTIL > _COUNTED_AT,
+        holds.c.status.in_(["authorized", "captured"]),
+        *_in_scope(holds, scope, of_action=of_action),
+    )
+    return spent, of_holds
 
 
 def _counted(
     tx: Connection, organization_id: str, cap: Cap, window: Period
 ) -> tuple[int, list[RowMapping]]:
     """Count a window from its start: what was charged, and the holds that are open in it."""
-    # What came too late for its period, or is dated ahead of the clock, counts when it came. A
-    # correction is dated to when what it corrects counted.
-    dated = or_(
-        events.c.corrects_id != "",
-        and_(events.c.adjusts.is_(None), events.c.occurred_at <= events.c.received_at),
-    )
-    counted_at = case((dated, events.c.occurred_at), else_=events.c.received_at)
-    spent = tx.execute(
-        select(
-            func.coalesce(func.sum(events.c.credits_micro - events.c.uncollected_micro), 0)
-        ).where(
-            events.c.organization_id == organization_id,
-            or_(events.c.occurred_at >= window.start, events.c.adjusts.is_not(None)),
-            counted_at >= window.start,
-            counted_at < window.end,
-            events.c.charged == literal(True, Flag),
-            events.c.hold_id == "",
-            _scope_column(cap, events),
-        )
-    ).scalar_one()
-    of_holds = (
-        select(holds)
-        .where(
-            holds.c.organization_id == organization_id,
-            window.start <= _COUNTED_AT,
-            window.end > _COUNTED_AT,
-            _scope_column(cap, holds),
-        )
-        .where(holds.c.status.in_(["authorized", "captured"]))
-    )
-    rows = list(tx.execute(of_holds).mappings())
+    over_events, over_holds = _counting(cap.scope, of_action=bool(cap.action))
+    named = {
+        "org": organization_id,
+        "from_": window.start,
+        "until_": window.end,
+        "target_": cap.target,
+        "action_": cap.action,
+    }
+    spent = tx.execute(over_events, named).scalar_one()
+    rows = list(tx.execute(over_holds, named).mappings())
     for row in rows:
         if row["status"] == "captured":
             spent += int(row["outcome"]["charged_micro"])
