@@ -159,7 +159,22 @@ class Database:
                 with _one_more_open():
                     yield connection
             finally:
-                transaction.rollback()
+                # A rollback makes the driver forget the statements it has prepared. PostgreSQL lets
+                # nothing be written here, so that a commit keeps nothing either.
+                if self.dialect == "sqlite" or not transaction.is_active:
+                    transaction.rollback()
+                else:
+                    transaction.commit()
+
+    @contextmanager
+    def glance(self) -> Iterator[Connection]:
+        """Open a connection for one SELECT: nothing begins and ends a transaction around it."""
+        if self.dialect == "sqlite":
+            with self.reading() as connection:
+                yield connection
+            return
+        with self.engine.connect() as connection:
+            yield connection.execution_options(isolation_level="AUTOCOMMIT")
 
     def close(self) -> None:
         """Close every pooled connection."""

@@ -19,6 +19,7 @@ from portal import access
 from portal.access import StoredSession, Visitor
 from portal.core.errors import InvalidRequest
 from portal.ids import new_id
+from portal.web.counters import Counters
 from portal.web.services import Services, services
 
 #: Paths that carry a key or nothing, never a session.
@@ -128,7 +129,7 @@ def register(app: Flask, parts: Services) -> None:
         RATELIMIT_HEADER_LIMIT="RateLimit-Limit",
         RATELIMIT_HEADER_REMAINING="RateLimit-Remaining",
         RATELIMIT_HEADER_RESET="RateLimit-Reset",
-        RATELIMIT_STORAGE_URI="memory://",
+        RATELIMIT_STORAGE_URI=f"{Counters.STORAGE_SCHEME[0]}://",
     )
     app.session_interface = StoreSessions(parts)
     # Before the limiter and the forms' guard, so that what those refuse has its name too; what is

@@ -22,7 +22,7 @@ def guard() -> None:
     kind, _, key = request.headers.get("Authorization", "").partition(" ")
     if kind.lower() != "bearer" or not key.strip():
         raise Unauthenticated("Send Authorization: Bearer followed by a key.")
-    with services().database.reading() as tx:
+    with services().database.glance() as tx:
         g.caller = keys.recognize(tx, key.strip())
     queries.check(request.endpoint or "", dict(request.args.lists()))
 
