@@ -48,7 +48,7 @@ class KeyLine:
     @property
     def prefix(self) -> str:
         """How the key begins: enough to know it by, and worth nothing."""
-        return f"cm_{self.key_id.removeprefix('key_')}"
+        return f"cm_{self.key_id.removeprefix('key_')[:8]}"
 
     def in_force(self, now: datetime) -> bool:
         """Tell whether it opens anything at ``now``."""

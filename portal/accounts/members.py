@@ -133,13 +133,13 @@ def member_of_address(
     return None if row is None else (_member(row), row["removed_at"] is not None)
 
 
-def saw(tx: Connection, member: Member, *, now: datetime) -> None:
+def saw(tx: Connection, organization_id: str, member_id: str, *, now: datetime) -> None:
     """Remember when a member was last seen."""
     tx.execute(
         update(members)
         .where(
-            members.c.organization_id == member.organization_id,
-            members.c.member_id == member.member_id,
+            members.c.organization_id == organization_id,
+            members.c.member_id == member_id,
         )
         .values(seen_at=now)
     )

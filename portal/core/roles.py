@@ -33,6 +33,11 @@ def may(role: str, right: str) -> bool:
     return role in RIGHTS[right][1]
 
 
+def having(right: str) -> tuple[str, ...]:
+    """Return the roles that decide, of those that have a right."""
+    return tuple(role for role in ROLES if may(role, right) and role != "viewer")
+
+
 def may_give(actor_role: str, *, before: str, after: str) -> bool:
     """Tell whether somebody may turn a role into another; ``""`` stands for none.
 
