@@ -208,7 +208,7 @@ def end_at(tx: Connection, key_id: str, *, at: datetime) -> None:
     )
 
 
-def revoke(tx: Connection, key_id: str, *, now: datetime) -> None:
+def revoke(tx: Connection, key_id: str, *, now: datetime) -> KeyLine:
     """Take a key back from the next request on. Raises InvalidRequest where none is in force."""
     taken = tx.execute(
         update(api_keys)
@@ -218,3 +218,4 @@ def revoke(tx: Connection, key_id: str, *, now: datetime) -> None:
     if taken.rowcount != 1:
         # Not repeated: whoever mistakes the key for its id would see it in a log.
         raise InvalidRequest("No key in force has that id; `keys list` shows them.")
+    return KeyLine(*tx.execute(_LINES.where(api_keys.c.key_id == key_id)).one())
