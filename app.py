@@ -22,6 +22,7 @@ from portal.clock import Clock
 from portal.config import Settings
 from portal.core.errors import ConfigError
 from portal.db import Database
+from portal.notices.mail import Mailer
 from portal.web.services import Services
 
 
@@ -51,6 +52,7 @@ def create_app(
             settings.stripe_api_base,
             automatic_tax=settings.stripe_automatic_tax,
         ),
+        mailer=Mailer.of(settings),
     )
     Migrate().init_app(app, directory=str(Path(app.root_path) / "migrations"))
     web.register(app, services)

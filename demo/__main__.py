@@ -165,14 +165,21 @@ def _wait_ready(port: int, parts: Parts) -> None:
 
 
 def _greet(database: Database, port: int) -> None:
-    """Print how to sign in as each of the three."""
+    """Print how to sign in as each role, and as the operator."""
     now = datetime.now(UTC)
     base = f"http://127.0.0.1:{port}/sign-in"
-    people = {
-        "owner     Ana, sees and decides all": {"organization_id": "acme", "member_id": "ana"},
-        "member    Cleo, sees her own use": {"organization_id": "acme", "member_id": "cleo"},
-        "operator  Olga, sees what everybody costs": {"operator_email": "olga@scribe.example"},
+    roles = {
+        "ana": "owner     Ana, sees and decides all",
+        "ben": "admin     Ben, sets caps, invites people, keeps the keys",
+        "fay": "billing   Fay, buys and pays",
+        "cleo": "member    Cleo, sees her own use",
+        "gita": "viewer    Gita, sees all and changes nothing",
     }
+    people = {
+        words: {"organization_id": ACME.organization, "member_id": member}
+        for member, words in roles.items()
+    }
+    people["operator  Olga, sees what everybody costs"] = {"operator_email": "olga@scribe.example"}
     lines = ["", "Clearmeter is running. Each link signs in once:", ""]
     with database.transaction() as tx:
         for who, person in people.items():

@@ -14,7 +14,19 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from demo.purchases import Till
-from portal import access, accounts, authorization, catalog, limits, metering, onboarding, usage
+from portal import (
+    access,
+    accounts,
+    authorization,
+    catalog,
+    invitations,
+    keyring,
+    limits,
+    metering,
+    onboarding,
+    people,
+    usage,
+)
 from portal.authorization import AuthorizeRequest
 from portal.caps import CapRequest
 from portal.core.costs import ModelUsage
@@ -28,6 +40,8 @@ from portal.onboarding import OrganizationRequest
 PASSWORD = "clearmeter-demo"  # noqa: S105 # printed for everybody who runs the demo
 DAY = timedelta(days=1)
 BATCH = 500
+#: How long ago each of Acme's people was last seen, in their order.
+SEEN_MINUTES_AGO = (34, 6, 12, 95, 1_480, 2_900, 11_600)
 #: Days after the beginning on which Acme buys a pack.
 PACK_DAY = 9
 
@@ -71,6 +85,7 @@ ACME = Customer(
         Person("dina", "Dina Sato", "member", "content", 0.24),
         Person("emil", "Emil Novak", "member", "design", 0.10),
         Person("fay", "Fay Lindqvist", "billing", "", 0.04),
+        Person("gita", "Gita Rao", "viewer", "", 0.0),
     ),
     projects=("website", "newsletter", "launch"),
     teams=(("content", "Content"), ("design", "Design")),
@@ -143,6 +158,7 @@ def tell(database: Database, till: Till, *, now: datetime) -> None:
                 _buy(till, begins=_begins(customer, now), now=day_end)
             _send(database, events, now=day_end)
     till.close(now=now)
+    _people(database, now=now)
     _present(database, now=now)
 
 
@@ -182,22 +198,24 @@ def _found(database: Database, customer: Customer, *, begins: datetime) -> None:
         ),
         now=begins,
     )
-    with database.transaction() as tx:
-        for team, name in customer.teams:
-            accounts.put_team(tx, customer.organization, team, name=name)
-        for project in customer.projects:
-            accounts.put_project(tx, customer.organization, project, name=project.title())
-        for person in customer.people:
-            member, _ = accounts.put_member(
-                tx,
-                customer.organization,
-                person.member,
-                email=f"{person.member}@{customer.organization}.example",
-                name=person.name,
-                role=person.role,
-                team_id=person.team,
-                now=begins,
-            )
+    key, by = customer.organization, "operator"
+    for team, name in customer.teams:
+        people.put_team(database, key, team, name=name, actor=by, now=begins)
+    for project in customer.projects:
+        people.put_project(database, key, project, name=project.title(), actor=by, now=begins)
+    for person in customer.people:
+        member, _ = onboarding.put_member(
+            database,
+            key,
+            person.member,
+            email=f"{person.member}@{key}.example",
+            name=person.name,
+            role=person.role,
+            team=person.team,
+            actor=by,
+            now=begins,
+        )
+        with database.transaction() as tx:
             access.set_password(tx, member, PASSWORD)
 
 
@@ -307,6 +325,35 @@ def _rounded(amount_micro: int) -> int:
     """Round up to whole tens of credits, as a person would choose a limit."""
     ten = 10 * MICRO
     return -(-amount_micro // ten) * ten
+
+
+def _people(database: Database, *, now: datetime) -> None:
+    """Set who was seen when, who is invited, and a key that a program of Acme's reads with."""
+    key = ACME.organization
+    with database.transaction() as tx:
+        for minutes, person in zip(SEEN_MINUTES_AGO, ACME.people, strict=True):
+            seen_at = now - timedelta(minutes=minutes)
+            accounts.saw(tx, key, person.member, now=seen_at)
+        ana, ben = (accounts.find_member(tx, key, member) for member in ("ana", "ben"))
+    invited = invitations.invite(
+        database,
+        key,
+        email="hugo@acme.example",
+        role="member",
+        team_id="design",
+        by=ben,
+        now=now - timedelta(hours=20),
+    )
+    invitations.mailed(database, invited.invitation, now=now - timedelta(hours=20))
+    keyring.make(
+        database,
+        key,
+        name="Finance dashboard",
+        scopes=("read",),
+        lifetime="365",
+        by=ana,
+        now=now - timedelta(days=12),
+    )
 
 
 def _present(database: Database, *, now: datetime) -> None:

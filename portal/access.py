@@ -238,11 +238,12 @@ def _verified(password_hash: str, password: str) -> bool:
         return False
 
 
-def put_operator(tx: Connection, email: str, name: str, *, now: datetime) -> None:
-    """Make somebody an operator."""
+def put_operator(tx: Connection, email: str, name: str, *, now: datetime) -> bool:
+    """Make somebody an operator; tells whether they are new."""
     known = tx.execute(select(operators.c.email).where(operators.c.email == email)).first()
     if known is None:
         tx.execute(insert(operators).values(email=email, name=name, created_at=now))
+    return known is None
 
 
 def forget_ended(tx: Connection, *, now: datetime) -> None:

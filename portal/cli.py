@@ -17,10 +17,11 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy.exc import DBAPIError
 
-from portal import access, accounts, catalog, cost_books, cost_review, jobs, keys, proof
+from portal import access, accounts, audit, catalog, cost_books, cost_review, jobs, keys, proof
 from portal.billing import inbox, refunds
 from portal.billing import reconcile as reconciliation
 from portal.core import catalog as core_catalog
+from portal.core.audit_chain import read_anchor
 from portal.core.catalog import PriceBook, minor_places
 from portal.core.cost_book import PRICE_PLACES, TOKEN_PRICES, CostBook, parse_cost_book
 from portal.core.errors import ClearmeterError
@@ -35,6 +36,7 @@ key_commands = AppGroup("keys", help="API keys.")
 member_commands = AppGroup("members", help="People of an organization.")
 operator_commands = AppGroup("operators", help="The operator's own people.")
 ledger_commands = AppGroup("ledger", help="The ledger.")
+audit_commands = AppGroup("audit", help="The record of who did what.")
 stripe_commands = AppGroup("stripe", help="Payments.")
 
 
@@ -47,6 +49,7 @@ def register(app: Flask) -> None:
         member_commands,
         operator_commands,
         ledger_commands,
+        audit_commands,
         stripe_commands,
     ):
         app.cli.add_command(group)
@@ -285,6 +288,15 @@ def create_key(name: str, organization_id: str | None, scopes: tuple[str, ...]) 
         key = keys.create(
             tx, name=name, organization_id=organization_id, scopes=scopes, now=parts.clock()
         )
+        audit.note(
+            tx,
+            organization_id or audit.OPERATOR,
+            actor="operator",
+            act="key.made",
+            target=keys.id_of(key),
+            detail={"name": name, "scopes": " ".join(scopes)},
+            now=parts.clock(),
+        )
     click.echo("Keep this key now: it is not shown again.", err=True)
     click.echo(key)
 
@@ -306,7 +318,16 @@ def revoke_key(key_id: str) -> None:
     """Take a key back: its next request is refused."""
     parts = _parts()
     with _plainly(), parts.database.transaction() as tx:
-        keys.revoke(tx, key_id, now=parts.clock())
+        found = keys.revoke(tx, key_id, now=parts.clock())
+        audit.note(
+            tx,
+            found.organization_id or audit.OPERATOR,
+            actor="operator",
+            act="key.revoked",
+            target=key_id,
+            detail={"name": found.name},
+            now=parts.clock(),
+        )
     click.echo("Revoked.")
 
 
@@ -339,7 +360,15 @@ def link_operator(email: str, name: str, hours: int) -> None:
     parts = _parts()
     lifetime = timedelta(hours=hours) if hours else access.LINK_LIFETIME
     with _plainly(), parts.database.transaction() as tx:
-        access.put_operator(tx, email, name, now=parts.clock())
+        if access.put_operator(tx, email, name, now=parts.clock()):
+            audit.note(
+                tx,
+                audit.OPERATOR,
+                actor="operator",
+                act="operator.added",
+                target=email,
+                now=parts.clock(),
+            )
         token, _ = access.make_link(tx, now=parts.clock(), operator_email=email, lifetime=lifetime)
     click.echo(f"{parts.settings.portal_base_url}/sign-in/{token}")
 
@@ -367,6 +396,42 @@ def audit_ledger() -> None:
     click.echo(f"{proven} organizations proven, {faulty} at fault.")
     if faulty:
         sys.exit(1)
+
+
+@audit_commands.command("verify")
+@click.option("--anchor", "file", help="An anchor that `audit anchor` wrote, kept elsewhere.")
+def verify_record(file: str | None) -> None:
+    """Prove that no act on record was changed, put in or taken away; exit 1 where one was."""
+    parts = _parts()
+    anchored = None
+    if file is not None:
+        try:
+            anchored = read_anchor(_text_of(Path(file)), secret=parts.settings.secret_key)
+        except ValueError as error:
+            raise click.ClickException(f"{file}: {error}") from error
+    with _plainly(), parts.database.reading(patient=True) as tx:
+        found = list(audit.verify(tx, anchored))
+        chains, acts = audit.count(tx)
+    for organization_id, fault in found:
+        click.echo(f"{organization_id or 'the operator'}: {fault}")
+    since = "" if anchored is None else f", {len(anchored)} of them against the anchor"
+    click.echo(f"{acts} acts in {chains} chains{since}: {len(found)} faults.")
+    if found:
+        sys.exit(1)
+
+
+@audit_commands.command("anchor")
+@click.argument("file", required=False)
+def anchor_record(file: str | None) -> None:
+    """Write where every chain stands now, signed, to FILE or to standard output."""
+    parts = _parts()
+    with _plainly(), parts.database.reading() as tx:
+        document = audit.anchor(tx, secret=parts.settings.secret_key, now=parts.clock())
+    if file is None:
+        click.echo(document)
+        return
+    Path(file).write_text(document + "\n", encoding="utf-8")
+    click.echo(f"Keep {file} where nobody who can write the store can write.")
 
 
 @stripe_commands.command("reconcile")

@@ -37,6 +37,8 @@ class Settings:
     demo: bool = False
     trusted_proxies: int = 0
     brand: Brand = Brand()
+    mail_url: str = ""
+    mail_from: str = "no-reply@localhost"
 
     @property
     def secure_cookies(self) -> bool:
@@ -63,6 +65,8 @@ class Settings:
             brand=Brand(
                 env.get("BRAND_NAME", "Clearmeter"), _optional_url(env, "BRAND_SUPPORT_URL")
             ),
+            mail_url=_mail_url(env),
+            mail_from=_mail_from(env),
         )
 
 
@@ -132,6 +136,29 @@ def _stripe_key(env: Mapping[str, str]) -> str:
     if key and not re.match(r"(sk|rk)_(test|live)_\w+", key):
         raise ConfigError("STRIPE_SECRET_KEY is malformed: expected sk_test_… or sk_live_…")
     return key
+
+
+def _mail_url(env: Mapping[str, str]) -> str:
+    url = env.get("MAIL_URL", "")
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in {"smtp", "smtps"} and parts.hostname and parts.port != 0
+    except ValueError:
+        good = False
+    if url and (not good or parts.path not in {"", "/"} or parts.query or parts.fragment):
+        raise ConfigError(
+            "MAIL_URL is malformed: expected smtp://user:password@host:port or smtps://…, "
+            "with special characters of the password written as %40"
+        )
+    return url
+
+
+def _mail_from(env: Mapping[str, str]) -> str:
+    host = urlsplit(env.get("PORTAL_BASE_URL", "")).hostname
+    sender = env.get("MAIL_FROM", "") or f"no-reply@{host}"
+    if not re.fullmatch(r"[^@\s<>,;:\"]+@[^@\s<>,;\"]+", sender):
+        raise ConfigError("MAIL_FROM is malformed: expected an address such as billing@example.com")
+    return sender
 
 
 def _switch(env: Mapping[str, str], name: str) -> bool:

@@ -50,7 +50,9 @@ def decide(
     """Return what the reader should decide now; ``told`` are the notices that stand."""
     found: list[Decision] = []
     if balance.debt_micro:
-        found.append(Decision("debt", balance.debt_micro, may_act=member.may_buy))
+        # Whoever does not see the balance is told that work waits, not how much is owed.
+        kind: Kind = "debt" if spending.balance_shown else "empty"
+        found.append(Decision(kind, balance.debt_micro, may_act=member.may_buy))
     elif balance.available_micro == 0:
         found.append(Decision("empty", may_act=member.may_buy))
     found += [

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, bindparam, insert, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, func, insert, select, update
 
 from portal import caps, overage
 from portal.core.caps import Spender
@@ -279,6 +279,22 @@ def leave_limits(
             held_micro=beyond_grants(pinned),
             spent_micro=beyond_grants(used),
         )
+
+
+def in_progress(
+    tx: Connection, organization_id: str, *, now: datetime
+) -> dict[str, tuple[int, int]]:
+    """Return, by member, how many holds are open at ``now`` and the credits in millionths."""
+    rows = tx.execute(
+        select(holds.c.member_id, func.count(), func.sum(holds.c.credits_micro))
+        .where(
+            holds.c.organization_id == organization_id,
+            holds.c.status == "authorized",
+            holds.c.expires_at > now,
+        )
+        .group_by(holds.c.member_id)
+    )
+    return {member: (count, int(credits_micro)) for member, count, credits_micro in rows}
 
 
 def organizations_with_lapsed(tx: Connection, *, now: datetime) -> list[str]:

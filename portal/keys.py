@@ -1,24 +1,33 @@
 """API keys: shown once, stored as a hash, found by their public part.
 
 A service key is the operator's and sees every organization; an organization key sees its own.
+Looked up at every request, so that one that was revoked or has run out is refused at the next, in
+every process.
 """
 
 from __future__ import annotations
 
 import hmac
+import zlib
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from portal import accounts
-from portal.core.errors import InvalidRequest, Unauthenticated
+from portal.core.errors import InvalidRequest, NotFound, Unauthenticated
 from portal.ids import hash_secret, new_id, new_secret
-from portal.tables import api_keys
+from portal.tables import Instant, api_keys
 
 SCOPES = ("read", "meter", "manage", "backfill")
 DEFAULT_SERVICE_SCOPES = ("read", "meter", "manage")
 DEFAULT_ORGANIZATION_SCOPES = ("read",)
+#: How often the last use of a key is written down at most.
+USED_EVERY = timedelta(minutes=5)
+_CHECKSUM_LENGTH = 6
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+#: Made before keys had a checksum.
+_LENGTH_WITHOUT = 43
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,19 @@ class KeyLine:
     scopes: str
     created_at: datetime
     revoked_at: datetime | None
+    expires_at: datetime | None = None
+    last_used_at: datetime | None = None
+    #: The member who made it, or "" where the operator did.
+    created_by: str = ""
+
+    @property
+    def prefix(self) -> str:
+        """How the key begins: enough to know it by, and worth nothing."""
+        return f"cm_{self.key_id.removeprefix('key_')[:8]}"
+
+    def in_force(self, now: datetime) -> bool:
+        """Tell whether it opens anything at ``now``."""
+        return self.revoked_at is None and (self.expires_at is None or self.expires_at > now)
 
 
 @dataclass(frozen=True)
@@ -41,6 +63,8 @@ class Caller:
     name: str
     organization_id: str | None
     scopes: frozenset[str]
+    #: Whether its last use was written down some time ago, or never.
+    unseen: bool = False
 
     @property
     def is_service(self) -> bool:
@@ -55,6 +79,8 @@ def create(
     organization_id: str | None,
     scopes: tuple[str, ...],
     now: datetime,
+    created_by: str = "",
+    expires_at: datetime | None = None,
 ) -> str:
     """Make a key and return it; it is never shown again. Raises NotFound, InvalidRequest."""
     if organization_id is not None:
@@ -64,7 +90,9 @@ def create(
     for scope in scopes:
         if scope not in SCOPES:
             raise InvalidRequest.at("/scope", f"is not one of {', '.join(SCOPES)}")
-    key_id, secret = new_id("key"), new_secret()
+    key_id, random = new_id("key"), new_secret()
+    public = key_id.removeprefix("key_")
+    secret = random + _checksum(f"cm_{public}_{random}")
     tx.execute(
         insert(api_keys).values(
             key_id=key_id,
@@ -73,45 +101,116 @@ def create(
             name=name,
             scopes=" ".join(scopes),
             created_at=now,
+            created_by=created_by,
+            expires_at=expires_at,
         )
     )
-    return f"cm_{key_id.removeprefix('key_')}_{secret}"
+    return f"cm_{public}_{secret}"
 
 
-def recognize(tx: Connection, key: str) -> Caller:
-    """Return the caller of a key in force. Raises Unauthenticated."""
+def _checksum(text: str) -> str:
+    """Return six characters by which a key that was mistyped or cut is known without the store."""
+    rest, found = zlib.crc32(text.encode("utf-8", "replace")), ""
+    for _ in range(_CHECKSUM_LENGTH):
+        rest, place = divmod(rest, len(_ALPHABET))
+        found = _ALPHABET[place] + found
+    return found
+
+
+def is_well_formed(key: str) -> bool:
+    """Tell whether a text has the form of a key, its checksum among it."""
     prefix, _, rest = key.partition("_")
     public, _, secret = rest.partition("_")
+    if prefix != "cm" or not (public.isascii() and public.isalnum() and len(public) <= 40):
+        return False
+    if len(secret) == _LENGTH_WITHOUT:
+        return True
+    return secret[-_CHECKSUM_LENGTH:] == _checksum(key[:-_CHECKSUM_LENGTH])
+
+
+def id_of(key: str) -> str:
+    """Return the id of a key, which is its public part."""
+    return f"key_{key.split('_')[1]}"
+
+
+#: Asked at every request: built once.
+_IN_FORCE = select(api_keys).where(
+    api_keys.c.key_id == bindparam("key_"),
+    api_keys.c.revoked_at.is_(None),
+    api_keys.c.expires_at.is_(None) | (api_keys.c.expires_at > bindparam("now_", type_=Instant)),
+)
+
+
+def recognize(tx: Connection, key: str, *, now: datetime) -> Caller:
+    """Return the caller of a key in force. Raises Unauthenticated."""
     row = None
-    if prefix == "cm" and public.isascii() and len(public) <= 40:
-        row = tx.execute(
-            select(api_keys).where(
-                api_keys.c.key_id == f"key_{public}", api_keys.c.revoked_at.is_(None)
-            )
-        ).first()
+    if is_well_formed(key):
+        row = tx.execute(_IN_FORCE, {"key_": id_of(key), "now_": now}).first()
     expected = row.secret_hash if row is not None else hash_secret("nobody's key")
+    secret = key.partition("_")[2].partition("_")[2]
     given = hash_secret(secret.encode("utf-8", "replace").decode())
     if not hmac.compare_digest(expected, given) or row is None:
         raise Unauthenticated("Send Authorization: Bearer with a key that is in force.")
-    return Caller(row.key_id, row.name, row.organization_id, frozenset(row.scopes.split()))
+    unseen = row.last_used_at is None or row.last_used_at <= now - USED_EVERY
+    scopes = frozenset(row.scopes.split())
+    return Caller(row.key_id, row.name, row.organization_id, scopes, unseen)
+
+
+def used(tx: Connection, key_id: str, *, now: datetime) -> None:
+    """Write down that a key was used."""
+    tx.execute(update(api_keys).where(api_keys.c.key_id == key_id).values(last_used_at=now))
+
+
+_LINES = select(
+    api_keys.c.key_id,
+    api_keys.c.name,
+    api_keys.c.organization_id,
+    api_keys.c.scopes,
+    api_keys.c.created_at,
+    api_keys.c.revoked_at,
+    api_keys.c.expires_at,
+    api_keys.c.last_used_at,
+    api_keys.c.created_by,
+)
 
 
 def every(tx: Connection) -> list[KeyLine]:
     """Return all keys there are or were, oldest first."""
-    rows = tx.execute(
-        select(
-            api_keys.c.key_id,
-            api_keys.c.name,
-            api_keys.c.organization_id,
-            api_keys.c.scopes,
-            api_keys.c.created_at,
-            api_keys.c.revoked_at,
-        ).order_by(api_keys.c.created_at, api_keys.c.key_id)
-    )
+    rows = tx.execute(_LINES.order_by(api_keys.c.created_at, api_keys.c.key_id))
     return [KeyLine(*row) for row in rows]
 
 
-def revoke(tx: Connection, key_id: str, *, now: datetime) -> None:
+def of_organization(tx: Connection, organization_id: str) -> list[KeyLine]:
+    """Return an organization's keys, those that were revoked too, the latest first."""
+    query = _LINES.where(api_keys.c.organization_id == organization_id)
+    rows = tx.execute(query.order_by(api_keys.c.created_at.desc(), api_keys.c.key_id))
+    return [KeyLine(*row) for row in rows]
+
+
+def find(tx: Connection, organization_id: str, key_id: str, *, now: datetime) -> KeyLine:
+    """Return an organization's key that is in force. Raises NotFound."""
+    row = tx.execute(
+        _LINES.where(api_keys.c.organization_id == organization_id, api_keys.c.key_id == key_id)
+    ).first()
+    found = KeyLine(*row) if row is not None else None
+    if found is None or not found.in_force(now):
+        raise NotFound("key", key_id)
+    return found
+
+
+def end_at(tx: Connection, key_id: str, *, at: datetime) -> None:
+    """Let a key end at an instant, where it does not end before."""
+    tx.execute(
+        update(api_keys)
+        .where(
+            api_keys.c.key_id == key_id,
+            api_keys.c.expires_at.is_(None) | (api_keys.c.expires_at > at),
+        )
+        .values(expires_at=at)
+    )
+
+
+def revoke(tx: Connection, key_id: str, *, now: datetime) -> KeyLine:
     """Take a key back from the next request on. Raises InvalidRequest where none is in force."""
     taken = tx.execute(
         update(api_keys)
@@ -121,3 +220,4 @@ def revoke(tx: Connection, key_id: str, *, now: datetime) -> None:
     if taken.rowcount != 1:
         # Not repeated: whoever mistakes the key for its id would see it in a log.
         raise InvalidRequest("No key in force has that id; `keys list` shows them.")
+    return KeyLine(*tx.execute(_LINES.where(api_keys.c.key_id == key_id)).one())

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from portal import accounts, audit, caps, idempotency, reversals, tiers, wallet
+from portal import accounts, audit, caps, idempotency, people, reversals, tiers, wallet
 from portal.accounts import Member, Organization
 from portal.core.errors import InvalidRequest, NotFound
 from portal.core.units import format_micro
@@ -73,7 +73,7 @@ def put_organization(
                 tx, desk.wallet, organization, tier=request.tier, seats=request.seats, now=desk.now
             )
         if request.timezone is not None:
-            _change_zone(desk.wallet, request.timezone, actor)
+            change_zone(desk.wallet, request.timezone, actor)
         desk.wallet.write()
         return accounts.find_organization(tx, organization_id), new
 
@@ -85,8 +85,11 @@ def _unchangeable(organization: Organization, request: OrganizationRequest) -> N
         )
 
 
-def _change_zone(purse: Wallet, timezone: str, actor: str) -> None:
-    """Change the time zone from the next billing period on, or take back such a change."""
+def change_zone(purse: Wallet, timezone: str, actor: str) -> None:
+    """Change the time zone from the next billing period on, or take back such a change.
+
+    Raises InvalidRequest for a zone that is none.
+    """
     accounts.check_zone(timezone)
     tx, now = purse.tx, purse.now
     organization = accounts.find_organization(tx, purse.organization_id)
@@ -119,6 +122,7 @@ def put_member(
     name: str | None = None,
     role: str | None = None,
     team: str | None = None,
+    actor: str = "operator",
     now: datetime,
 ) -> tuple[Member, bool]:
     """Make or change a member; what is left out stays as it is.
@@ -128,11 +132,13 @@ def put_member(
     address = email.strip().lower()
     with database.transaction() as tx:
         accounts.find_organization(tx, organization_id)
-        try:
-            known = accounts.find_member(tx, organization_id, member_id)
-        except NotFound:
-            known = Member(organization_id, member_id, "", address.partition("@")[0], "member", "")
-        return accounts.put_member(
+        before = None
+        with suppress(NotFound):
+            before = accounts.find_member(tx, organization_id, member_id)
+        known = before or Member(
+            organization_id, member_id, "", address.partition("@")[0], "member", ""
+        )
+        found, new = accounts.put_member(
             tx,
             organization_id,
             member_id,
@@ -142,6 +148,8 @@ def put_member(
             team_id=known.team_id if team is None else team,
             now=now,
         )
+        people.note_change(tx, before, found, actor=actor, now=now)
+        return found, new
 
 
 @dataclass(frozen=True)

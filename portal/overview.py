@@ -140,6 +140,8 @@ class Overview:
     first_day: date
     last_day: date
     own_only: bool
+    #: Whether the reader sees what the whole organization has left.
+    sees_balance: bool
     tier: Tier | None
     standing: Standing
     spent_micro: int
@@ -193,6 +195,7 @@ def overview(
         first_day=first,
         last_day=end - DAY,
         own_only=own is not None,
+        sees_balance=limits.balance_shown,
         tier=_tier(organization, book),
         standing=standing,
         spent_micro=total.totals.credits_micro,

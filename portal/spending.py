@@ -87,11 +87,15 @@ class Spending:
     tightest: CapLine | None
     available_micro: int
     choices: Choices
+    #: Whether the reader sees what the whole organization has left.
+    balance_shown: bool = True
 
     @property
     def balance_is_tightest(self) -> bool:
         """Whether the credits at hand leave less room than any cap that blocks."""
-        return self.tightest is None or self.available_micro < self.tightest.left_micro
+        return self.balance_shown and (
+            self.tightest is None or self.available_micro < self.tightest.left_micro
+        )
 
 
 @dataclass(frozen=True)
@@ -207,7 +211,14 @@ def spending(
     wanted = [cap for cap in in_force if member.sees_all_use or _counts(cap, member)]
     states = caps.states(tx, organization, wanted, at=now)
     lines = [_line(state, known) for state in states]
-    return Spending(now, lines, _tightest(states, lines), available_micro, known)
+    return Spending(
+        now,
+        lines,
+        _tightest(states, lines),
+        available_micro,
+        known,
+        accounts.sees_balance(organization, member),
+    )
 
 
 def _counts(cap: Cap, member: Member) -> bool:

@@ -150,6 +150,12 @@ def test_without_stripe_reconciling_says_so(application: Flask) -> None:
         ("PORTAL_BASE_URL", "https://billing.example.com/portal"),
         ("STRIPE_SECRET_KEY", "pk_test_123"),
         ("STRIPE_API_BASE", "not a url"),
+        ("MAIL_URL", "mail.example.com"),
+        ("MAIL_URL", "http://mail.example.com"),
+        ("MAIL_URL", "smtp://mail.example.com:port"),
+        ("MAIL_URL", "smtps://user:p/w@mail.example.com"),
+        ("MAIL_FROM", "Scribe"),
+        ("MAIL_FROM", "a@example.com\nBcc: b@example.com"),
     ],
 )
 def test_a_setting_that_is_missing_or_malformed_stops_the_start_by_name(

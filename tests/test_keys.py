@@ -19,9 +19,9 @@ def test_a_key_is_recognized_with_its_scopes(
     service = make_key(database, clock)
     theirs = make_key(database, clock, organization="acme")
     with database.reading() as tx:
-        found = keys.recognize(tx, service)
+        found = keys.recognize(tx, service, now=clock())
         assert (found.organization_id, found.scopes) == (None, {"read", "meter", "manage"})
-        found = keys.recognize(tx, theirs)
+        found = keys.recognize(tx, theirs, now=clock())
         assert (found.organization_id, found.scopes) == ("acme", {"read"})
 
 
@@ -44,10 +44,10 @@ def test_a_key_that_is_almost_right_is_none(database: Database, clock: Clock) ->
         f"cm_{public}_{other}", f"cm_{public.upper()}_{rest}", f"cm_é_{rest}", "cm_" + "x" * 4000,
     ]  # fmt: skip
     with database.reading() as tx:
-        assert keys.recognize(tx, secret).key_id == f"key_{public}"
+        assert keys.recognize(tx, secret, now=clock()).key_id == f"key_{public}"
         for key in wrong:
             with pytest.raises(Unauthenticated):
-                keys.recognize(tx, key)
+                keys.recognize(tx, key, now=clock())
     assert prefix == "cm"
 
 

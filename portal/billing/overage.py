@@ -185,16 +185,6 @@ def _finish(
             for bill in done
             if bills.placed(tx, organization_id, bill, str(bill.item_id), now=now)
         ]
-        if news:
-            audit.note(
-                tx,
-                organization_id,
-                actor="clearmeter",
-                act="overage.billed",
-                target=invoice.invoice_id,
-                detail={"amount_minor": sum(news)},
-                now=now,
-            )
         if invoice.own and invoice.status == "open":
             notices.raise_notice(
                 tx,
@@ -203,5 +193,15 @@ def _finish(
                 "The invoice for credits beyond your plan is not paid yet.",
                 subject=invoice.invoice_id,
                 url=invoice.page_url,
+                now=now,
+            )
+        if news:
+            audit.note(
+                tx,
+                organization_id,
+                actor="clearmeter",
+                act="overage.billed",
+                target=invoice.invoice_id,
+                detail={"amount_minor": sum(news)},
                 now=now,
             )

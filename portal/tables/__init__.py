@@ -50,6 +50,8 @@ from portal.tables.money import (
 )
 from portal.tables.people import (
     api_keys,
+    invitation_links,
+    invitations,
     members,
     operators,
     organizations,
@@ -59,7 +61,7 @@ from portal.tables.people import (
     subscriptions,
     teams,
 )
-from portal.tables.record import audit_log, job_leases
+from portal.tables.record import audit_heads, audit_log, job_leases
 
 #: Rows of these are never changed or deleted; triggers refuse it (see migrations).
 APPEND_ONLY = ("entries", "transfers", "event_debits", "price_books", "cost_books", "audit_log")
@@ -68,6 +70,7 @@ NOT_OF_AN_ORGANIZATION = (
     "operators",
     "api_keys",
     "portal_links",
+    "invitation_links",
     "sessions",
     "price_books",
     "cost_books",
@@ -88,6 +91,7 @@ __all__ = [
     "Whole",
     "accounts",
     "api_keys",
+    "audit_heads",
     "audit_log",
     "auto_top_ups",
     "cap_alerts",
@@ -107,6 +111,8 @@ __all__ = [
     "hold_pins",
     "holds",
     "idempotency_keys",
+    "invitation_links",
+    "invitations",
     "invoices",
     "job_leases",
     "members",

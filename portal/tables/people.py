@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, Column, Index
+from sqlalchemy import CheckConstraint, Column, Index, text, true
 
 from portal.tables.columns import (
     Document,
+    Flag,
     Whole,
     instant,
     key,
@@ -30,6 +31,8 @@ organizations = table(
     Column("overage_limit_minor", Whole),
     maybe("stripe_customer_id"),
     instant("created_at"),
+    # Whether a plain member sees what the whole organization has left.
+    Column("members_see_balance", Flag, nullable=False, server_default=true()),
     one_of("charging", "on", "shadow"),
     one_of("on_empty", "stop", "top_up", "overage"),
     CheckConstraint(
@@ -78,6 +81,7 @@ members = table(
     maybe("password_hash"),
     instant("created_at"),
     instant("removed_at", nullable=True),
+    instant("seen_at", nullable=True),
     one_of("role", "owner", "admin", "billing", "member", "viewer"),
     of("organizations", "organization_id"),
     Index(None, "email"),
@@ -107,7 +111,52 @@ api_keys = table(
     text_column("scopes"),
     instant("created_at"),
     instant("revoked_at", nullable=True),
+    # From here on it is worth nothing; None where it lasts until it is revoked.
+    instant("expires_at", nullable=True),
+    instant("last_used_at", nullable=True),
+    # The member who made it, or "" where the operator did.
+    text_column("created_by", ""),
     of("organizations", "organization_id"),
+)
+
+invitations = table(
+    "invitations",
+    key("organization_id"),
+    key("invitation_id"),
+    text_column("email"),
+    text_column("role"),
+    text_column("team_id", ""),
+    text_column("invited_by"),
+    instant("created_at"),
+    # When a link was last mailed; None where none could be.
+    instant("sent_at", nullable=True),
+    # How it ended: as this member, or withdrawn.
+    maybe("member_id"),
+    instant("ended_at", nullable=True),
+    one_of("role", "owner", "admin", "billing", "member", "viewer"),
+    CheckConstraint("member_id IS NULL OR ended_at IS NOT NULL", name="accepted_is_over"),
+    of("organizations", "organization_id"),
+    # One invitation at a time waits for an address.
+    Index(
+        "ix_invitations_waiting",
+        "organization_id",
+        "email",
+        unique=True,
+        postgresql_where=text("ended_at IS NULL"),
+        sqlite_where=text("ended_at IS NULL"),
+    ),
+)
+
+invitation_links = table(
+    "invitation_links",
+    key("token_hash"),
+    text_column("organization_id"),
+    text_column("invitation_id"),
+    instant("created_at"),
+    instant("expires_at"),
+    instant("used_at", nullable=True),
+    of("invitations", "organization_id", "invitation_id"),
+    Index(None, "organization_id", "invitation_id"),
 )
 
 portal_links = table(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from portal.web import api, auth, customer, health, operator, problems, security, webhooks
+from portal.web import api, auth, customer, health, invited, operator, problems, security, webhooks
 from portal.web.services import Services
 
 
@@ -18,6 +18,7 @@ def register(app: Flask, services: Services) -> None:
         api.blueprint,
         webhooks.blueprint,
         auth.blueprint,
+        invited.blueprint,
         customer.blueprint,
         operator.blueprint,
     ):

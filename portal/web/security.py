@@ -15,7 +15,7 @@ from flask_limiter.util import get_remote_address
 from flask_wtf.csrf import CSRFProtect
 from itsdangerous import BadData, URLSafeTimedSerializer
 
-from portal import access
+from portal import access, accounts
 from portal.access import StoredSession, Visitor
 from portal.core.errors import InvalidRequest
 from portal.ids import new_id
@@ -34,7 +34,7 @@ limiter = Limiter(get_remote_address, headers_enabled=True, default_limits=[])
 
 #: Endpoints that answer anybody. Everything else needs a key, a member or an operator.
 OPEN = frozenset({"static", "auth.sign_in", "auth.sign_in_by_link", "auth.sign_out"})
-OPEN_BLUEPRINTS = frozenset({"health", "webhooks"})
+OPEN_BLUEPRINTS = frozenset({"health", "webhooks", "invited"})
 
 
 class Session(dict[str, Any], SessionMixin):
@@ -105,6 +105,9 @@ class StoreSessions(SessionInterface):
         if session.changed or now - stored.seen_at > access.SEEN_EVERY:
             with self.parts.database.transaction() as tx:
                 access.keep_session(tx, stored.session_hash, dict(session), now=now)
+                member = session.visitor.member
+                if member is not None:
+                    accounts.saw(tx, member.organization_id, member.member_id, now=now)
 
     def _set_cookie(self, response: Response, value: str) -> None:
         response.set_cookie(
@@ -241,6 +244,8 @@ def sign_in(
             data=carried,
             now=parts.clock(),
         )
+        if organization_id is not None and member_id is not None:
+            accounts.saw(tx, organization_id, member_id, now=parts.clock())
     session.clear()
 
 

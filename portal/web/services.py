@@ -11,6 +11,7 @@ from portal.billing.gateway import Gateway
 from portal.clock import Clock
 from portal.config import Settings
 from portal.db import Database
+from portal.notices.mail import Mailer
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Services:
     settings: Settings
     clock: Clock
     payments: Gateway
+    mailer: Mailer
 
 
 def services() -> Services:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from datetime import datetime
 from typing import cast
 
 from flask import g, request
+from sqlalchemy.exc import OperationalError
 
 from portal import accounts, desk, keys, tiers
 from portal.accounts import Organization
-from portal.core.errors import NotAllowed, NotFound, Unauthenticated
+from portal.core.errors import NotAllowed, NotFound, Unauthenticated, Unavailable
 from portal.keys import Caller
 from portal.web.api import queries
 from portal.web.services import services
@@ -22,9 +25,18 @@ def guard() -> None:
     kind, _, key = request.headers.get("Authorization", "").partition(" ")
     if kind.lower() != "bearer" or not key.strip():
         raise Unauthenticated("Send Authorization: Bearer followed by a key.")
-    with services().database.glance() as tx:
-        g.caller = keys.recognize(tx, key.strip())
+    parts, now = services(), services().clock()
+    with parts.database.glance() as tx:
+        g.caller = keys.recognize(tx, key.strip(), now=now)
+    if g.caller.unseen:
+        _remember_use(g.caller, now)
     queries.check(request.endpoint or "", dict(request.args.lists()))
+
+
+def _remember_use(caller: Caller, now: datetime) -> None:
+    """Write down that the key is in use; a store that is busy has more important things to do."""
+    with suppress(Unavailable, OperationalError), services().database.transaction() as tx:
+        keys.used(tx, caller.key_id, now=now)
 
 
 def caller() -> Caller:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from babel.numbers import is_currency
 from flask import Response, request
 
-from portal import access, accounts, audit, limits, onboarding
+from portal import access, accounts, limits, onboarding, people
 from portal.billing import top_up
 from portal.core.catalog import minor_places
 from portal.core.errors import InvalidRequest
@@ -125,6 +125,7 @@ def put_member(organization_id: str, member_id: str) -> tuple[Response, int]:
         name=body.name,
         role=body.role,
         team=body.team,
+        actor=caller().name,
         now=parts.clock(),
     )
     return answers.answer(answers.member(found), 201 if new else 200)
@@ -135,17 +136,13 @@ def delete_member(organization_id: str, member_id: str) -> tuple[Response, int]:
     """Remove a member; their sessions end with it."""
     need("manage")
     parts = services()
-    with parts.database.transaction() as tx:
-        found = accounts.remove_member(tx, own(organization_id), member_id, now=parts.clock())
-        access.end_sessions_of(tx, organization_id, member_id)
-        audit.note(
-            tx,
-            organization_id,
-            actor=caller().name,
-            act="member.removed",
-            target=member_id,
-            now=parts.clock(),
-        )
+    found = people.remove(
+        parts.database,
+        own(organization_id),
+        member_id,
+        actor=caller().name,
+        now=parts.clock(),
+    )
     return answers.answer(answers.member(found))
 
 
@@ -155,9 +152,15 @@ def put_team(organization_id: str, team_id: str) -> tuple[Response, int]:
     need("manage")
     convert(team_id, Id, at="/id")
     body = read(NameBody)
-    with services().database.transaction() as tx:
-        accounts.find_organization(tx, own(organization_id))
-        new = accounts.put_team(tx, organization_id, team_id, name=body.name)
+    parts = services()
+    new = people.put_team(
+        parts.database,
+        own(organization_id),
+        team_id,
+        name=body.name,
+        actor=caller().name,
+        now=parts.clock(),
+    )
     return answers.answer({"id": team_id, "name": body.name}, 201 if new else 200)
 
 
@@ -167,9 +170,15 @@ def put_project(organization_id: str, project_id: str) -> tuple[Response, int]:
     need("manage")
     convert(project_id, Id, at="/id")
     body = read(NameBody)
-    with services().database.transaction() as tx:
-        accounts.find_organization(tx, own(organization_id))
-        new = accounts.put_project(tx, organization_id, project_id, name=body.name)
+    parts = services()
+    new = people.put_project(
+        parts.database,
+        own(organization_id),
+        project_id,
+        name=body.name,
+        actor=caller().name,
+        now=parts.clock(),
+    )
     return answers.answer({"id": project_id, "name": body.name}, 201 if new else 200)
 
 
@@ -302,6 +311,7 @@ def post_portal_session() -> tuple[Response, int]:
         email=body.member.email,
         name=body.member.name,
         role=body.member.role,
+        actor=caller().name,
         now=now,
     )
     with parts.database.transaction() as tx:

@@ -9,7 +9,9 @@ from portal.web.customer import (
     design,
     overview,
     plans,
+    settings,
     spending,
+    team,
     top_up,
     usage,
 )
@@ -23,7 +25,9 @@ __all__ = [
     "design",
     "overview",
     "plans",
+    "settings",
     "spending",
+    "team",
     "top_up",
     "usage",
 ]

@@ -7,6 +7,7 @@ from werkzeug.wrappers import Response
 
 from portal import accounts, profile
 from portal.accounts import Member
+from portal.core import roles
 from portal.core.errors import InvalidRequest
 from portal.profile import NewPassword
 from portal.web.customer.shell import blueprint, current_session, reader
@@ -60,6 +61,7 @@ def _page(errors: dict[str, str]) -> str:
     return render_template(
         "customer/account.html",
         member=member,
+        role_words=roles.SUMMARIES,
         organization=organization,
         team=teams.get(member.team_id, ""),
         has_password=has_password,

@@ -1,4 +1,4 @@
-"""Billing: invoices and receipts, the statement, how the organization pays; for who pays."""
+"""Billing: invoices and receipts, the statement, how the organization pays."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from portal import desk, papers, statements
 from portal.billing import customers, top_up
 from portal.core.errors import Unavailable
-from portal.web.customer.shell import blueprint, buyer
+from portal.web.customer.shell import blueprint, buyer, entitled
 from portal.web.services import services
 from portal.web.statement_sheet import rows, sheet
 
@@ -20,20 +20,22 @@ from portal.web.statement_sheet import rows, sheet
 @blueprint.get("/billing")
 def billing() -> str:
     """Show the invoices, and the statement of a period."""
-    organization, _ = buyer()
+    organization, member = entitled("see_billing")
     parts = services()
     now = parts.clock()
     period = papers.period_of(organization, request.args.get("period", ""), now=now)
     desk.book_due(parts.database, organization.organization_id, now=now)
     with parts.database.reading() as tx:
         page = papers.papers(tx, organization, period, now=now)
-    return render_template("customer/billing.html", page=page, organization=organization)
+    return render_template(
+        "customer/billing.html", page=page, organization=organization, member=member
+    )
 
 
 @blueprint.get("/billing/statement.csv")
 def statement_csv() -> Response:
     """Send the statement of a period."""
-    organization, _ = buyer()
+    organization, _ = entitled("see_billing")
     parts = services()
     now = parts.clock()
     period = papers.period_of(organization, request.args.get("period", ""), now=now)
@@ -50,7 +52,7 @@ def statement_csv() -> Response:
 @blueprint.get("/billing/method")
 def method() -> str:
     """Show what is charged; a part of the page that Stripe is asked for."""
-    organization, _ = buyer()
+    organization, _ = entitled("see_billing")
     found, known = None, False
     with suppress(Unavailable):
         found, known = customers.method_in_words(services().payments, organization), True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from portal import balances, offer
+from portal import accounts, balances, offer
 from portal.billing import checkout, returns
 from portal.core.errors import NotFound
 from portal.spending import book_at
@@ -25,6 +25,7 @@ def plans() -> str:
         page=page,
         organization=organization,
         member=member,
+        sees_balance=accounts.sees_balance(organization, member),
         cancelled=request.args.get("cancelled") == "1",
     )
 
@@ -51,7 +52,7 @@ def buy(pack: str) -> Response:
 @blueprint.get("/plans/thanks")
 def thanks() -> Response | str:
     """Show what became of a purchase the buyer comes back from."""
-    organization, _ = reader()
+    organization, member = reader()
     session_id = request.args.get("session_id", "")
     if not session_id:
         return redirect(url_for(".plans"))
@@ -73,6 +74,7 @@ def thanks() -> Response | str:
         "customer/thanks.html",
         purchase=purchase,
         balance=balance,
+        sees_balance=accounts.sees_balance(organization, member),
         tier=book.tiers.get(purchase.tier) if book else None,
         session_id=session_id,
     )

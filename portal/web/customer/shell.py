@@ -12,6 +12,7 @@ from portal import desk, tiers
 from portal.access import Visitor
 from portal.accounts import Member, Organization
 from portal.billing import plan
+from portal.core import roles
 from portal.core.errors import ClearmeterError, InvalidRequest, NotAllowed, Unavailable
 from portal.web import formats
 from portal.web.problems import answer
@@ -60,14 +61,27 @@ def reader() -> tuple[Organization, Member]:
     return visitor.organization, visitor.member
 
 
+def entitled(right: str) -> tuple[Organization, Member]:
+    """Return who reads this page, where their role has a right. Raises NotAllowed."""
+    organization, member = reader()
+    if not member.may(right):
+        raise NotAllowed(f"Your role does not have this. {_ask(right)}")
+    return organization, member
+
+
+def _ask(right: str) -> str:
+    """Name who has a right, in words."""
+    named = [
+        f"an {role}" if role[0] in "oa" else f"a {role} member" for role in roles.having(right)
+    ]
+    if len(named) == 1:
+        return f"Ask {named[0]}."
+    return f"Ask {', '.join(named[:-1])} or {named[-1]}."
+
+
 def buyer() -> tuple[Organization, Member]:
     """Return who reads this page, where they may spend the organization's money."""
-    organization, member = reader()
-    if not member.may_buy:
-        raise NotAllowed(
-            "Only an owner, an admin or a billing member sees and changes this. Ask one of them."
-        )
-    return organization, member
+    return entitled("buy")
 
 
 @blueprint.context_processor

@@ -18,10 +18,10 @@ from portal.accounts import Member, Organization
 from portal.caps import CapChange, CapRequest
 from portal.core.caps import MODES, SCOPES, WINDOWS
 from portal.core.catalog import minor_places
-from portal.core.errors import InvalidRequest, NotAllowed, NotFound
+from portal.core.errors import InvalidRequest, NotFound
 from portal.core.units import NotExact, parse_micro, parse_scaled
 from portal.limits import SpendingRequest
-from portal.web.customer.shell import blueprint, reader
+from portal.web.customer.shell import blueprint, entitled, reader
 from portal.web.services import services
 
 TARGETED = ("team", "member", "project")
@@ -77,7 +77,7 @@ def caps_are_on_spending(cap_id: str = "") -> Response:
 @blueprint.post("/spending/caps")
 def make_cap() -> Response | tuple[str, int]:
     """Make a cap."""
-    organization, member = _manager()
+    organization, member = entitled("set_limits")
     try:
         limits.set_cap(
             services().database,
@@ -95,7 +95,7 @@ def make_cap() -> Response | tuple[str, int]:
 @blueprint.post("/spending/caps/<cap_id>")
 def change_cap(cap_id: str) -> Response | tuple[str, int]:
     """Raise, lower, harden or soften a cap."""
-    organization, member = _manager()
+    organization, member = entitled("set_limits")
     try:
         limits.change_cap(
             services().database,
@@ -117,7 +117,7 @@ def change_cap(cap_id: str) -> Response | tuple[str, int]:
 @blueprint.post("/spending/caps/<cap_id>/remove")
 def remove_cap(cap_id: str) -> Response:
     """Remove a cap."""
-    organization, member = _manager()
+    organization, member = entitled("set_limits")
     try:
         limits.remove_cap(
             services().database,
@@ -136,7 +136,7 @@ def remove_cap(cap_id: str) -> Response:
 @blueprint.post("/spending/when-empty")
 def choose_when_empty() -> Response | tuple[str, int]:
     """Choose what happens when credits run out."""
-    organization, member = _manager()
+    organization, member = entitled("set_limits")
     try:
         chosen = _one_of("on_empty", request.form, ("stop", "overage"))
         typed = request.form.get("overage_limit", "").strip()
@@ -155,13 +155,6 @@ def choose_when_empty() -> Response | tuple[str, int]:
     else:
         flash("Work goes on when the credits run out, up to the limit you set.")
     return redirect(url_for(".spending", _anchor="empty"), 303)
-
-
-def _manager() -> tuple[Organization, Member]:
-    organization, member = reader()
-    if not member.may_manage:
-        raise NotAllowed("Only an owner or an admin may set caps. Ask one of them.")
-    return organization, member
 
 
 def again(

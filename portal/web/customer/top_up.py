@@ -10,11 +10,11 @@ from werkzeug.wrappers import Response
 
 from portal import limits
 from portal.billing import customers, top_up
-from portal.core.errors import InvalidRequest, NotAllowed, Unavailable
+from portal.core.errors import InvalidRequest, Unavailable
 from portal.limits import SpendingRequest
 from portal.top_ups.attempts import Attempt
 from portal.top_ups.terms import TopUpRequest
-from portal.web.customer.shell import blueprint, reader
+from portal.web.customer.shell import blueprint, entitled
 from portal.web.customer.spending import again, credits_typed, money_typed
 from portal.web.formats import amount, money
 from portal.web.services import services
@@ -23,8 +23,7 @@ from portal.web.services import services
 @blueprint.get("/spending/top-up")
 def preview_top_up() -> str | tuple[str, int]:
     """Say what turning it on would buy now, and the most it can cost."""
-    organization, member = reader()
-    _may_turn_on(member.may_manage)
+    organization, member = entitled("set_limits")
     parts = services()
     try:
         asked = _asked(request.args, organization.currency)
@@ -49,8 +48,7 @@ def preview_top_up() -> str | tuple[str, int]:
 @blueprint.post("/spending/top-up")
 def turn_top_up_on() -> Response | tuple[str, int]:
     """Have credits bought by themselves, at once where they are low already."""
-    organization, member = reader()
-    _may_turn_on(member.may_manage)
+    organization, member = entitled("set_limits")
     parts = services()
     now, organization_id = parts.clock(), organization.organization_id
     try:
@@ -86,11 +84,6 @@ def _told(made: Attempt | None) -> tuple[str, str]:
         "failed": ("It is on, but the payment was declined. Nothing was charged.", "bad"),
     }
     return told.get(made.status, (f"{on} A pack for {price} is being paid for now.", "good"))
-
-
-def _may_turn_on(allowed: bool) -> None:
-    if not allowed:
-        raise NotAllowed("Only an owner or an admin may have credits bought. Ask one of them.")
 
 
 def _asked(typed: Mapping[str, str], currency: str) -> TopUpRequest:

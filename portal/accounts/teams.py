@@ -1,0 +1,79 @@
+"""Teams and projects, and the names of all that spends. Owns ``teams`` and ``projects``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select, update
+
+from portal.core.errors import NotFound
+from portal.db import insert_or_ignore
+from portal.tables import members, projects, teams
+
+
+@dataclass(frozen=True)
+class Team:
+    """A team of an organization."""
+
+    team_id: str
+    name: str
+
+
+def list_teams(tx: Connection, organization_id: str) -> list[Team]:
+    """Return an organization's teams, by name."""
+    query = (
+        select(teams.c.team_id, teams.c.name)
+        .where(teams.c.organization_id == organization_id)
+        .order_by(teams.c.name, teams.c.team_id)
+    )
+    return [Team(*row) for row in tx.execute(query)]
+
+
+def known_team(tx: Connection, organization_id: str, team_id: str) -> None:
+    """Refuse a team that does not exist. Raises NotFound."""
+    found = tx.execute(
+        select(teams.c.team_id).where(
+            teams.c.organization_id == organization_id, teams.c.team_id == team_id
+        )
+    ).first()
+    if found is None:
+        raise NotFound("team", team_id)
+
+
+def put_team(tx: Connection, organization_id: str, team_id: str, *, name: str) -> bool:
+    """Make or rename a team; tells whether it is new."""
+    row = {"organization_id": organization_id, "team_id": team_id, "name": name}
+    new = insert_or_ignore(tx, teams, row)
+    if not new:
+        tx.execute(
+            update(teams)
+            .where(teams.c.organization_id == organization_id, teams.c.team_id == team_id)
+            .values(name=name)
+        )
+    return new
+
+
+def put_project(tx: Connection, organization_id: str, project_id: str, *, name: str) -> bool:
+    """Make or rename a project; tells whether it is new."""
+    row = {"organization_id": organization_id, "project_id": project_id, "name": name}
+    new = insert_or_ignore(tx, projects, row)
+    if not new:
+        tx.execute(
+            update(projects)
+            .where(
+                projects.c.organization_id == organization_id, projects.c.project_id == project_id
+            )
+            .values(name=name)
+        )
+    return new
+
+
+def names(tx: Connection, organization_id: str, scope: str) -> dict[str, str]:
+    """Return the display names of teams, members (also removed ones) or projects by id."""
+    table, key = {
+        "team": (teams, teams.c.team_id),
+        "member": (members, members.c.member_id),
+        "project": (projects, projects.c.project_id),
+    }[scope]
+    rows = tx.execute(select(key, table.c.name).where(table.c.organization_id == organization_id))
+    return {row[0]: row[1] for row in rows}

@@ -1,0 +1,229 @@
+"""The activity log: who did what and since when, a page at a time and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from flask import Response, render_template, request, stream_with_context
+
+from portal import accounts, audit
+from portal.accounts import Member, Organization
+from portal.audit import Act, Wanted
+from portal.core.periods import start_of_day
+from portal.web.cells import safe_cell
+from portal.web.customer.settings.page import Section, add
+from portal.web.customer.shell import blueprint, entitled
+from portal.web.services import services
+
+LATEST, PAGE, MOST_IN_CSV = 5, 50, 10_000
+#: What acts are about, in the order of the filter.
+ABOUT = {
+    "member": "People",
+    "invitation": "Invitations",
+    "team": "Teams",
+    "project": "Projects",
+    "cap": "Caps",
+    "spending": "What happens at zero",
+    "tier": "Plan",
+    "pack": "Packs",
+    "top_up": "Bought by itself",
+    "grant": "Credits given",
+    "payment": "Payments taken back",
+    "refund": "Refunds",
+    "overage": "Beyond the plan",
+    "key": "API keys",
+    "settings": "Settings",
+    "timezone": "Time zone",
+}
+WORDS = {
+    "member.added": "Added a member",
+    "member.changed": "Changed a member",
+    "member.removed": "Removed a member",
+    "member.restored": "Took a member back",
+    "invitation.made": "Invited",
+    "invitation.accepted": "Joined",
+    "invitation.withdrawn": "Withdrew an invitation",
+    "team.made": "Made a team",
+    "team.renamed": "Renamed a team",
+    "project.made": "Made a project",
+    "project.renamed": "Renamed a project",
+    "cap.set": "Set a cap",
+    "cap.changed": "Changed a cap",
+    "cap.removed": "Removed a cap",
+    "spending.set": "Chose what happens at zero",
+    "tier.billed": "The plan began or changed",
+    "tier.ended": "The plan ended",
+    "tier.upgrade": "Chose a larger plan",
+    "tier.downgrade": "Chose a smaller plan",
+    "tier.cancel": "Ended the plan",
+    "tier.change_undone": "Took a change of plan back",
+    "pack.bought": "Bought a pack",
+    "top_up.made": "Credits were bought by themselves",
+    "grant.made": "Gave credits",
+    "grant.voided": "Took credits back",
+    "payment.reversed": "A payment went back",
+    "refund.started": "Started a refund",
+    "overage.billed": "Billed what went beyond the plan",
+    "key.made": "Made an API key",
+    "key.replaced": "Replaced an API key",
+    "key.revoked": "Revoked an API key",
+    "settings.changed": "Changed the settings",
+    "timezone.changed": "Changed the time zone",
+    "timezone.change_cancelled": "Took a change of time zone back",
+}
+#: What may be told of an act beside its target; the rest of the record is the operator's.
+TOLD = (
+    "name",
+    "email",
+    "role",
+    "credits",
+    "scope",
+    "limit",
+    "mode",
+    "scopes",
+    "on_empty",
+    "members_see_balance",
+)
+#: An id by which only the store knows a thing.
+_MADE_UP = re.compile(r"[a-z]+_[0-9a-z]{20}")
+_ANSWERS = {True: "yes", False: "no"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One act in words."""
+
+    sequence: int
+    at: datetime
+    who: str
+    what: str
+    target: str
+    detail: str
+
+
+def _line(act: Act, names: Mapping[str, str]) -> Line:
+    fallback = act.act.replace(".", ": ").replace("_", " ").capitalize()
+    target = act.target
+    for noun, known in (("member.", names), ("team.", {}), ("project.", {})):
+        if act.act.startswith(noun):
+            target = known.get(act.target, act.detail.get("name", act.target))
+    if not isinstance(target, str) or _MADE_UP.fullmatch(target):
+        target = ""
+    known_act = act.act in WORDS
+    return Line(
+        act.sequence,
+        act.at,
+        _who(act.actor, names),
+        WORDS.get(act.act, fallback),
+        target,
+        _told(act.detail) if known_act else "",
+    )
+
+
+def _who(actor: str, names: Mapping[str, str]) -> str:
+    known = {"stripe": "Stripe", "clearmeter": "By itself", "operator": "The operator"}
+    return names.get(actor) or known.get(actor, actor)
+
+
+def _told(detail: Mapping[str, Any]) -> str:
+    parts = []
+    for name in TOLD:
+        value = detail.get(name)
+        label = name.replace("_", " ")
+        if isinstance(value, Mapping):
+            parts.append(f"{label}: {_said(value.get('from'))} → {_said(value.get('to'))}")
+        elif value is not None:
+            parts.append(f"{label}: {_said(value)}")
+    return " · ".join(parts)
+
+
+def _said(value: Any) -> str:
+    return _ANSWERS[value] if isinstance(value, bool) else str(value or "none")
+
+
+def _lines(organization: Organization, wanted: Wanted, limit: int) -> Sequence[Line]:
+    with services().database.reading() as tx:
+        names = accounts.names(tx, organization.organization_id, "member")
+        found = audit.acts(tx, organization.organization_id, wanted, limit=limit)
+    return [_line(one, names) for one in found]
+
+
+def _fill(organization: Organization, member: Member) -> dict[str, Any]:  # noqa: ARG001 # a section's
+    return {"latest": _lines(organization, Wanted(), LATEST)}
+
+
+add(Section(90, "activity", "Activity log", "see_settings", _fill))
+
+
+def _wanted(organization: Organization, *, paged: bool) -> Wanted:
+    """Read the filters from the address; what makes no sense is left out."""
+    asked = request.args
+    since, before = None, asked.get("before", "")
+    try:
+        since = start_of_day(date.fromisoformat(asked.get("since", "")), organization.zone)
+    except (ValueError, OverflowError):
+        since = None
+    number = before.isascii() and before.isdigit() and len(before) <= 15
+    return Wanted(
+        actor=asked.get("who", ""),
+        about=asked.get("about", "") if asked.get("about") in ABOUT else "",
+        since=since,
+        before=int(before) if number and paged else None,
+    )
+
+
+@blueprint.get("/settings/activity")
+def activity() -> str:
+    """Show the log, as the address filters it."""
+    organization, _ = entitled("see_settings")
+    wanted = _wanted(organization, paged=True)
+    lines = _lines(organization, wanted, PAGE + 1)
+    with services().database.reading() as tx:
+        names = accounts.names(tx, organization.organization_id, "member")
+        people = {
+            actor: _who(actor, names) for actor in audit.actors(tx, organization.organization_id)
+        }
+    chosen = {
+        name: request.args[name] for name in ("who", "about", "since") if request.args.get(name)
+    }
+    return render_template(
+        "customer/activity.html",
+        lines=lines[:PAGE],
+        more=lines[PAGE - 1].sequence if len(lines) > PAGE else None,
+        wanted=wanted,
+        chosen=chosen,
+        people=people,
+        about=ABOUT,
+        organization=organization,
+        as_of=services().clock(),
+    )
+
+
+@blueprint.get("/settings/activity.csv")
+def activity_csv() -> Response:
+    """Send the log, as the address filters it, the latest first."""
+    organization, _ = entitled("see_settings")
+    lines = _lines(organization, _wanted(organization, paged=False), MOST_IN_CSV)
+    body = stream_with_context(_sheet(lines, organization))
+    response = Response(body, content_type="text/csv; charset=utf-8")
+    response.headers.set("Content-Disposition", "attachment", filename="activity.csv")
+    return response
+
+
+def _sheet(lines: Sequence[Line], organization: Organization) -> Iterator[str]:
+    yield _row(["When", "Who", "What", "Of what", "Detail"])
+    for one in lines:
+        when = one.at.astimezone(organization.zone.at(one.at)).isoformat(timespec="seconds")
+        yield _row([when, *map(safe_cell, (one.who, one.what, one.target, one.detail))])
+
+
+def _row(cells: Sequence[str]) -> str:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\r\n").writerow(cells)
+    return out.getvalue()

@@ -1,0 +1,195 @@
+"""Settings: the name and the zone, keys that are shown once, and the log of what was done."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from datetime import timedelta
+
+import pytest
+from flask import Flask
+from sqlalchemy import select
+
+from portal import accounts, audit, keys
+from portal.db import Database
+from portal.tables import metadata
+from tests.cast import Customer, ok, refused
+from tests.clock import Clock
+from tests.conftest import settings_for
+from tests.readers import Reader, enter
+
+
+@pytest.fixture
+def ana(acme: Customer, application: Flask, database: Database, clock: Clock) -> Reader:
+    return enter(application, database, clock, "ana")
+
+
+def _make(reader: Reader, **fields: str) -> str:
+    answer = reader.send("/settings/keys", "/settings", **({"name": "n", "scope": "read"} | fields))
+    assert answer.status_code == 200
+    (key,) = re.findall(r'value="(cm_[^"]+)"', answer.text)
+    return str(key)
+
+
+def test_another_time_zone_begins_with_the_next_period_and_says_when(
+    acme: Customer, ana: Reader, database: Database
+) -> None:
+    fields = {"name": " Acme  & Co ", "timezone": "Asia/Tokyo", "members_see_balance": "yes"}
+    assert ana.send("/settings/organization", "/settings", **fields).status_code == 303
+    page = ana.client.get("/settings").text
+    assert "UTC until 30 Nov, Asia/Tokyo from then on." in page
+    with database.reading() as tx:
+        assert accounts.find_organization(tx, "acme").name == "Acme & Co"
+    ana.send("/settings/organization", "/settings", **(fields | {"timezone": "UTC"}))
+    assert "Tokyo from then on" not in ana.client.get("/settings").text
+
+
+@pytest.mark.parametrize(("field", "value"), [("timezone", "Mars/Olympus"), ("name", " ")])
+def test_a_setting_that_cannot_be_names_its_field_and_changes_nothing(
+    ana: Reader, database: Database, field: str, value: str
+) -> None:
+    with database.reading() as tx:
+        before = accounts.find_organization(tx, "acme")
+    fields = {"name": "New", "timezone": "UTC", "members_see_balance": "no"} | {field: value}
+    answer = ana.send("/settings/organization", "/settings", **fields)
+    assert answer.status_code == 422
+    assert f'id="{field}-error"' in answer.text
+    with database.reading() as tx:
+        assert accounts.find_organization(tx, "acme") == before
+
+
+def test_a_key_is_shown_once_and_works(acme: Customer, ana: Reader) -> None:
+    key = _make(ana)
+    assert key not in ana.client.get("/settings").text
+    ok(acme.api.holding(key).get(f"{acme.path}/balance"))
+    refused(acme.api.holding(key).post("/v1/events", acme.event()), 403, "not-allowed")
+    page = ana.client.get("/settings").text
+    assert key.rpartition("_")[0][:11] in page
+    assert "never" not in page.partition('id="keys"')[2].partition("</section>")[0]
+
+
+@pytest.mark.parametrize("scope", ["manage", "backfill", "", "everything"])
+def test_an_organization_makes_no_key_that_does_more_than_read_and_meter(
+    ana: Reader, database: Database, scope: str
+) -> None:
+    answer = ana.send("/settings/keys", "/settings", name="n", scope=scope)
+    assert answer.status_code == 422
+    with database.reading() as tx:
+        assert keys.of_organization(tx, "acme") == []
+
+
+def test_a_key_ends_when_it_should(acme: Customer, ana: Reader, clock: Clock) -> None:
+    client = acme.api.holding(_make(ana, lifetime="30"))
+    clock.forward(timedelta(days=30) - timedelta(microseconds=1))
+    ok(client.get("/v1/catalog"))
+    clock.forward(timedelta(microseconds=1))
+    refused(client.get("/v1/catalog"), 401, "unauthenticated")
+
+
+def test_a_key_that_is_replaced_goes_on_for_as_long_as_was_chosen(
+    acme: Customer, ana: Reader, clock: Clock
+) -> None:
+    old = _make(ana, name="nightly")
+    path = f"/settings/keys/{keys.id_of(old)}"
+    answer = ana.send(f"{path}/replace", "/settings", overlap="day")
+    (new,) = re.findall(r'value="(cm_[^"]+)"', answer.text)
+    for key in (old, new):
+        ok(acme.api.holding(key).get("/v1/catalog"))
+    clock.forward(timedelta(days=1))
+    refused(acme.api.holding(old).get("/v1/catalog"), 401, "unauthenticated")
+    ok(acme.api.holding(new).get("/v1/catalog"))
+
+
+def test_a_revoked_key_is_refused_at_the_next_request_in_every_process(
+    acme: Customer, ana: Reader, store: str, clock: Clock
+) -> None:
+    from app import create_app
+    from tests.cast import Api
+
+    key = _make(ana)
+    elsewhere = create_app(settings_for(store), clock=clock)
+    there = Api(elsewhere, key)
+    ok(there.get("/v1/catalog"))
+    path = f"/settings/keys/{keys.id_of(key)}/revoke"
+    assert ana.send(path, "/settings").status_code == 303
+    for client in (there, acme.api.holding(key)):
+        refused(client.get("/v1/catalog"), 401, "unauthenticated")
+    assert ana.send(path, "/settings").status_code == 404
+    elsewhere.extensions["clearmeter"].database.close()
+
+
+def test_a_key_outlives_who_made_it(acme: Customer, ana: Reader) -> None:
+    """It is the organization's: a program must not stop because a person left."""
+    ben = {"email": "ben@acme.example", "role": "owner"}
+    ok(acme.api.put(f"{acme.path}/members/ben", ben))
+    key = _make(ana)
+    ok(acme.api.delete(f"{acme.path}/members/ana"))
+    ok(acme.api.holding(key).get("/v1/catalog"))
+
+
+def test_a_key_that_was_cut_or_mistyped_is_known_without_the_store() -> None:
+    good = "cm_abc_" + "x" * 43
+    good += keys._checksum(good)
+    assert keys.is_well_formed(good)
+    for wrong in (good[:-1], good + "x", good.replace("x", "y", 1), good.upper(), "cm_abc_"):
+        assert not keys.is_well_formed(wrong)
+
+
+def test_no_secret_is_anywhere_in_the_store(
+    acme: Customer, ana: Reader, database: Database
+) -> None:
+    secrets = [_make(ana), _make(ana, scope="meter"), acme.api.secret]
+    with database.reading() as tx:
+        everything = repr([tx.execute(select(one)).all() for one in metadata.sorted_tables])
+    for secret in secrets:
+        assert secret not in everything
+        assert secret.split("_", 2)[2] not in everything
+
+
+def test_the_log_says_who_did_what_and_can_be_narrowed(acme: Customer, ana: Reader) -> None:
+    _make(ana, name="nightly")
+    acme.cap(20)
+    page = ana.client.get("/settings/activity").text
+    assert "Made an API key" in page
+    assert "name: nightly" in page
+    assert "Set a cap" in page
+    only = ana.client.get("/settings/activity?about=key&who=ana").text
+    assert "Made an API key" in only
+    assert "Set a cap" not in only.partition("<tbody>")[2]
+    later = ana.client.get("/settings/activity?since=2999-01-01").text
+    assert "Nothing like that" in later
+    for odd in ("since=yesterday", "before=x", "about=%27", "who=%25", "since=9999-12-31"):
+        assert ana.client.get(f"/settings/activity?{odd}").status_code == 200, odd
+
+
+def test_the_log_is_paged_and_the_sheet_has_all_of_it(
+    acme: Customer, ana: Reader, database: Database, clock: Clock
+) -> None:
+    with database.transaction() as tx:
+        for number in range(120):
+            audit.note(tx, "acme", actor="ana", act="cap.set", target=f"=c{number}", now=clock())
+    met, address = 0, "/settings/activity?about=cap"
+    while address:
+        page = ana.client.get(address).text
+        met += page.partition("<tbody>")[2].count("<tr>")
+        further = re.search(r'href="(/settings/activity\?before=[^"]+)">Earlier', page)
+        address = further[1].replace("&amp;", "&") if further else ""
+    assert met == 120
+    rows = list(csv.reader(io.StringIO(ana.client.get("/settings/activity.csv?about=cap").text)))
+    assert len(rows) == 121
+    assert {row[3][:3] for row in rows[1:]} == {"'=c"}, "no cell is a formula"
+
+
+def test_what_is_the_operators_own_is_on_no_customers_log(
+    acme: Customer, ana: Reader, database: Database, clock: Clock
+) -> None:
+    with database.transaction() as tx:
+        detail = {"stated_usd": "0.5", "reason": "because"}
+        audit.note(tx, "acme", actor="op", act="cost.accepted", detail=detail, now=clock())
+        audit.note(tx, "acme", actor="op", act="grant.made", detail=detail, now=clock())
+    for path in ("/settings/activity", "/settings/activity.csv", "/settings"):
+        text = ana.client.get(path).text
+        assert "stated" not in text
+        assert "because" not in text
+        assert "cost" not in text.partition("<main")[2].lower().replace("what things cost", "")

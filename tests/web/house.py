@@ -1,0 +1,247 @@
+"""Acme and Bystander with something wherever a route leads, and everybody who may knock.
+
+Built once into an SQLite file; what a request changed is put back by copying the file.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+from sqlalchemy import select
+from werkzeug.routing import Rule
+from werkzeug.test import TestResponse
+
+from app import create_app
+from portal import access, accounts, catalog, invitations, keyring, keys
+from portal.db import Database
+from portal.tables import grants, metadata
+from portal.web.security import limiter
+from tests.cast import Api, found_acme, found_bystander, make_key, ok
+from tests.clock import START, Clock
+from tests.conftest import hurry, settings_for
+
+#: Everybody who knocks, in the order of the table's columns.
+PEOPLE = ("nobody", "owner", "admin", "billing", "member", "viewer")
+STRANGERS = ("other", "wrong", "gone", "expired", "operator")
+KEYS = ("k-read", "k-meter", "k-manage", "k-other", "k-revoked", "k-ended", "s-all", "s-read")
+ACTORS = (*PEOPLE, *STRANGERS, *KEYS)
+#: Who has nothing to find in Acme.
+OUTSIDE = ("nobody", "other", "wrong", "gone", "expired", "k-other", "k-revoked", "k-ended")
+MEMBER_OF = {"owner": "ana", "admin": "ben", "billing": "fay", "member": "cleo", "viewer": "gita"}
+
+
+@dataclass
+class House:
+    """The product on a store of its own, and what everybody holds."""
+
+    application: Flask
+    database: Database
+    clock: Clock
+    #: Acme's own objects, by the name of the place in an address.
+    ids: dict[str, str] = field(default_factory=dict)
+    cookies: dict[str, str] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict)
+    forms: dict[str, str] = field(default_factory=dict)
+    kept: Path | None = None
+
+    def restore(self) -> None:
+        """Put the store back to what it was when everybody was in place."""
+        if self.kept is not None:
+            self.database.close()
+            shutil.copy(self.kept, self.kept.with_name("store.db"))
+        limiter.reset()
+
+    def keep(self, file: Path) -> None:
+        """Remember the store as it is."""
+        self.database.close()
+        self.kept = Path(shutil.copy(file, file.with_name("kept.db")))
+
+    def ask(
+        self,
+        actor: str,
+        method: str,
+        path: str,
+        *,
+        form: dict[str, Any] | None = None,
+        body: Any = None,
+        token: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> TestResponse:
+        """Send a request as somebody; a form carries their own token unless another is given."""
+        more: dict[str, Any] = {"headers": dict(headers or {})}
+        if actor in self.secrets:
+            more["headers"]["Authorization"] = f"Bearer {self.secrets[actor]}"
+        if actor in self.cookies:
+            more["headers"]["Cookie"] = f"clearmeter={self.cookies[actor]}"
+        if body is not None:
+            more["json"] = body
+        elif method != "GET" and not path.startswith("/v1/"):
+            more["data"] = {"csrf_token": self.forms.get(actor, "") if token is None else token}
+            more["data"] |= form or {}
+        client = self.application.test_client(use_cookies=False)
+        return client.open(path, method=method, buffered=True, **more)
+
+    def routes(self) -> Iterator[tuple[Rule, str]]:
+        """Yield every route with each of its methods, in the order of the table."""
+        rules = self.application.url_map.iter_rules()
+        for rule in sorted(rules, key=lambda rule: (_audience(rule), rule.rule)):
+            for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
+                yield rule, method
+
+    def path(self, rule: Rule, ids: dict[str, str] | None = None) -> str:
+        """Return a route's address with Acme's objects in it, or with others."""
+        known = self.ids if ids is None else ids
+        values = {name: known.get(name, f"no-{name}") for name in rule.arguments}
+        adapter = self.application.url_map.bind("localhost")
+        return adapter.build(rule.endpoint, values, method=next(iter(rule.methods or {"GET"})))
+
+    def digest(self) -> dict[str, list[str]]:
+        """Return every row of the store, but for when sessions and keys were last used."""
+        found = {}
+        with self.database.reading() as tx:
+            for table in metadata.sorted_tables:
+                if table.name == "sessions":
+                    continue
+                columns = [one for one in table.c if one.name not in {"last_used_at", "seen_at"}]
+                found[table.name] = sorted(repr(tuple(row)) for row in tx.execute(select(*columns)))
+        return found
+
+
+def _audience(rule: Rule) -> int:
+    order = ("customer", "invited", "auth", "operator", "api", "webhooks", "health", "static")
+    owner = rule.endpoint.partition(".")[0]
+    return order.index(owner) if owner in order else len(order)
+
+
+@contextmanager
+def open_house(url: str, file: Path | None = None) -> Iterator[House]:
+    """Build the house on a migrated store; in the end it is closed."""
+    clock = Clock(START)
+    application = create_app(settings_for(url), clock=clock)
+    database: Database = application.extensions["clearmeter"].database
+    hurry(database)
+    house = House(application, database, clock)
+    try:
+        with database.transaction() as tx:
+            catalog.load(tx, catalog.DEFAULT_FILE.read_text(encoding="utf-8"), now=clock())
+        _found(house)
+        _let_in(house)
+        limiter.reset()
+        for actor in house.cookies:
+            page = house.ask(actor, "GET", "/operator/" if actor == "operator" else "/account")
+            found = re.search(r'name="csrf_token" value="([^"]+)"', page.text)
+            house.forms[actor] = found[1] if found else ""
+        _anonymous(house)
+        if file is not None:
+            house.keep(file)
+        yield house
+    finally:
+        database.close()
+
+
+def _found(house: House) -> None:
+    """Make what there is."""
+    database, clock = house.database, house.clock
+    api = Api(house.application, make_key(database, clock))
+    acme, bystander = found_acme(api), found_bystander(api)
+    for member, role in (("fay", "billing"), ("gita", "viewer"), ("hal", "owner")):
+        body = {"email": f"{member}@acme.example", "name": member.title(), "role": role}
+        ok(api.put(f"{acme.path}/members/{member}", body), 201)
+    # Ana is in both: there under the same name and address.
+    body = {"email": "ana@acme.example", "name": "Ana", "role": "owner"}
+    ok(api.put(f"{bystander.path}/members/ana", body), 201)
+    cap = acme.cap(90, "member", target="cleo")
+    hold = acme.hold("analysis", member="cleo", team="research", project="atlas")
+    ok(acme.send(acme.event("document", id="e-1", member="cleo", run="r-1", project="atlas")))
+    with database.reading() as tx:
+        ana = accounts.find_member(tx, "acme", "ana")
+        grant = tx.execute(select(grants.c.grant_id).where(grants.c.organization_id == "acme"))
+        house.ids |= {"grant_id": grant.scalars().first() or ""}
+    now = clock()
+    invited = invitations.invite(
+        database, "acme", email="ivy@acme.example", role="member", team_id="", by=ana, now=now
+    )
+    key = keyring.make(
+        database, "acme", name="mine", scopes=("read",), lifetime="", by=ana, now=now
+    )
+    house.ids |= {
+        "organization_id": "acme",
+        "member_id": "cleo",
+        "team_id": "research",
+        "project_id": "atlas",
+        "cap_id": cap,
+        "hold_id": hold,
+        "event_id": "e-1",
+        "key_id": keys.id_of(key),
+        "invitation_id": invited.invitation.invitation_id,
+        "token": invited.token,
+        "tier": "pro",
+        "pack": "small",
+        "filename": "clearmeter.css",
+    }
+
+
+def _let_in(house: House) -> None:
+    """Give everybody what they knock with."""
+    database, clock = house.database, house.clock
+
+    def session(organization: str | None, member: str | None, *, late: bool = False) -> str:
+        operator = None if member else "olga@scribe.example"
+        begun = clock() - timedelta(hours=13) if late else clock()
+        with database.transaction() as tx:
+            return access.begin_session(
+                tx,
+                organization_id=organization,
+                member_id=member,
+                operator_email=operator,
+                now=begun,
+            )
+
+    for role, member in MEMBER_OF.items():
+        house.cookies[role] = session("acme", member)
+    house.cookies |= {
+        "other": session("bystander", "dana"),
+        "wrong": session("bystander", "ana"),
+        "gone": session("acme", "hal"),
+        "expired": session("acme", "ana", late=True),
+        "operator": session(None, None),
+    }
+    _remove(house, "hal")
+    ours = {"k-read": ["read"], "k-meter": ["meter"], "k-manage": ["read", "meter", "manage"]}
+    for actor, scopes in (ours | {"k-revoked": ["read"], "k-ended": ["read"]}).items():
+        house.secrets[actor] = make_key(database, clock, organization="acme", scopes=scopes)
+    everything = ["read", "meter", "manage", "backfill"]
+    house.secrets["k-other"] = make_key(
+        database, clock, organization="bystander", scopes=everything
+    )
+    house.secrets["s-all"] = make_key(database, clock, scopes=everything)
+    house.secrets["s-read"] = make_key(database, clock, scopes=["read"])
+    with database.transaction() as tx:
+        keys.revoke(tx, keys.id_of(house.secrets["k-revoked"]), now=clock())
+        keys.end_at(tx, keys.id_of(house.secrets["k-ended"]), at=clock())
+        # All keys were used just now, so that knocking writes nothing.
+        for secret in house.secrets.values():
+            keys.used(tx, keys.id_of(secret), now=clock())
+
+
+def _remove(house: House, member: str) -> None:
+    """Remove a member behind the back of the session they have: it must not open anything."""
+    with house.database.transaction() as tx:
+        accounts.remove_member(tx, "acme", member, now=house.clock())
+
+
+def _anonymous(house: House) -> None:
+    """Give nobody the form's token of a visitor who has not signed in."""
+    page = house.application.test_client().get("/sign-in")
+    cookie = page.headers["Set-Cookie"].partition("=")[2].partition(";")[0]
+    found = re.search(r'name="csrf_token" value="([^"]+)"', page.text)
+    assert found is not None
+    house.cookies["nobody"], house.forms["nobody"] = cookie, found[1]

@@ -1,0 +1,226 @@
+"""Every route, method and actor: what each gets stands in ``access.table``, and nowhere else.
+
+A route that has no line there fails here, with the line it would have: read it, judge it, and put
+it into the table where it is right.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from werkzeug.test import TestResponse
+
+from tests.web import table
+from tests.web.house import ACTORS, KEYS, OUTSIDE, House, open_house
+
+
+def test_every_route_gives_everybody_what_the_table_says(house: House) -> None:
+    known, wrong, met = table.read(), [], set()
+    for rule, method in house.routes():
+        cells = []
+        for actor in ACTORS:
+            answer = table.ask(house, actor, rule, method, house.path(rule))
+            cells.append(table.cell(answer))
+            if method != "GET" and answer.status_code < 400:
+                house.restore()
+        house.restore()
+        met.add((method, rule.rule))
+        if known.get((method, rule.rule)) != dict(zip(ACTORS, cells, strict=True)):
+            wrong.append(table.line(method, rule, cells))
+    assert wrong == [], "\n" + "\n".join([table.header(), *wrong])
+    assert set(known) - met == set(), "these routes are gone"
+
+
+def test_the_table_lets_nobody_in_who_is_not_of_the_house() -> None:
+    known = table.read()
+    open_to_all = ("/static/", "/docs", "/healthz", "/readyz", "/metrics", "/openapi.json")
+    doors = ("/sign-in", "/sign-out", "/invitations/", "/webhooks/")
+    for (method, route), cells in known.items():
+        if route.startswith((*open_to_all, *doors)):
+            continue
+        for actor in ("nobody", "gone", "expired", "k-revoked", "k-ended"):
+            assert cells[actor] in {"in", "400", "401", "404"}, (method, route, actor)
+        if not route.startswith("/v1/"):
+            # A key opens no page, and a session no call: each is a stranger to the other.
+            assert {cells[key] for key in KEYS} <= {"in", "400", "404"}, (method, route)
+        else:
+            people = [one for one in ACTORS if one not in KEYS]
+            assert {cells[one] for one in people} == {"401"}, (method, route)
+        if "<organization_id>" in route:
+            assert cells["k-other"] in {"403", "404"}, (method, route)
+        if route.startswith("/operator"):
+            assert {cells[one] for one in ACTORS if one != "operator"} == {"404"}, (method, route)
+
+
+def test_a_viewer_changes_nothing_and_a_member_reads_no_more_than_their_own() -> None:
+    own = {"/account", "/sign-out", "/sign-in", "/sign-in/<token>"}
+    for (method, route), cells in table.read().items():
+        if route.startswith(("/v1/", "/webhooks/", "/invitations/", "/operator")) or route in own:
+            continue
+        if method == "POST":
+            assert cells["viewer"] == "403", (method, route)
+            assert cells["member"] == "403", (method, route)
+        if route.startswith(("/team", "/settings", "/billing")) and cells["owner"] == "200":
+            assert cells["member"] == "403", (method, route)
+
+
+def _same(answer: TestResponse, *values: str) -> tuple[Any, ...]:
+    """Return an answer without what chance chose, and without the id that was asked for."""
+    text = answer.get_data(as_text=True)
+    for value in values:
+        text = text.replace(value, "@")
+    text = re.sub(r'value="[A-Za-z0-9_.-]{60,}"', "", text)
+    text = re.sub(r"\b[a-z]+_[0-9a-hjkmnp-tv-z]{20}\b", "#", text)
+    dull = {"Request-Id", "Set-Cookie", "Content-Length", "RateLimit-Remaining", "RateLimit-Reset"}
+    headers = {
+        name: value.replace(values[0], "@") for name, value in answer.headers if name not in dull
+    }
+    return answer.status_code, headers, text
+
+
+RANDOM = "zz9plural"
+
+
+def _elsewhere(ids: dict[str, str]) -> dict[str, str]:
+    """Return ids of the same kinds that name nothing."""
+    public = {"filename", "tier", "pack", "token"}
+    return {name: value if name in public else f"{RANDOM}-{name}" for name, value in ids.items()}
+
+
+@pytest.mark.parametrize("actor", ["other", "wrong", "k-other"])
+def test_what_is_anothers_is_answered_as_what_is_nobodys(house: House, actor: str) -> None:
+    house.restore()
+    random, compared = _elsewhere(house.ids), 0
+    before = _of_acme(house)
+    for rule, method in house.routes():
+        named = [one for one in rule.arguments if house.ids.get(one) != random.get(one)]
+        if not named or rule.rule.startswith("/v1/") != (actor in KEYS):
+            continue
+        answers = []
+        for ids in (house.ids, random):
+            if method != "GET":
+                # What the last form had to say waits in the session for the next page.
+                house.restore()
+            path = house.path(rule, ids)
+            answer = table.ask(house, actor, rule, method, path)
+            answers.append(_same(answer, *(ids[name] for name in named)))
+        assert answers[0] == answers[1], (method, rule.rule)
+        compared += 1
+    assert compared >= 12
+    assert _of_acme(house) == before
+    house.restore()
+
+
+def _of_acme(house: House) -> dict[str, list[str]]:
+    return {
+        name: [row for row in rows if row.startswith("('acme'")]
+        for name, rows in house.digest().items()
+    }
+
+
+#: Other places where an id can stand: who asks, how, where, and the form or body with it.
+PLACES: list[tuple[str, str, str, str, Any]] = [
+    *(
+        (actor, "GET", f"{page}{name}={{{id_}}}", id_, None)
+        for actor in ("other", "wrong")
+        for page in ("/usage?", "/usage.csv?", "/usage/events?")
+        for name, id_ in (("member", "member_id"), ("team", "team_id"), ("project", "project_id"))
+    ),
+    ("other", "GET", "/usage/events?run={run}", "run", None),
+    ("other", "GET", "/usage/events/e-nothing?source={source}", "source", None),
+    ("other", "GET", "/settings/activity?who={member_id}", "member_id", None),
+    ("other", "GET", "/settings/activity.csv?who={member_id}", "member_id", None),
+    ("other", "POST", "/spending/caps", "member_id", {
+        "subject": "member:{member_id}", "window": "day", "mode": "hard", "limit": "5"}),
+    ("other", "POST", "/spending/caps", "team_id", {
+        "subject": "team:{team_id}", "window": "day", "mode": "hard", "limit": "5"}),
+    ("other", "POST", "/team/members/ana", "team_id", {"role": "owner", "team": "{team_id}"}),
+    ("other", "POST", "/team/invitations", "team_id", {
+        "email": "x@y.example", "role": "member", "team": "{team_id}"}),
+    ("k-other", "POST", "/v1/authorizations", "organization_id", {
+        "organization": "{organization_id}", "action": "document"}),
+    ("k-other", "POST", "/v1/events", "organization_id", {
+        "specversion": "1.0", "id": "n-1", "source": "tests", "subject": "{organization_id}",
+        "type": "document", "data": {}}),
+    ("k-other", "POST", "/v1/events", "hold_id", {
+        "specversion": "1.0", "id": "n-2", "source": "tests", "subject": "bystander",
+        "type": "document", "data": {"authorization": "{hold_id}"}}),
+    ("k-other", "POST", "/v1/organizations/bystander/caps", "member_id", {
+        "scope": "member", "target": "{member_id}", "limit": {"credits": "5"}}),
+    ("k-other", "PUT", "/v1/organizations/bystander/members/eve", "team_id", {
+        "email": "eve@bystander.example", "team": "{team_id}"}),
+    *(
+        ("k-other", "GET", f"/v1/organizations/bystander/{what}?{name}={{{id_}}}", id_, None)
+        for what in ("usage", "events")
+        for name, id_ in (("member", "member_id"), ("team", "team_id"), ("project", "project_id"))
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("actor", "method", "path", "place", "body"), PLACES, ids=lambda one: str(one)[:60]
+)
+def test_an_id_of_acmes_means_nothing_wherever_it_stands(
+    house: House, actor: str, method: str, path: str, place: str, body: Any
+) -> None:
+    before, answers = _of_acme(house), []
+    known = {**house.ids, "run": "r-1", "source": "tests"}
+    for value in (known[place], RANDOM):
+        house.restore()
+        sent = _filled(body, place, value)
+        where = path.replace(f"{{{place}}}", value)
+        carried = {"body": sent} if where.startswith("/v1/") else {"form": sent}
+        answers.append(_same(house.ask(actor, method, where, **carried), value))
+        assert _of_acme(house) == before
+    assert answers[0] == answers[1]
+    house.restore()
+
+
+def _filled(body: Any, place: str, value: str) -> Any:
+    if isinstance(body, dict):
+        return {name: _filled(one, place, value) for name, one in body.items()}
+    return body.replace(f"{{{place}}}", value) if isinstance(body, str) else body
+
+
+def test_the_key_of_a_call_is_each_organizations_own(house: House) -> None:
+    house.restore()
+    asked = {"action": "document", "quantity": "1"}
+    first, second = (
+        house.ask(actor, "POST", "/v1/authorizations", body=asked | {"organization": whose},
+                  headers={"Idempotency-Key": "the same"})
+        for actor, whose in (("k-manage", "acme"), ("k-other", "bystander"))
+    )  # fmt: skip
+    assert (first.status_code, second.status_code) == (201, 201)
+    assert first.json["id"] != second.json["id"]
+    house.restore()
+
+
+@pytest.fixture(scope="module")
+def other_store(request: pytest.FixtureRequest) -> Iterator[House]:
+    """The same house on PostgreSQL."""
+    server = request.getfixturevalue("postgresql_server")
+    name = request.getfixturevalue("migrated_postgresql")
+    server.empty(name)
+    with open_house(server.url(name)) as made:
+        yield made
+
+
+@pytest.mark.postgresql
+def test_the_table_holds_on_postgresql_wherever_nothing_is_changed(other_store: House) -> None:
+    known, wrong = table.read(), []
+    sampled = ("member", "viewer", "wrong", "k-read", "k-other", *OUTSIDE[:1])
+    for rule, method in other_store.routes():
+        if rule.rule.startswith(
+            ("/static", "/docs", "/openapi", "/metrics", "/readyz", "/sign-in")
+        ):
+            continue
+        for actor in sampled:
+            expected = known[method, rule.rule][actor]
+            if method == "GET" or expected in {"401", "403", "404", "in"}:
+                answer = table.ask(other_store, actor, rule, method, other_store.path(rule))
+                if table.cell(answer) != expected:
+                    wrong.append((method, rule.rule, actor, expected, table.cell(answer)))
+    assert wrong == []
