@@ -31,4 +31,4 @@ def device_name(user_agent: str) -> str:
     system = next((name for mark, name in _SYSTEMS if mark in user_agent), "")
     if browser and system:
         return f"{browser} on {system}"
-    return browser or system or "A browser that does not say which"
+    return browser or system or "an unknown browser"

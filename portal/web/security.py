@@ -5,6 +5,7 @@ Invariant: every route belongs to an audience, and a route without one is refuse
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
@@ -204,7 +205,8 @@ def _refuse_other_hosts(parts: Services) -> Callable[[], None]:
     def refuse() -> None:
         if request.path.startswith(WITHOUT_SESSION):
             return
-        said = [request.host, *request.headers.get("X-Forwarded-Host", "").split(",")]
+        asked = request.headers.get("Host") or request.host
+        said = [asked, *request.headers.get("X-Forwarded-Host", "").split(",")]
         if any(_hostname(one) not in known for one in said if one.strip()):
             abort(400, "This portal is not reached by that name.")
 
@@ -212,10 +214,9 @@ def _refuse_other_hosts(parts: Services) -> Callable[[], None]:
 
 
 def _hostname(host: str) -> str | None:
-    try:
-        return urlsplit(f"//{host.strip()}").hostname
-    except ValueError:
+    if not re.fullmatch(r"[\w.\-]+(:\d+)?|\[[\da-fA-F:]+\](:\d+)?", host.strip(), re.ASCII):
         return None
+    return urlsplit(f"//{host.strip()}").hostname
 
 
 def _refuse_odd_text() -> None:
