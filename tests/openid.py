@@ -133,7 +133,7 @@ def open_id(clock: Callable[[], datetime]) -> Iterator[OpenIdProvider]:
     provider = OpenIdProvider(clock)
     server = make_server("127.0.0.1", 0, provider, threaded=True, request_handler=_Quiet)
     provider.issuer = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
         yield provider

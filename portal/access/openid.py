@@ -204,7 +204,9 @@ def _joined(claims: dict[str, Any], more: object) -> dict[str, Any]:
 
 def _address(claims: dict[str, Any]) -> str:
     email = claims.get("email")
-    if not isinstance(email, str) or claims.get("email_verified") not in (True, "true"):
+    verified = claims.get("email_verified")
+    # Some providers write it as text. Nothing else that is like true will do.
+    if not isinstance(email, str) or (verified is not True and verified != "true"):
         raise Unauthenticated(
             "Your sign-in service has not checked your mail address, so it cannot be taken for "
             "yours. Have it checked there, or sign in another way."
