@@ -279,6 +279,22 @@ def test_an_operator_signs_in_by_mail_too(
     assert acts(database, "") == [("operator:olga@op.example", "session.begun")]
 
 
+def test_an_operator_who_is_a_member_too_chooses(
+    acme: Customer, application: Flask, office: PostOffice, database: Database, clock: Clock
+) -> None:
+    with database.transaction() as tx:
+        access.put_operator(tx, "ana@acme.example", "Ana", now=clock())
+    reader = mailed(application, office)
+    assert "All customers" in reader.client.get("/sign-in/choose").text
+    sent = {"organization": "", "member": "ana@acme.example"}
+    answer = reader.send("/sign-in/choose", "/sign-in/choose", **sent)
+    assert answer.headers["Location"] == "/operator/"
+    assert reader.client.get("/operator/").status_code == 200
+    reader.send("/sign-in/choose", "/sign-in/choose", organization="acme", member="ana")
+    assert reader.client.get("/operator/").status_code == 404
+    assert reader.client.get("/").status_code == 200
+
+
 def test_a_forgotten_password_is_set_anew_within_ten_minutes(
     acme: Customer, application: Flask, office: PostOffice, database: Database, clock: Clock
 ) -> None:

@@ -8,12 +8,14 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 
+from app import create_app
 from portal import access, accounts
 from portal.core.devices import device_name
 from portal.db import Database
 from portal.tables import sessions
 from tests.cast import Api, Customer, make_key, ok, refused
 from tests.clock import Clock
+from tests.conftest import settings_for
 from tests.doors import PASSWORD, acts
 from tests.readers import Reader, enter, sign_in
 
@@ -221,6 +223,20 @@ def test_removing_somebody_takes_their_links_passkeys_and_sessions(
     assert visitor.send(path, "/sign-in").status_code == 401
     with database.reading() as tx:
         assert len(accounts.list_members(tx, "acme")) == 2
+
+
+def test_what_ends_in_one_process_has_ended_in_every_other(
+    ana: Reader, acme: Customer, application: Flask, store: str, clock: Clock, database: Database
+) -> None:
+    another = create_app(settings_for(store), clock=clock)
+    mine, bens = secret(ana), secret(enter(application, database, clock, "ben"))
+    assert _lets_in(another, mine)
+    assert _lets_in(another, bens)
+    ana.send("/sign-out", "/account")
+    ok(acme.api.delete(f"{acme.path}/members/ben"))
+    assert not _lets_in(another, mine)
+    assert not _lets_in(another, bens)
+    another.extensions["clearmeter"].database.close()
 
 
 def portal_session(api: Api, member: str = "ana") -> tuple[str, str]:

@@ -111,6 +111,7 @@ def sign_in() -> Response:
 
 
 @blueprint.post("/sign-in")
+@limiter.limit("60 per minute")
 def sign_in_by_password() -> Response:
     """Sign in by address and password."""
     if not SignInForm().validate_on_submit():
