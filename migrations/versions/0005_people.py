@@ -15,7 +15,7 @@ import portal.tables
 from portal.core.audit_chain import NOTHING, Link, hash_of
 
 revision = "0005"
-down_revision = "0003"
+down_revision = "0004"
 
 _INSTANT = portal.tables.Instant(timezone=True)
 #: What an act on record had before it was in a chain.

@@ -12,7 +12,7 @@ from portal import invitations
 from portal.core.errors import InvalidRequest, Unauthenticated, Unavailable
 from portal.invitations import Fresh
 from portal.notices.mail import Mail
-from portal.web.auth import current_session
+from portal.web.auth.door import current_session
 from portal.web.security import limiter, sign_in
 from portal.web.services import services
 

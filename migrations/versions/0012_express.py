@@ -6,8 +6,8 @@ from pathlib import Path
 
 from alembic import op
 
-revision = "0004"
-down_revision = "0003"
+revision = "0012"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 
