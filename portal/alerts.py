@@ -12,7 +12,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, insert, select, update
 
-from portal.core.caps import Cap, CapState, reached
+from portal.core.caps import CapState, reached
 from portal.tables import cap_alerts
 
 
@@ -31,16 +31,12 @@ def watch(
     tx: Connection,
     organization_id: str,
     before: CapState,
+    after: CapState,
     *,
-    spent_micro: int,
-    cap: Cap | None = None,
     now: datetime,
 ) -> None:
-    """Record what changes when a window's use goes from ``before`` to ``spent_micro``.
-
-    ``cap`` is the cap as it is now, where its limit or thresholds changed too.
-    """
-    was, is_ = reached(before.cap, before.spent_micro), reached(cap or before.cap, spent_micro)
+    """Record what changes when a window goes from ``before`` to ``after``: its use or its limit."""
+    was, is_ = reached(before), reached(after)
     window = {
         "organization_id": organization_id,
         "cap_id": before.cap.cap_id,

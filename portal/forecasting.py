@@ -202,12 +202,16 @@ def _repriced(
     """Take a projection through tier, grants and caps."""
     at, period, ends = used.at, used.period, used.ends()
     terms = _terms(tx, used, now=now)
+    in_force = (
+        [] if used.organization.shadow else caps.in_force(tx, used.organization.organization_id)
+    )
     limits = room_of_caps(
-        [] if used.organization.shadow else caps.in_force(tx, used.organization.organization_id),
+        in_force,
         used.by_day(),
         first_day=used.first_day,
         today=used.today,
         last_day=used.last_day,
+        raised_micro=caps.raised(tx, used.organization, in_force, at=at),
     )
     capped = bounded(found, limits)
     outlook, out, burned = capped, None, None

@@ -37,6 +37,12 @@ class CapLine:
     held_micro: int
     left_micro: int
     resets_at: datetime
+    raised_micro: int = 0
+
+    @property
+    def limit_micro(self) -> int:
+        """The limit of this window, with what it was raised by."""
+        return self.cap.limit_micro + self.raised_micro
 
     @property
     def used_micro(self) -> int:
@@ -46,9 +52,9 @@ class CapLine:
     @property
     def used_permille(self) -> int:
         """How much of the limit is used, in thousandths, never above a thousand."""
-        if self.cap.limit_micro == 0:
+        if self.limit_micro == 0:
             return WHOLE_PERMILLE
-        return min(WHOLE_PERMILLE, self.used_micro * WHOLE_PERMILLE // self.cap.limit_micro)
+        return min(WHOLE_PERMILLE, self.used_micro * WHOLE_PERMILLE // self.limit_micro)
 
     @property
     def level(self) -> str:
@@ -228,6 +234,7 @@ def _line(state: CapState, known: Choices) -> CapLine:
         held_micro=state.held_micro,
         left_micro=state.remaining_micro,
         resets_at=state.window.end,
+        raised_micro=state.raised_micro,
     )
 
 

@@ -37,7 +37,7 @@ def cap_reached(state: CapState, credits_micro: int) -> CapReached:
     cap = state.cap
     whose = "the organization" if cap.scope == "organization" else f"{cap.scope} {cap.target}"
     return CapReached(
-        f"The cap of {format_micro(cap.limit_micro)} credits for {whose} has "
+        f"The cap of {format_micro(state.limit_micro)} credits for {whose} has "
         f"{format_micro(state.remaining_micro)} left and this needs {format_micro(credits_micro)}. "
         f"It resets at {state.window.end.isoformat()}.",
         limit={
@@ -45,7 +45,7 @@ def cap_reached(state: CapState, credits_micro: int) -> CapReached:
             "target": cap.target or None,
             "action": cap.action or None,
             "window": cap.window,
-            "limit": format_micro(cap.limit_micro),
+            "limit": format_micro(state.limit_micro),
             "spent": format_micro(state.spent_micro),
             "held": format_micro(state.held_micro),
             "remaining": format_micro(state.remaining_micro),

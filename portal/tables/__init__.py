@@ -21,7 +21,13 @@ from portal.tables.ledger import (
     transfers,
     wallets,
 )
-from portal.tables.limits import cap_alerts, cap_windows, caps, overage_periods
+from portal.tables.limits import (
+    cap_alerts,
+    cap_windows,
+    caps,
+    overage_periods,
+    raise_requests,
+)
 from portal.tables.meter import (
     COST_LABELS,
     COUNTS_ON_ANOTHER_DAY,
@@ -60,6 +66,14 @@ from portal.tables.people import (
     teams,
 )
 from portal.tables.record import audit_log, job_leases
+from portal.tables.telling import (
+    alert_settings,
+    deliveries,
+    lookouts,
+    mailboxes,
+    outbox,
+    webhook_endpoints,
+)
 
 #: Rows of these are never changed or deleted; triggers refuse it (see migrations).
 APPEND_ONLY = ("entries", "transfers", "event_debits", "price_books", "cost_books", "audit_log")
@@ -67,6 +81,7 @@ APPEND_ONLY = ("entries", "transfers", "event_debits", "price_books", "cost_book
 NOT_OF_AN_ORGANIZATION = (
     "operators",
     "api_keys",
+    "webhook_endpoints",
     "portal_links",
     "sessions",
     "price_books",
@@ -87,6 +102,7 @@ __all__ = [
     "Instant",
     "Whole",
     "accounts",
+    "alert_settings",
     "api_keys",
     "audit_log",
     "auto_top_ups",
@@ -97,6 +113,7 @@ __all__ = [
     "cost_books",
     "cost_daily",
     "cost_reviews",
+    "deliveries",
     "entries",
     "event_costs",
     "event_debits",
@@ -109,17 +126,21 @@ __all__ = [
     "idempotency_keys",
     "invoices",
     "job_leases",
+    "lookouts",
+    "mailboxes",
     "members",
     "metadata",
     "notices",
     "operators",
     "organizations",
+    "outbox",
     "overage_bills",
     "overage_periods",
     "payments",
     "portal_links",
     "price_books",
     "projects",
+    "raise_requests",
     "rejected_events",
     "sessions",
     "stripe_inbox",
@@ -132,4 +153,5 @@ __all__ = [
     "transfers",
     "usage_daily",
     "wallets",
+    "webhook_endpoints",
 ]
