@@ -63,18 +63,6 @@ def upgrade() -> None:
         sqlite_strict=True,
     )
     op.create_table(
-        "lookouts",
-        sa.Column("organization_id", sa.Text(), nullable=False),
-        sa.Column("looked_at", portal.tables.Instant(timezone=True), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["organization_id"],
-            ["organizations.organization_id"],
-            name=op.f("fk_lookouts_organizations"),
-        ),
-        sa.PrimaryKeyConstraint("organization_id", name=op.f("pk_lookouts")),
-        sqlite_strict=True,
-    )
-    op.create_table(
         "mailboxes",
         sa.Column("organization_id", sa.Text(), nullable=False),
         sa.Column("member_id", sa.Text(), nullable=False),
@@ -172,6 +160,7 @@ def upgrade() -> None:
         ),
         sa.Column("due_at", portal.tables.Instant(timezone=True), nullable=False),
         sa.Column("leased_until", portal.tables.Instant(timezone=True), nullable=True),
+        sa.Column("batch", sa.Text(), server_default="", nullable=False),
         sa.Column("detail", sa.Text(), server_default="", nullable=False),
         sa.Column("created_at", portal.tables.Instant(timezone=True), nullable=False),
         sa.Column("done_at", portal.tables.Instant(timezone=True), nullable=True),
@@ -280,7 +269,6 @@ def downgrade() -> None:
     op.drop_table("webhook_endpoints")
     op.drop_table("outbox")
     op.drop_table("mailboxes")
-    op.drop_table("lookouts")
     op.drop_table("alert_settings")
     _express(
         lambda text: text.replace(f"({RAISED})", "c.limit_micro").replace(RAISED, "c.limit_micro")

@@ -69,7 +69,6 @@ from portal.tables.record import audit_log, job_leases
 from portal.tables.telling import (
     alert_settings,
     deliveries,
-    lookouts,
     mailboxes,
     outbox,
     webhook_endpoints,
@@ -126,7 +125,6 @@ __all__ = [
     "idempotency_keys",
     "invoices",
     "job_leases",
-    "lookouts",
     "mailboxes",
     "members",
     "metadata",

@@ -53,6 +53,8 @@ deliveries = table(
     whole("attempts", 0),
     instant("due_at"),
     instant("leased_until", nullable=True),
+    # The mail it goes out in, with others: one that may have left is sent again as it was.
+    text_column("batch", ""),
     text_column("detail", ""),
     instant("created_at"),
     instant("done_at", nullable=True),
@@ -113,12 +115,5 @@ alert_settings = table(
     CheckConstraint("(low_percent IS NULL) <> (low_micro IS NULL)", name="one_threshold"),
     CheckConstraint("low_percent IS NULL OR low_percent BETWEEN 0 AND 100", name="in_percent"),
     CheckConstraint("low_micro IS NULL OR low_micro >= 0", name="low_not_negative"),
-    of("organizations", "organization_id"),
-)
-
-lookouts = table(
-    "lookouts",
-    key("organization_id"),
-    instant("looked_at"),
     of("organizations", "organization_id"),
 )
