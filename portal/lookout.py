@@ -22,7 +22,7 @@ from portal.core.errors import CatalogError
 from portal.core.units import divide_half_even
 from portal.db import Database, insert_or_ignore
 from portal.desk import Desk, open_desk
-from portal.notices import words
+from portal.notices import mailing, words
 from portal.tables import alert_settings, organizations, wallets
 
 LOW, OUT, EXPIRING = "credits-low", "credits-out", "credits-expiring"
@@ -261,12 +261,17 @@ def _projected(desk: Desk, coming: Mapping[str, int]) -> None:
     organization_id = organization.organization_id
     in_force = [cap for cap in caps.in_force(tx, organization_id) if cap.cap_id in coming]
     known: dict[str, tuple[CapState, dict[str, Any]]] = {}
+    names = mailing.names_of(tx, organization, now=now)
     for state in caps.states(tx, organization, in_force, at=now):
         subject = f"{state.cap.cap_id} {state.window.start.isoformat()}"
         facts = alerts.facts_of(state) | {"projected_micro": coming[state.cap.cap_id]}
         known[subject] = (state, facts)
         if facts["projected_micro"] > state.limit_micro and state.remaining_micro:
-            sentence = "At this pace a cap will be passed."
+            sentence = (
+                f"{names.whose(facts)} is on course to pass the cap of "
+                f"{words.amount(state.limit_micro)} credits: about "
+                f"{words.amount(coming[state.cap.cap_id])} at this pace."
+            )
             notices.raise_notice(
                 tx, organization_id, PROJECTED, sentence, subject=subject, facts=facts, now=now
             )

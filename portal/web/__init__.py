@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from flask import Flask
 
-from portal.web import api, auth, customer, health, operator, problems, security, webhooks
+from portal.web import (
+    api,
+    customer,
+    health,
+    operator,
+    problems,
+    security,
+    unsubscribing,
+    webhooks,
+)
 from portal.web.services import Services
 
 
@@ -17,7 +26,7 @@ def register(app: Flask, services: Services) -> None:
         health.blueprint,
         api.blueprint,
         webhooks.blueprint,
-        auth.blueprint,
+        unsubscribing.blueprint,
         customer.blueprint,
         operator.blueprint,
     ):

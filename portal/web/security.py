@@ -32,7 +32,9 @@ csrf = CSRFProtect()
 limiter = Limiter(get_remote_address, headers_enabled=True, default_limits=[])
 
 #: Endpoints that answer anybody. Everything else needs a key, a member or an operator.
-OPEN = frozenset({"static", "auth.sign_in", "auth.sign_in_by_link", "auth.sign_out"})
+OPEN = frozenset(
+    {"static", "auth.sign_in", "auth.sign_in_by_link", "auth.sign_out", "auth.unsubscribe"}
+)
 OPEN_BLUEPRINTS = frozenset({"health", "webhooks"})
 
 
