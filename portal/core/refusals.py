@@ -33,7 +33,10 @@ def payment_overdue(stopped_at: datetime, page_url: str) -> PaymentOverdue:
 
 
 def cap_reached(state: CapState, credits_micro: int) -> CapReached:
-    """Return a cap's refusal of work that needs more than it has left."""
+    """Return a cap's refusal of work that needs more than it has left.
+
+    Its option names the portal's page where whoever was stopped can ask for more.
+    """
     cap = state.cap
     whose = "the organization" if cap.scope == "organization" else f"{cap.scope} {cap.target}"
     return CapReached(
@@ -52,7 +55,7 @@ def cap_reached(state: CapState, credits_micro: int) -> CapReached:
             "resets_at": state.window.end.isoformat(),
         },
         options=[
-            {"do": "raise-cap", "cap": cap.cap_id},
+            {"do": "raise-cap", "cap": cap.cap_id, "page": f"/limit/{cap.cap_id}"},
             {"do": "wait", "until": state.window.end.isoformat()},
         ],
     )
