@@ -106,9 +106,17 @@ def listening(tx: Connection, organization_id: str | None) -> Listening:
     """Return the endpoints with what was last delivered to each."""
     found = endpoints.of(tx, organization_id)
     deliveries = {
-        one.endpoint_id: delivered.to_endpoints(tx, [one.endpoint_id], limit=SHOWN) for one in found
+        one.endpoint_id: delivered.to_endpoint(tx, one.endpoint_id, limit=SHOWN) for one in found
     }
     return Listening(found, deliveries)
+
+
+def deliveries(
+    tx: Connection, organization_id: str | None, endpoint_id: str, *, limit: int
+) -> Sequence[Delivery]:
+    """Return the last deliveries to an endpoint, the newest first. Raises NotFound."""
+    endpoints.find(tx, organization_id, endpoint_id)
+    return delivered.to_endpoint(tx, endpoint_id, limit=limit)
 
 
 @dataclass(frozen=True)
@@ -173,13 +181,12 @@ def replay(
     endpoint_id: str,
     delivery_id: str,
     *,
-    organization_id: str,
     now: datetime,
 ) -> None:
     """Send one delivery again, under the same id. Raises NotFound."""
     with database.transaction() as tx:
         found = endpoints.find(tx, keeper.organization_id, endpoint_id)
-        delivered.replay(tx, organization_id, endpoint_id, delivery_id, now=now)
+        delivered.replay(tx, endpoint_id, delivery_id, now=now)
         _note(tx, keeper, "webhook.replayed", found, now)
 
 

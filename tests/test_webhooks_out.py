@@ -229,11 +229,11 @@ def test_after_three_days_it_is_given_up_visibly_and_can_be_sent_again(
     tries = len(receiver.came)
     assert 5 <= tries <= 12
     with database.reading() as tx:
-        (found,) = delivered.to_endpoints(tx, [endpoint.endpoint_id], limit=10)
+        (found,) = delivered.to_endpoint(tx, endpoint.endpoint_id, limit=10)
     assert (found.status, found.detail) == ("dead", "It answered 500.")
     receiver.status = 200
     with database.transaction() as tx:
-        delivered.replay(tx, "acme", endpoint.endpoint_id, found.delivery_id, now=clock())
+        delivered.replay(tx, endpoint.endpoint_id, found.delivery_id, now=clock())
     jobs.tell(shop)
     assert len(receiver.came) == tries + 1
     assert receiver.came[-1][0]["webhook-id"] == found.message.message_id
@@ -403,7 +403,7 @@ def test_an_endpoint_that_became_hostile_is_tried_again_and_told_why(
     strict = replace(shop.post, loopback=False, resolve=lambda _host, _port: ["127.0.0.1"])
     jobs.tell(replace(shop, post=strict))
     with database.reading() as tx:
-        (found,) = delivered.to_endpoints(tx, [endpoint.endpoint_id], limit=10)
+        (found,) = delivered.to_endpoint(tx, endpoint.endpoint_id, limit=10)
     assert (found.status, found.attempts) == ("due", 1)
     assert "not public" in found.detail
 

@@ -198,9 +198,9 @@ def upgrade() -> None:
         sqlite_where=sa.text("status = 'due'"),
     )
     op.create_index(
-        op.f("ix_deliveries_organization_id_target_created_at"),
+        op.f("ix_deliveries_target_created_at"),
         "deliveries",
-        ["organization_id", "target", "created_at"],
+        ["target", "created_at"],
         unique=False,
     )
     op.create_table(

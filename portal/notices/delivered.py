@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, and_, func, select, update
+from sqlalchemy import Connection, and_, select, update
 
 from portal.core.errors import NotFound
 from portal.notices.outbox import Message, message_of
@@ -45,19 +44,13 @@ _WITH_MESSAGE = select(
 )
 
 
-def to_endpoints(
-    tx: Connection, endpoint_ids: Sequence[str], *, organization_id: str | None = None, limit: int
-) -> list[Delivery]:
-    """Return the last deliveries to some endpoints, of one organization where it is named."""
+def to_endpoint(tx: Connection, endpoint_id: str, *, limit: int) -> list[Delivery]:
+    """Return the last deliveries to an endpoint, the newest first."""
     query = (
-        _WITH_MESSAGE.where(
-            deliveries.c.channel == "webhook", deliveries.c.target.in_(list(endpoint_ids))
-        )
+        _WITH_MESSAGE.where(deliveries.c.channel == "webhook", deliveries.c.target == endpoint_id)
         .order_by(outbox.c.at.desc(), outbox.c.sequence.desc(), deliveries.c.delivery_id)
         .limit(limit)
     )
-    if organization_id is not None:
-        query = query.where(deliveries.c.organization_id == organization_id)
     return [
         Delivery(
             row["delivery_id"],
@@ -73,14 +66,11 @@ def to_endpoints(
     ]
 
 
-def replay(
-    tx: Connection, organization_id: str, endpoint_id: str, delivery_id: str, *, now: datetime
-) -> None:
+def replay(tx: Connection, endpoint_id: str, delivery_id: str, *, now: datetime) -> None:
     """Send one again, under the same id, as if for the first time. Raises NotFound."""
     again = tx.execute(
         update(deliveries)
         .where(
-            deliveries.c.organization_id == organization_id,
             deliveries.c.delivery_id == delivery_id,
             deliveries.c.target == endpoint_id,
             deliveries.c.channel == "webhook",
@@ -92,12 +82,3 @@ def replay(
     ).rowcount
     if again != 1:
         raise NotFound("delivery", delivery_id)
-
-
-def dead(tx: Connection, organization_id: str) -> int:
-    """Return how many deliveries of an organization were given up."""
-    return tx.execute(
-        select(func.count())
-        .select_from(deliveries)
-        .where(deliveries.c.organization_id == organization_id, deliveries.c.status == "dead")
-    ).scalar_one()

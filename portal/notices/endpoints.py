@@ -124,7 +124,7 @@ def create(
     """Make an endpoint; the caller has checked its address. Raises InvalidRequest."""
     for kind in kinds:
         if kind not in TYPES:
-            raise InvalidRequest.at("/kinds", f"has {kind[:40]}, which is not told")
+            raise InvalidRequest.at("/types", f"has {kind[:40]}, which is not told")
     if len(of(tx, organization_id)) >= MOST:
         raise InvalidRequest.at("/url", f"is one too many: {MOST} endpoints are the most")
     endpoint_id = new_id("we")

@@ -71,7 +71,7 @@ deliveries = table(
         postgresql_where=text("status = 'due'"),
         sqlite_where=text("status = 'due'"),
     ),
-    Index(None, "organization_id", "target", "created_at"),
+    Index(None, "target", "created_at"),
 )
 
 mailboxes = table(

@@ -116,14 +116,7 @@ def remove_webhook(endpoint_id: str) -> Response:
 @blueprint.post("/settings/webhooks/<endpoint_id>/deliveries/<delivery_id>")
 def replay_delivery(endpoint_id: str, delivery_id: str) -> Response:
     """Send a delivery again."""
-    parts, keeper = services(), _keeper()
-    telling.replay(
-        parts.database,
-        keeper,
-        endpoint_id,
-        delivery_id,
-        organization_id=str(keeper.organization_id),
-        now=parts.clock(),
-    )
+    parts = services()
+    telling.replay(parts.database, _keeper(), endpoint_id, delivery_id, now=parts.clock())
     flash("It is sent again within a few seconds, under the same id.")
     return redirect(url_for(".webhooks", _anchor=endpoint_id), 303)
