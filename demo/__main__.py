@@ -88,6 +88,7 @@ def _environment(port: int) -> dict[str, str]:
         "STRIPE_WEBHOOK_SECRET": "whsec_demo",
         "STRIPE_API_BASE": f"http://127.0.0.1:{port + 1}",
         "BRAND_NAME": "Scribe",
+        "WEBHOOKS_TO_LOOPBACK": "on",
         "PORT": str(port),
         "WEB_CONCURRENCY": "1",
         "WEB_STOP_SECONDS": f"{STOP_SECONDS / 2}",

@@ -1,7 +1,8 @@
 """What a cap's use has crossed: a record for each threshold, once in a window.
 
 The only writer of cap alerts. Invariant: an alert stands open exactly while what is spent in its
-window has reached its threshold, so that none is told twice and each recovery is told too.
+window has reached its threshold, so that none is told twice and each recovery is told too: both are
+written to the outbox with the record.
 """
 
 from __future__ import annotations
@@ -9,11 +10,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, and_, insert, select, update
 
-from portal.core.caps import Cap, CapState, reached
-from portal.tables import cap_alerts
+from portal.core.caps import CapState, reached
+from portal.notices import outbox
+from portal.tables import cap_alerts, cap_windows, caps
+
+#: A cap has come nearer its limit; its limit is reached.
+NEAR, REACHED = "cap-near", "cap-reached"
+WHOLE = 100
+_KEY = ("organization_id", "cap_id", "window_start", "threshold", "raised_at")
 
 
 @dataclass(frozen=True)
@@ -31,22 +39,21 @@ def watch(
     tx: Connection,
     organization_id: str,
     before: CapState,
+    after: CapState,
     *,
-    spent_micro: int,
-    cap: Cap | None = None,
     now: datetime,
 ) -> None:
-    """Record what changes when a window's use goes from ``before`` to ``spent_micro``.
-
-    ``cap`` is the cap as it is now, where its limit or thresholds changed too.
-    """
-    was, is_ = reached(before.cap, before.spent_micro), reached(cap or before.cap, spent_micro)
+    """Record what changes when a window goes from ``before`` to ``after``: its use or its limit."""
+    was, is_ = reached(before), reached(after)
     window = {
         "organization_id": organization_id,
         "cap_id": before.cap.cap_id,
         "window_start": before.window.start,
     }
     of_window = [cap_alerts.c[name] == value for name, value in window.items()]
+    # What comes too late for a window that has ended is on record there, and stops nobody now.
+    if is_ != was and now < after.window.end:
+        _tell(tx, organization_id, after, begun=is_ - was, over=was - is_, now=now)
     if is_ - was:
         # What was raised and ended at this very instant stands on.
         standing = tx.execute(
@@ -71,6 +78,105 @@ def watch(
             )
             .values(ended_at=now)
         )
+
+
+def _tell(
+    tx: Connection,
+    organization_id: str,
+    state: CapState,
+    *,
+    begun: set[int],
+    over: set[int],
+    now: datetime,
+) -> None:
+    """Tell of thresholds that were passed in one go as of one: the highest says it all."""
+    for changed, how in ((begun, outbox.BEGUN), (over, outbox.OVER)):
+        if changed:
+            outbox.tell(
+                tx,
+                organization_id,
+                REACHED if WHOLE in changed else NEAR,
+                state=how,
+                subject=state.cap.cap_id,
+                facts={**facts_of(state), "thresholds": sorted(changed)},
+                now=now,
+            )
+
+
+def facts_of(state: CapState) -> dict[str, Any]:
+    """Return a cap and what its window stands at, as a message tells it."""
+    cap = state.cap
+    return {
+        "cap": cap.cap_id,
+        "scope": cap.scope,
+        "target": cap.target,
+        "action": cap.action,
+        "window": cap.window,
+        "mode": cap.mode,
+        "limit_micro": state.limit_micro,
+        "spent_micro": state.spent_micro,
+        "held_micro": state.held_micro,
+        "remaining_micro": state.remaining_micro,
+        "resets_at": state.window.end.isoformat(),
+    }
+
+
+def end_with_windows(tx: Connection, organization_id: str, *, now: datetime) -> int:
+    """End the alerts of windows that have ended, at that instant, and tell who was stopped.
+
+    Under the wallet's lock. Returns how many caps have room again.
+    """
+    of_window = and_(
+        cap_windows.c.organization_id == cap_alerts.c.organization_id,
+        cap_windows.c.cap_id == cap_alerts.c.cap_id,
+        cap_windows.c.window_start == cap_alerts.c.window_start,
+    )
+    of_cap = and_(
+        caps.c.organization_id == cap_alerts.c.organization_id,
+        caps.c.cap_id == cap_alerts.c.cap_id,
+    )
+    rows = tx.execute(
+        select(cap_alerts, cap_windows.c.window_end, caps)
+        .join(cap_windows, of_window)
+        .join(caps, of_cap)
+        .where(
+            cap_alerts.c.organization_id == organization_id,
+            cap_alerts.c.ended_at.is_(None),
+            cap_windows.c.window_end <= now,
+        )
+        .order_by(cap_windows.c.window_end, cap_alerts.c.cap_id)
+    ).mappings()
+    again = 0
+    for row in rows.all():
+        tx.execute(
+            update(cap_alerts)
+            .where(
+                *(cap_alerts.c[name] == row[name] for name in _KEY),
+                cap_alerts.c.ended_at.is_(None),
+            )
+            .values(ended_at=max(row["window_end"], row["raised_at"]))
+        )
+        stopped = (
+            row["threshold"] == WHOLE
+            and row["mode"] == "hard"
+            and row["removed_at"] is None
+            and row["raised_at"] < row["window_end"]
+        )
+        if stopped:
+            facts = {name: row[name] for name in ("scope", "target", "action", "mode")}
+            facts |= {"cap": row["cap_id"], "window": row["window_kind"]}
+            facts |= {"limit_micro": row["limit_micro"], "started_again": True}
+            outbox.tell(
+                tx,
+                organization_id,
+                REACHED,
+                state=outbox.OVER,
+                subject=row["cap_id"],
+                facts=facts,
+                now=now,
+            )
+        again += stopped
+    return again
 
 
 def of_windows(

@@ -89,8 +89,9 @@ _LISTED = tuple_(cap_windows.c.cap_id, cap_windows.c.window_start).in_(
     bindparam("windows_", expanding=True)
 )
 _WINDOWS = select(cap_windows).where(_OF_ORGANIZATION, _LISTED)
+#: The limit of a window, with what it was raised by.
 _HARD_LIMIT = (
-    select(caps.c.limit_micro)
+    select(caps.c.limit_micro + cap_windows.c.raised_micro)
     .where(
         caps.c.organization_id == cap_windows.c.organization_id,
         caps.c.cap_id == cap_windows.c.cap_id,
@@ -142,6 +143,11 @@ _ADD_SPENT = (
     update(cap_windows)
     .where(_OF_ORGANIZATION, _LISTED)
     .values(spent_micro=cap_windows.c.spent_micro + bindparam("spent_", type_=Whole))
+)
+_RAISE = (
+    update(cap_windows)
+    .where(_OF_ORGANIZATION, _LISTED)
+    .values(raised_micro=cap_windows.c.raised_micro + _MORE)
 )
 _WINDOW_AND_CAP = (
     select(cap_windows, *(column for column in caps.c if column.name not in cap_windows.c))
@@ -297,6 +303,7 @@ def _stored(
             Period(row["window_start"], row["window_end"]),
             row["spent_micro"],
             row["held_micro"],
+            row["raised_micro"],
         )
         for row in rows
     }
@@ -323,9 +330,19 @@ def states(
             state = CapState(cap, window, spent, held)
         else:
             gone = lapsed.get((cap.cap_id, window.start), 0)
-            state = CapState(cap, window, state.spent_micro, state.held_micro - gone)
+            state = replace(state, held_micro=state.held_micro - gone)
         result.append(state)
     return result
+
+
+def raised(
+    tx: Connection, organization: Organization, wanted: Sequence[Cap], *, at: datetime
+) -> dict[str, int]:
+    """Return by cap what was added to its limit in the window at ``at``, in millionths."""
+    period = organization.period_at(at)
+    windows = [(cap, window_of(cap.window, at, organization.zone, period)) for cap in wanted]
+    found = _stored(tx, organization.organization_id, windows)
+    return {cap_id: state.raised_micro for cap_id, state in found.items()}
 
 
 def _held(
@@ -399,7 +416,7 @@ def _make_window(
     for row in open_holds:
         link(tx, organization_id, row["hold_id"], [made])
     # What was used before anybody looked may have reached a threshold already.
-    alerts.watch(tx, organization_id, replace(made, spent_micro=0), spent_micro=spent, now=at)
+    alerts.watch(tx, organization_id, replace(made, spent_micro=0), made, now=at)
     return made
 
 
@@ -414,7 +431,9 @@ def recut(tx: Connection, organization: Organization, *, now: datetime) -> None:
         period = organization.period_at(row["window_start"])
         window = window_of(row["window_kind"], row["window_start"], organization.zone, period)
         if window.end != row["window_end"]:
-            before = CapState(_cap(row), window, row["spent_micro"], row["held_micro"])
+            before = CapState(
+                _cap(row), window, row["spent_micro"], row["held_micro"], row["raised_micro"]
+            )
             _count_anew(tx, organization.organization_id, before, now=now)
 
 
@@ -442,7 +461,7 @@ def _count_anew(tx: Connection, organization_id: str, before: CapState, *, now: 
             "held_": sum(_held(tx, organization_id, *links).values()),
         },
     )
-    alerts.watch(tx, organization_id, before, spent_micro=spent, now=now)
+    alerts.watch(tx, organization_id, before, replace(before, spent_micro=spent), now=now)
 
 
 def reserve(tx: Connection, organization_id: str, counters: Sequence[CapState], micro: int) -> None:
@@ -537,8 +556,8 @@ def watch_spent(
 ) -> None:
     """Raise and end the alerts of counters that have just counted ``spent_micro`` more."""
     for state in counters:
-        after = state.spent_micro + spent_micro
-        alerts.watch(tx, organization_id, state, spent_micro=after, now=now)
+        after = replace(state, spent_micro=state.spent_micro + spent_micro)
+        alerts.watch(tx, organization_id, state, after, now=now)
 
 
 def counters_of_hold(tx: Connection, organization: Organization, hold_id: str) -> list[CapState]:
@@ -552,6 +571,7 @@ def counters_of_hold(tx: Connection, organization: Organization, hold_id: str) -
             Period(row["window_start"], row["window_end"]),
             row["spent_micro"],
             row["held_micro"],
+            row["raised_micro"],
         )
         for row in rows
     ]
@@ -638,15 +658,33 @@ def change(
         new = replace(new, limit_micro=limit, limit_minor=change_.limit_minor)
     before = open_windows(tx, organization, [cap], at=now)[0]
     _store(tx, organization.organization_id, new)
-    alerts.watch(
-        tx,
-        organization.organization_id,
-        before,
-        spent_micro=before.spent_micro,
-        cap=new,
-        now=now,
+    after = replace(before, cap=new)
+    alerts.watch(tx, organization.organization_id, before, after, now=now)
+    return after
+
+
+def raise_for_window(
+    tx: Connection, organization: Organization, cap_id: str, amount_micro: int, *, now: datetime
+) -> CapState:
+    """Add to a cap's limit for the window of now; the next one has the cap's own limit again.
+
+    Under the wallet's lock. Raises NotFound, and InvalidRequest where it would be too large.
+    """
+    cap = find(tx, organization.organization_id, cap_id)
+    before = open_windows(tx, organization, [cap], at=now)[0]
+    if before.limit_micro + amount_micro > LARGEST_LIMIT_MICRO:
+        raise InvalidRequest.at("/credits", "is more than a limit may be")
+    after = replace(before, raised_micro=before.raised_micro + amount_micro)
+    tx.execute(
+        _RAISE,
+        {
+            "org": organization.organization_id,
+            "windows_": _windows([before]),
+            "micro_": amount_micro,
+        },
     )
-    return replace(before, cap=new)
+    alerts.watch(tx, organization.organization_id, before, after, now=now)
+    return after
 
 
 def _store(tx: Connection, organization_id: str, cap: Cap) -> None:

@@ -28,6 +28,7 @@ from portal.core.errors import ClearmeterError
 from portal.core.units import format_micro, format_nano_usd, format_scaled
 from portal.cost_review import Suspect
 from portal.jobs import Workshop
+from portal.notices.delivering import Post
 from portal.web.services import Services
 
 catalog_commands = AppGroup("catalog", help="Price books: load, check, show, push to Stripe.")
@@ -490,6 +491,18 @@ def refund(organization_id: str, payment_id: str, amount: str | None, reason: st
     click.echo(f"{done.refund_id}: {done.amount} of {payment_id} goes back, it is {done.status}.")
 
 
+def post_of(parts: Services) -> Post:
+    """Return what the worker tells people by."""
+    settings = parts.settings
+    return Post(
+        parts.mailer,
+        settings.portal_base_url,
+        settings.secret_key,
+        settings.brand.name,
+        loopback=settings.webhooks_to_loopback,
+    )
+
+
 @click.command("worker")
 def worker() -> None:
     """Run the scheduled jobs; safe to start many times."""
@@ -499,4 +512,4 @@ def worker() -> None:
         raise SystemExit(0)
 
     signal.signal(signal.SIGTERM, stop)
-    jobs.work(Workshop(parts.database, parts.payments, parts.clock))
+    jobs.work(Workshop(parts.database, parts.payments, parts.clock, post_of(parts)))

@@ -37,6 +37,7 @@ class Settings:
     demo: bool = False
     trusted_proxies: int = 0
     brand: Brand = Brand()
+    webhooks_to_loopback: bool = False
     mail_url: str = ""
     mail_from: str = "no-reply@localhost"
     oidc_issuer: str = ""
@@ -65,6 +66,7 @@ class Settings:
             catalog_file=env.get("CATALOG_FILE", ""),
             demo=demo,
             trusted_proxies=_hops(env),
+            webhooks_to_loopback=_switch(env, "WEBHOOKS_TO_LOOPBACK"),
             brand=Brand(
                 env.get("BRAND_NAME", "Clearmeter"), _optional_url(env, "BRAND_SUPPORT_URL")
             ),

@@ -253,6 +253,12 @@ def insert_or_ignore(tx: Connection, table: Table, row: dict[str, Any]) -> bool:
     return done.rowcount == 1
 
 
+def insert_new_rows(tx: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert those rows whose key does not exist yet."""
+    if rows:
+        tx.execute(_insert(tx, table).on_conflict_do_nothing(), rows)
+
+
 def insert_rows(tx: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
     """Insert many rows, all with the same columns, in one statement and one round trip."""
     if not rows:

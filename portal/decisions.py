@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from portal import notices
 from portal.accounts import Member
 from portal.balances import Balance
 from portal.core.burn_down import BurnDown
@@ -18,10 +17,22 @@ from portal.core.ledger import Lot
 from portal.core.periods import Period
 from portal.core.units import MICRO
 from portal.notices import Notice
-from portal.spending import CapLine, Spending
+from portal.spending import CapLine, RequestLine, Spending
 
 MOST = 3
-Kind = Literal["debt", "notice", "empty", "cap", "short", "expiring"]
+Kind = Literal["debt", "notice", "empty", "raise", "cap", "short", "expiring"]
+#: What waits for somebody to mend it; what the forecast sees coming; what is good to know.
+TO_MEND = (
+    "upgrade-unpaid",
+    "overage-unpaid",
+    "plan-ended",
+    "dispute",
+    "top-up-authentication",
+    "top-up-failed",
+    "top-up-limit",
+)
+FORETOLD = ("cap-projected",)
+TO_KNOW = ("overage-begun", "overrun")
 
 
 @dataclass(frozen=True)
@@ -35,6 +46,7 @@ class Decision:
     lot: Lot | None = None
     at_pace: bool = False
     notice: Notice | None = None
+    asked: RequestLine | None = None
     may_act: bool = False
 
 
@@ -55,20 +67,32 @@ def decide(
         found.append(Decision(kind, balance.debt_micro, may_act=member.may_buy))
     elif balance.available_micro == 0:
         found.append(Decision("empty", may_act=member.may_buy))
-    found += [
-        Decision("notice", notice=one, may_act=member.may_buy)
-        for one in told
-        # A failed payment stands on every page already; the rest is for who pays.
-        if member.may_buy and one.kind != notices.PAYMENT_FAILED
-    ]
+    # A failed payment stands on every page already; the rest is for who pays.
+    found += _told(told, TO_MEND, member.may_buy)
+    found += [Decision("raise", asked=one, may_act=True) for one in spending.requests]
     near = [line for line in spending.lines if line.level != "calm"]
     found += [
         Decision("cap", line.left_micro, cap=line, may_act=member.may_manage)
         for line in sorted(near, key=lambda line: (not line.cap.hard, -line.used_permille))
     ]
+    # A cap that stands above already is not foretold as well.
+    above = {line.cap.cap_id for line in near}
+    coming = [one for one in told if one.subject.partition(" ")[0] not in above]
+    found += _told(coming, FORETOLD, member.may_manage)
     if burned is not None:
         found += _of_pace(balance, burned, period, may_buy=member.may_buy)
+    found += _told(told, TO_KNOW, member.may_buy)
     return found[:MOST]
+
+
+def _told(told: Sequence[Notice], kinds: Sequence[str], may_act: bool) -> list[Decision]:
+    """Return what stands of some kinds, in the order of the kinds, for who may act on it."""
+    return [
+        Decision("notice", notice=one, may_act=True)
+        for kind in kinds
+        for one in told
+        if one.kind == kind and may_act
+    ]
 
 
 def _of_pace(

@@ -102,11 +102,39 @@ def forecast(
     return _repriced(tx, used, found, balance, now=now)
 
 
+def wanted(
+    tx: Connection,
+    organization: Organization,
+    filters: Mapping[str, str],
+    *,
+    action: str,
+    now: datetime,
+) -> int | None:
+    """Return what a part of the use would come to this period if nothing held it back.
+
+    In millionths of a credit; of one action where it is named. None where nothing can be said.
+    """
+    used = _Use(tx, organization, now=now, at=now, filters=filters)
+    if why_not(used.history()) is not None:
+        return None
+    found = project(
+        used.history(), used.history_by_action(), used.days_left(), used.spent_by_action()
+    )
+    part = found.by_action.get(action) if action else found.whole
+    return None if part is None or too_wide(part) is not None else part.middle_micro
+
+
 class _Use:
     """What was used: by whole day until the day of an instant, and of that day until then."""
 
     def __init__(
-        self, tx: Connection, organization: Organization, *, now: datetime, at: datetime
+        self,
+        tx: Connection,
+        organization: Organization,
+        *,
+        now: datetime,
+        at: datetime,
+        filters: Mapping[str, str] | None = None,
     ) -> None:
         self.organization, self.at = organization, at
         zone = organization.zone
@@ -123,6 +151,7 @@ class _Use:
             start=self._oldest,
             end=max(until, self._oldest + DAY),
             group_by=["day", "action"],
+            filters=dict(filters or {}),
         )
         self.totals: dict[tuple[date, str], Totals] = {
             (row.labels["day"], row.labels["action"]): row.totals for row in report.rows
@@ -202,12 +231,16 @@ def _repriced(
     """Take a projection through tier, grants and caps."""
     at, period, ends = used.at, used.period, used.ends()
     terms = _terms(tx, used, now=now)
+    in_force = (
+        [] if used.organization.shadow else caps.in_force(tx, used.organization.organization_id)
+    )
     limits = room_of_caps(
-        [] if used.organization.shadow else caps.in_force(tx, used.organization.organization_id),
+        in_force,
         used.by_day(),
         first_day=used.first_day,
         today=used.today,
         last_day=used.last_day,
+        raised_micro=caps.raised(tx, used.organization, in_force, at=at),
     )
     capped = bounded(found, limits)
     outlook, out, burned = capped, None, None

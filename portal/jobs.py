@@ -6,7 +6,7 @@ Jobs only tidy: every answer is the same with all of them stopped.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import structlog
@@ -20,6 +20,10 @@ from portal.clock import Clock
 from portal.core.errors import ClearmeterError
 from portal.db import Database, insert_or_ignore
 from portal.desk import open_desk
+from portal.lookout import Lookout
+from portal.notices.delivering import Post, deliver_webhooks
+from portal.notices.mailing import deliver_mail
+from portal.notices.spread import spread
 from portal.tables import accounts as accounts_table
 from portal.tables import grants, job_leases
 from portal.wallet import Wallet
@@ -37,6 +41,8 @@ class Workshop:
     database: Database
     payments: Gateway
     clock: Clock
+    post: Post | None = None
+    lookout: Lookout = field(default_factory=Lookout)
 
 
 def _for_each(
@@ -131,6 +137,20 @@ def bill_overage(shop: Workshop) -> int:
     return overage.bill_without_renewal(shop.database, shop.payments, now=shop.clock())
 
 
+def look_around(shop: Workshop) -> int:
+    """Tell what no act tells of: credits that run low or expire, caps on course to be passed."""
+    return shop.lookout.look_around(shop.database, now=shop.clock())
+
+
+def tell(shop: Workshop) -> int:
+    """Send what there is to tell, by mail and by webhook; returns how much was taken."""
+    spread(shop.database, now=shop.clock())
+    if shop.post is None:
+        return 0
+    sent = deliver_mail(shop.database, shop.post, clock=shop.clock)
+    return sent + deliver_webhooks(shop.database, shop.post, clock=shop.clock)
+
+
 @dataclass(frozen=True)
 class Job:
     """A job, and how often it runs."""
@@ -144,6 +164,8 @@ JOBS = (
     Job("end-lapsed-holds", timedelta(seconds=30), end_lapsed_holds),
     Job("begin-periods", timedelta(seconds=30), begin_periods),
     Job("top-up", timedelta(seconds=10), top_up_credits),
+    Job("tell", timedelta(seconds=5), tell),
+    Job("look-around", timedelta(minutes=1), look_around),
     Job("expire-grants", timedelta(minutes=1), expire_grants),
     Job("forget-sessions", timedelta(hours=1), forget_sessions),
     Job("bill-overage", timedelta(hours=1), bill_overage),

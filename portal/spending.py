@@ -11,13 +11,14 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from portal import accounts, caps, catalog, notices, overage, worst_case
+from portal import accounts, caps, catalog, notices, overage, raises, worst_case
 from portal.accounts import Member, Organization
 from portal.core.caps import Cap, CapState, tightest
 from portal.core.catalog import Action, Pack, PriceBook
 from portal.core.errors import CatalogError
 from portal.core.top_up import month_of
 from portal.notices import Notice
+from portal.raises import RaiseRequest
 from portal.top_ups import attempts, standing
 from portal.top_ups.standing import AutoTopUp
 
@@ -37,6 +38,15 @@ class CapLine:
     held_micro: int
     left_micro: int
     resets_at: datetime
+    raised_micro: int = 0
+    #: Whether the reader may ask for more of it, and what they last asked for in this window.
+    may_ask: bool = False
+    asked: RaiseRequest | None = None
+
+    @property
+    def limit_micro(self) -> int:
+        """The limit of this window, with what it was raised by."""
+        return self.cap.limit_micro + self.raised_micro
 
     @property
     def used_micro(self) -> int:
@@ -46,9 +56,9 @@ class CapLine:
     @property
     def used_permille(self) -> int:
         """How much of the limit is used, in thousandths, never above a thousand."""
-        if self.cap.limit_micro == 0:
+        if self.limit_micro == 0:
             return WHOLE_PERMILLE
-        return min(WHOLE_PERMILLE, self.used_micro * WHOLE_PERMILLE // self.cap.limit_micro)
+        return min(WHOLE_PERMILLE, self.used_micro * WHOLE_PERMILLE // self.limit_micro)
 
     @property
     def level(self) -> str:
@@ -56,6 +66,15 @@ class CapLine:
         if self.used_permille >= WHOLE_PERMILLE:
             return "reached"
         return "near" if self.used_permille >= NEAR_PERMILLE else "calm"
+
+
+@dataclass(frozen=True)
+class RequestLine:
+    """More that somebody asks for, beside the cap it is about as it stands now."""
+
+    request: RaiseRequest
+    who: str
+    line: CapLine
 
 
 @dataclass(frozen=True)
@@ -89,6 +108,8 @@ class Spending:
     choices: Choices
     #: Whether the reader sees what the whole organization has left.
     balance_shown: bool = True
+    #: What waits for the reader's answer, the oldest first.
+    requests: Sequence[RequestLine] = ()
 
     @property
     def balance_is_tightest(self) -> bool:
@@ -210,7 +231,23 @@ def spending(
     in_force = caps.in_force(tx, organization.organization_id)
     wanted = [cap for cap in in_force if member.sees_all_use or _counts(cap, member)]
     states = caps.states(tx, organization, wanted, at=now)
-    lines = [_line(state, known) for state in states]
+    windows = [(state.cap.cap_id, state.window.end) for state in states]
+    asked = raises.of_windows(tx, organization.organization_id, member.member_id, windows)
+    lines = [
+        replace(
+            _line(state, known),
+            may_ask=not member.may_manage and raises.may_ask(state.cap, member),
+            asked=asked.get(state.cap.cap_id),
+        )
+        for state in states
+    ]
+    waiting = raises.waiting(tx, organization.organization_id, at=now) if member.may_manage else []
+    by_cap = {line.cap.cap_id: line for line in lines}
+    requests = [
+        RequestLine(one, known.members.get(one.member_id, one.member_id), by_cap[one.cap_id])
+        for one in waiting
+        if one.cap_id in by_cap
+    ]
     return Spending(
         now,
         lines,
@@ -218,6 +255,7 @@ def spending(
         available_micro,
         known,
         accounts.sees_balance(organization, member),
+        requests,
     )
 
 
@@ -239,6 +277,7 @@ def _line(state: CapState, known: Choices) -> CapLine:
         held_micro=state.held_micro,
         left_micro=state.remaining_micro,
         resets_at=state.window.end,
+        raised_micro=state.raised_micro,
     )
 
 

@@ -49,9 +49,10 @@ def of_organization(database: Database, organization_id: str) -> dict[str, list[
 
 
 #: What chance or the order of writing chose, and no customer's standing depends on.
-_DULL = {"account", "version", "transfer_id", "from_account", "to_account", "reference", "standing"}
+_DULL = {"account", "version", "transfer_id", "from_account", "to_account", "reference", "standing",
+         "told"}  # fmt: skip
 #: What tells how it came to be so, entry by entry, is another one for another way.
-_LOGS = {"entries", "audit_log", "audit_heads", "api_keys"}
+_LOGS = {"entries", "audit_log", "audit_heads", "api_keys", "outbox"}
 
 
 def standing(database: Database, organization_id: str) -> dict[str, list[str]]:

@@ -101,7 +101,7 @@ BEGIN
   SELECT array_agg(c.cap_id ORDER BY c.cap_id) AS caps,
       array_agg(w.window_start ORDER BY c.cap_id) AS starts,
       bool_and(w.window_end > now_ AND (c.mode = 'soft' OR credits = 0
-        OR w.spent_micro + w.held_micro + credits <= c.limit_micro)) AS fits,
+        OR w.spent_micro + w.held_micro + credits <= c.limit_micro + w.raised_micro)) AS fits,
       count(*) AS all_, count(w.window_start) AS made
     INTO counters
     FROM caps c LEFT JOIN LATERAL (SELECT * FROM cap_windows w
@@ -234,9 +234,9 @@ BEGIN
           AND w.window_start = l.window_start
         JOIN caps c ON c.organization_id = org AND c.cap_id = l.cap_id AND c.removed_at IS NULL
         CROSS JOIN LATERAL jsonb_array_elements_text(c.thresholds) AS t (percent)
-        WHERE l.organization_id = org AND l.hold_id = hold_ AND c.limit_micro > 0
-          AND w.spent_micro * 100 < t.percent::int * c.limit_micro
-          AND (w.spent_micro + due) * 100 >= t.percent::int * c.limit_micro)
+        WHERE l.organization_id = org AND l.hold_id = hold_ AND c.limit_micro + w.raised_micro > 0
+          AND w.spent_micro * 100 < t.percent::int * (c.limit_micro + w.raised_micro)
+          AND (w.spent_micro + due) * 100 >= t.percent::int * (c.limit_micro + w.raised_micro))
     INTO plain
     FROM hold_pins p JOIN grants g ON g.organization_id = org AND g.grant_id = p.account
     WHERE p.organization_id = org AND p.hold_id = hold_;

@@ -141,7 +141,14 @@ def _disputed(wallet: Wallet, settled: Settled, before: Reversal) -> None:
     after, payment = settled.reversal.dispute, settled.payment
     if after == before.dispute:
         return
-    notices.end(tx, organization_id, NOTICE, subject=payment.payment_id, now=wallet.now)
+    notices.end(
+        tx,
+        organization_id,
+        NOTICE,
+        subject=payment.payment_id,
+        quietly=after in _TOLD,
+        now=wallet.now,
+    )
     if after in _TOLD:
         amount = money_words(payment.amount_minor, payment.currency)
         sentence = _TOLD[after].format(amount=amount)

@@ -20,9 +20,10 @@ from portal.core.top_up import WHILE_PROCESSING, after_decline, ask_again_at
 from portal.core.units import format_micro
 from portal.db import Database
 from portal.desk import Desk, open_desk
+from portal.notices import outbox
 from portal.top_ups import attempts, standing
 from portal.top_ups.attempts import Attempt
-from portal.top_ups.standing import AUTHENTICATION, FAILED
+from portal.top_ups.standing import AUTHENTICATION, FAILED, MADE
 from portal.wallet import Paid
 
 
@@ -154,6 +155,20 @@ def _succeed(desk: Desk, attempt: Attempt, intent: TopUpIntent) -> None:
         detail={"credits": format_micro(attempt.credits_micro), "payment": intent.intent_id},
         now=desk.now,
     )
+    outbox.tell(
+        desk.tx,
+        attempt.organization_id,
+        MADE,
+        subject=attempt.top_up_id,
+        facts={
+            "pack": attempt.pack_name,
+            "credits_micro": attempt.credits_micro,
+            "amount_minor": attempt.amount_minor,
+            "currency": attempt.currency,
+            "available_micro": desk.wallet.available_micro,
+        },
+        now=desk.now,
+    )
 
 
 def _needs_authentication(desk: Desk, attempt: Attempt, intent: TopUpIntent) -> None:
@@ -201,5 +216,5 @@ def _decline(desk: Desk, attempt: Attempt, intent: TopUpIntent) -> None:
 
 def _tell_failed(desk: Desk, sentence: str) -> None:
     organization_id = desk.organization.organization_id
-    notices.end(desk.tx, organization_id, FAILED, now=desk.now)
+    notices.end(desk.tx, organization_id, FAILED, quietly=True, now=desk.now)
     notices.raise_notice(desk.tx, organization_id, FAILED, sentence, url="/plans", now=desk.now)

@@ -57,12 +57,21 @@ class Cap:
 
 @dataclass(frozen=True)
 class CapState:
-    """A cap with what its current window has counted, in millionths of a credit."""
+    """A cap with what its current window has counted, in millionths of a credit.
+
+    ``raised_micro`` is what was added to the limit for this window alone.
+    """
 
     cap: Cap
     window: Period
     spent_micro: int
     held_micro: int
+    raised_micro: int = 0
+
+    @property
+    def limit_micro(self) -> int:
+        """The limit of this window: the cap's own and what it was raised by."""
+        return self.cap.limit_micro + self.raised_micro
 
     @property
     def used_micro(self) -> int:
@@ -72,14 +81,15 @@ class CapState:
     @property
     def remaining_micro(self) -> int:
         """What is left of the limit; zero when a cap was lowered below what it had counted."""
-        return max(0, self.cap.limit_micro - self.used_micro)
+        return max(0, self.limit_micro - self.used_micro)
 
 
-def reached(cap: Cap, spent_micro: int) -> set[int]:
+def reached(state: CapState) -> set[int]:
     """Return the thresholds, in percent, that what is spent has reached. A limit of 0 has none."""
-    if not cap.limit_micro:
+    if not state.limit_micro:
         return set()
-    return {one for one in cap.thresholds if spent_micro * 100 >= one * cap.limit_micro}
+    part = state.spent_micro * 100
+    return {one for one in state.cap.thresholds if part >= one * state.limit_micro}
 
 
 def window_of(window: str, instant: datetime, zone: Zone, billing_period: Period) -> Period:

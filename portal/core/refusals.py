@@ -33,11 +33,14 @@ def payment_overdue(stopped_at: datetime, page_url: str) -> PaymentOverdue:
 
 
 def cap_reached(state: CapState, credits_micro: int) -> CapReached:
-    """Return a cap's refusal of work that needs more than it has left."""
+    """Return a cap's refusal of work that needs more than it has left.
+
+    Its option names the portal's page where whoever was stopped can ask for more.
+    """
     cap = state.cap
     whose = "the organization" if cap.scope == "organization" else f"{cap.scope} {cap.target}"
     return CapReached(
-        f"The cap of {format_micro(cap.limit_micro)} credits for {whose} has "
+        f"The cap of {format_micro(state.limit_micro)} credits for {whose} has "
         f"{format_micro(state.remaining_micro)} left and this needs {format_micro(credits_micro)}. "
         f"It resets at {state.window.end.isoformat()}.",
         limit={
@@ -45,14 +48,14 @@ def cap_reached(state: CapState, credits_micro: int) -> CapReached:
             "target": cap.target or None,
             "action": cap.action or None,
             "window": cap.window,
-            "limit": format_micro(cap.limit_micro),
+            "limit": format_micro(state.limit_micro),
             "spent": format_micro(state.spent_micro),
             "held": format_micro(state.held_micro),
             "remaining": format_micro(state.remaining_micro),
             "resets_at": state.window.end.isoformat(),
         },
         options=[
-            {"do": "raise-cap", "cap": cap.cap_id},
+            {"do": "raise-cap", "cap": cap.cap_id, "page": f"/limit/{cap.cap_id}"},
             {"do": "wait", "until": state.window.end.isoformat()},
         ],
     )

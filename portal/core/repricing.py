@@ -68,11 +68,13 @@ def room_of_caps(
     first_day: date,
     today: date,
     last_day: date,
+    raised_micro: Mapping[str, int],
 ) -> Room:
     """Return what the hard caps on the whole organization leave for the rest of the period.
 
     ``spent_micro`` is by local day and action, of the period and of today's week. Caps on a team,
-    a member or a project bind a part that is not projected, and are left out.
+    a member or a project bind a part that is not projected, and are left out. ``raised_micro`` is
+    by cap what its window of today is raised by.
     """
     whole: list[int] = []
     by_action: dict[str, int] = {}
@@ -85,7 +87,8 @@ def room_of_caps(
             for (day, action), amount in spent_micro.items()
             if day >= start and cap.action in {"", action}
         )
-        left = max(0, cap.limit_micro - used) + (windows - 1) * cap.limit_micro
+        limit = cap.limit_micro + raised_micro.get(cap.cap_id, 0)
+        left = max(0, limit - used) + (windows - 1) * cap.limit_micro
         if cap.action:
             by_action[cap.action] = min(left, by_action.get(cap.action, left))
         else:

@@ -1,6 +1,7 @@
 """What an organization's people should know and act on: raised once, standing until it is over.
 
-Owns ``notices``. Invariant: of one kind about one subject at most one stands at a time.
+Owns ``notices``. Invariant: of one kind about one subject at most one stands at a time, and its
+beginning and its end are each written to the outbox once.
 """
 
 from __future__ import annotations
@@ -8,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import ColumnElement, Connection, select, update
 
 from portal.db import insert_or_ignore
 from portal.ids import new_id
+from portal.notices import outbox
 from portal.tables import notices
 
 #: A payment for the plan failed: its address is where to pay.
@@ -38,10 +41,11 @@ def raise_notice(
     *,
     subject: str = "",
     url: str = "",
+    facts: dict[str, Any] | None = None,
     now: datetime,
 ) -> bool:
     """Tell of something unless it stands already; returns whether it is new."""
-    return insert_or_ignore(
+    news = insert_or_ignore(
         tx,
         notices,
         {
@@ -54,6 +58,12 @@ def raise_notice(
             "raised_at": now,
         },
     )
+    if news:
+        told = {"sentence": sentence, "url": url} | (facts or {})
+        outbox.tell(
+            tx, organization_id, kind, state=outbox.BEGUN, subject=subject, facts=told, now=now
+        )
+    return news
 
 
 def was_raised(tx: Connection, organization_id: str, kind: str, *, subject: str) -> bool:
@@ -72,32 +82,60 @@ def was_raised(tx: Connection, organization_id: str, kind: str, *, subject: str)
 
 def end_all(tx: Connection, organization_id: str, kind: str, *, now: datetime) -> None:
     """Say that whatever was told of a kind is over, about any subject."""
-    tx.execute(
-        update(notices)
-        .where(
-            notices.c.organization_id == organization_id,
-            notices.c.kind == kind,
-            notices.c.ended_at.is_(None),
-        )
-        .values(ended_at=now)
-    )
+    _end(tx, organization_id, kind, [], now)
 
 
 def end(
-    tx: Connection, organization_id: str, kind: str, *, subject: str = "", now: datetime
+    tx: Connection,
+    organization_id: str,
+    kind: str,
+    *,
+    subject: str = "",
+    facts: dict[str, Any] | None = None,
+    quietly: bool = False,
+    now: datetime,
 ) -> bool:
-    """Say that something is over; returns whether it stood."""
+    """Say that something is over; returns whether it stood.
+
+    ``quietly`` where nobody need be told, as of what is told of by what takes its place.
+    """
+    which = [notices.c.subject == subject]
+    return _end(tx, organization_id, kind, which, now, facts=facts, quietly=quietly) > 0
+
+
+def _end(
+    tx: Connection,
+    organization_id: str,
+    kind: str,
+    which: Sequence[ColumnElement[bool]],
+    now: datetime,
+    *,
+    facts: dict[str, Any] | None = None,
+    quietly: bool = False,
+) -> int:
+    """End what stands, and tell of each that it is over."""
     ended = tx.execute(
         update(notices)
         .where(
             notices.c.organization_id == organization_id,
             notices.c.kind == kind,
-            notices.c.subject == subject,
             notices.c.ended_at.is_(None),
+            *which,
         )
         .values(ended_at=now)
-    )
-    return ended.rowcount > 0
+        .returning(notices.c.subject, notices.c.sentence)
+    ).all()
+    for row in [] if quietly else sorted(ended):
+        outbox.tell(
+            tx,
+            organization_id,
+            kind,
+            state=outbox.OVER,
+            subject=row.subject,
+            facts={"was": row.sentence} | (facts or {}),
+            now=now,
+        )
+    return len(ended)
 
 
 def standing(tx: Connection, organization_id: str) -> Sequence[Notice]:

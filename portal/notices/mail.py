@@ -34,6 +34,8 @@ class Mail:
     subject: str
     text: str
     html: str
+    #: What more its head says: by which link to hear no more, and which message it is.
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,8 @@ class Mailer:
             message["From"] = formataddr((self.name, self.sender))
             message["To"] = mail.to
             message["Subject"] = mail.subject
+            for name, value in mail.headers:
+                message[name] = value
         except ValueError as error:
             raise Unavailable("The mail was not sent: its address is no address.") from error
         message["Auto-Submitted"] = "auto-generated"

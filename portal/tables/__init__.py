@@ -21,7 +21,13 @@ from portal.tables.ledger import (
     transfers,
     wallets,
 )
-from portal.tables.limits import cap_alerts, cap_windows, caps, overage_periods
+from portal.tables.limits import (
+    cap_alerts,
+    cap_windows,
+    caps,
+    overage_periods,
+    raise_requests,
+)
 from portal.tables.meter import (
     COST_LABELS,
     COUNTS_ON_ANOTHER_DAY,
@@ -63,6 +69,13 @@ from portal.tables.people import (
 )
 from portal.tables.record import audit_heads, audit_log, job_leases
 from portal.tables.signing_in import passkeys, sign_in_attempts, tokens
+from portal.tables.telling import (
+    alert_settings,
+    deliveries,
+    mailboxes,
+    outbox,
+    webhook_endpoints,
+)
 
 #: Rows of these are never changed or deleted; triggers refuse it (see migrations).
 APPEND_ONLY = ("entries", "transfers", "event_debits", "price_books", "cost_books", "audit_log")
@@ -70,6 +83,7 @@ APPEND_ONLY = ("entries", "transfers", "event_debits", "price_books", "cost_book
 NOT_OF_AN_ORGANIZATION = (
     "operators",
     "api_keys",
+    "webhook_endpoints",
     "portal_links",
     "invitation_links",
     "sessions",
@@ -93,6 +107,7 @@ __all__ = [
     "Instant",
     "Whole",
     "accounts",
+    "alert_settings",
     "api_keys",
     "audit_heads",
     "audit_log",
@@ -104,6 +119,7 @@ __all__ = [
     "cost_books",
     "cost_daily",
     "cost_reviews",
+    "deliveries",
     "entries",
     "event_costs",
     "event_debits",
@@ -118,11 +134,13 @@ __all__ = [
     "invitations",
     "invoices",
     "job_leases",
+    "mailboxes",
     "members",
     "metadata",
     "notices",
     "operators",
     "organizations",
+    "outbox",
     "overage_bills",
     "overage_periods",
     "passkeys",
@@ -130,6 +148,7 @@ __all__ = [
     "portal_links",
     "price_books",
     "projects",
+    "raise_requests",
     "rejected_events",
     "sessions",
     "sign_in_attempts",
@@ -144,4 +163,5 @@ __all__ = [
     "transfers",
     "usage_daily",
     "wallets",
+    "webhook_endpoints",
 ]

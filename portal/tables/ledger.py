@@ -24,7 +24,10 @@ wallets = table(
     key("organization_id"),
     whole("transfers", 0),
     instant("moved_at", nullable=True),
+    # How much of this organization there was to tell: see the outbox.
+    whole("told", 0),
     CheckConstraint("transfers >= 0", name="transfers_counted"),
+    CheckConstraint("told >= 0", name="told_counted"),
     of("organizations", "organization_id"),
 )
 

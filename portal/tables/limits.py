@@ -10,6 +10,7 @@ from portal.tables.columns import (
     Whole,
     instant,
     key,
+    maybe,
     of,
     one_of,
     table,
@@ -60,7 +61,10 @@ cap_windows = table(
     instant("window_end"),
     whole("spent_micro"),
     whole("held_micro"),
+    # What is added to the cap's limit in this window alone.
+    whole("raised_micro", 0),
     CheckConstraint("spent_micro >= 0 AND held_micro >= 0", name="not_negative"),
+    CheckConstraint("raised_micro >= 0", name="raise_not_negative"),
     CheckConstraint("window_start < window_end", name="window_ordered"),
     of("caps", "organization_id", "cap_id"),
 )
@@ -75,6 +79,40 @@ cap_alerts = table(
     instant("ended_at", nullable=True),
     CheckConstraint("threshold BETWEEN 1 AND 100", name="threshold_in_percent"),
     of("caps", "organization_id", "cap_id"),
+)
+
+raise_requests = table(
+    "raise_requests",
+    key("organization_id"),
+    key("request_id"),
+    text_column("cap_id"),
+    # The window it is asked for: it ends with that, answered or not.
+    instant("window_start"),
+    instant("window_end"),
+    text_column("member_id"),
+    whole("asked_micro"),
+    text_column("reason", ""),
+    instant("asked_at"),
+    text_column("status", "open"),
+    Column("granted_micro", Whole),
+    maybe("answered_by"),
+    instant("answered_at", nullable=True),
+    CheckConstraint("asked_micro > 0", name="asks_for_something"),
+    CheckConstraint("window_start < window_end", name="window_ordered"),
+    CheckConstraint("(status = 'open') = (answered_at IS NULL)", name="answered_once"),
+    CheckConstraint("(status = 'allowed') = (granted_micro IS NOT NULL)", name="allowed_so_much"),
+    one_of("status", "open", "allowed", "declined"),
+    of("caps", "organization_id", "cap_id"),
+    Index(
+        "ux_raise_requests_one_open",
+        "organization_id",
+        "cap_id",
+        "window_start",
+        "member_id",
+        unique=True,
+        postgresql_where=text("status = 'open'"),
+        sqlite_where=text("status = 'open'"),
+    ),
 )
 
 overage_periods = table(

@@ -21,6 +21,8 @@ FAILED = "top-up-failed"
 AUTHENTICATION = "top-up-authentication"
 LIMIT_REACHED = "top-up-limit"
 NOTICES = (FAILED, AUTHENTICATION, LIMIT_REACHED)
+#: What is told once of each that was paid.
+MADE = "top-up-made"
 
 
 @dataclass(frozen=True)

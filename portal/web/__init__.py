@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from flask import Flask
 
-from portal.web import api, auth, customer, health, invited, operator, problems, security, webhooks
+from portal.web import (
+    api,
+    auth,
+    customer,
+    health,
+    invited,
+    operator,
+    problems,
+    security,
+    unsubscribing,  # noqa: F401 # a page of auth.blueprint
+    webhooks,
+)
 from portal.web.services import Services
 
 

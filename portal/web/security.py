@@ -62,6 +62,7 @@ OPEN = frozenset(
         "auth.choose",
         "auth.go_there",
         "auth.sign_out",
+        "auth.unsubscribe",
     }
 )
 OPEN_BLUEPRINTS = frozenset({"health", "webhooks", "invited"})

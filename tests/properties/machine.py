@@ -37,6 +37,7 @@ from portal import (
     onboarding,
     overage,
     proof,
+    raises,
     reversals,
     statements,
     tiers,
@@ -46,7 +47,7 @@ from portal.authorization import AuthorizeRequest, CaptureRequest
 from portal.balances import Balance
 from portal.billing.gateway import Gateway
 from portal.caps import CapChange, CapRequest
-from portal.core.errors import AuthorizationSettled, IdempotencyConflict
+from portal.core.errors import AuthorizationSettled, IdempotencyConflict, InvalidRequest
 from portal.core.events import UsageEvent
 from portal.core.units import format_micro
 from portal.db import Database
@@ -261,7 +262,8 @@ class LedgerMachine(RuleBasedStateMachine):
             self.model.authorize(id_, who, quantity, timedelta(seconds=lasts))
             self.posted.add("holds")
             for cap in caps:
-                assert not cap.hard or sum(self.model.counted(cap, now)) <= cap.limit
+                used = sum(self.model.counted(cap, now))
+                assert not cap.hard or used <= self.model.limit(cap, now)
 
     def expect(self, answer: Answer, status: int, refusal: str | None) -> None:
         body = json.loads(answer.body)
@@ -479,6 +481,39 @@ class LedgerMachine(RuleBasedStateMachine):
         cap.limit, cap.cents = limit, None
         self.posted.add("audit_log")
 
+    @precondition(lambda self: self.asking())
+    @rule(data=st.data(), credits_=st.sampled_from([1, 5_000_000, 60_000_000]), allow=st.booleans())
+    def ask_for_more(self, data: st.DataObject, credits_: int, allow: bool) -> None:
+        """Whoever a cap limits asks; what is allowed is there until the window ends."""
+        cap, member = data.draw(st.sampled_from(self.asking()), label="who")
+        asked = raises.ask(self.database, "acme", cap.id, member, 7, now=self.clock())
+        again = raises.ask(self.database, "acme", cap.id, member, credits_, now=self.clock())
+        assert (again.request_id, again.asked_micro) == (asked.request_id, credits_)
+        answer = lambda: raises.answer(  # noqa: E731
+            self.database, "acme", asked.request_id, granted_micro=credits_ if allow else None,
+            actor="tests", now=self.clock(),
+        )  # fmt: skip
+        assert answer().status == ("allowed" if allow else "declined")
+        with pytest.raises(InvalidRequest):
+            answer()
+        if allow:
+            self.model.raise_cap(cap, credits_)
+        self.posted.add("audit_log", times=3)
+
+    def asking(self) -> list[tuple[Cap, str]]:
+        """Return every cap that is in somebody's way, with somebody who may ask for more of it."""
+        found = []
+        for cap in self.model.caps.values():
+            if cap.scope == "member":
+                found.append((cap, cap.target))
+            elif cap.hard:
+                mine = [
+                    one for one, team in sorted(self.model.teams.items())
+                    if cap.scope != "team" or team == cap.target
+                ]  # fmt: skip
+                found += [(cap, mine[0])] if mine else []
+        return found
+
     @precondition(lambda self: self.model.caps)
     @rule(data=st.data())
     def remove_cap(self, data: st.DataObject) -> None:
@@ -561,6 +596,7 @@ class LedgerMachine(RuleBasedStateMachine):
         for cap in self.model.caps.values():
             state = states[cap.id].state
             assert state.cap.limit_micro == cap.limit
+            assert state.limit_micro == self.model.limit(cap, self.clock())
             counted = self.model.counted(cap, self.clock())
             assert (state.spent_micro, state.held_micro) == counted, cap
             standing = [one.threshold for one in states[cap.id].alerts if one.ended_at is None]

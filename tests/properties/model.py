@@ -57,6 +57,8 @@ class Cap:
     limit: int
     hard: bool
     cents: int | None = None
+    #: What was added to the limit, by the window it was added in.
+    raised: dict[datetime, int] = field(default_factory=dict)
 
     @property
     def kind(self) -> tuple[str, str, str, str, bool]:
@@ -283,8 +285,18 @@ class Model:
         return [cap for cap in self.caps.values() if cap.id in hold.linked]
 
     def room(self, caps: list[Cap], at: datetime, otherwise: int) -> int:
-        left = [max(0, cap.limit - sum(self.counted(cap, at))) for cap in caps if cap.hard]
+        left = [
+            max(0, self.limit(cap, at) - sum(self.counted(cap, at))) for cap in caps if cap.hard
+        ]
         return min(left, default=otherwise)
+
+    def limit(self, cap: Cap, at: datetime) -> int:
+        """Return a cap's limit in the window at ``at``, with what that window was raised by."""
+        return cap.limit + cap.raised.get(self.window(cap.window, at)[0], 0)
+
+    def raise_cap(self, cap: Cap, credits_: int) -> None:
+        start = self.window(cap.window, self.now)[0]
+        cap.raised[start] = cap.raised.get(start, 0) + credits_
 
     def set_cap(self, cap: Cap) -> None:
         self.caps[cap.id] = cap
@@ -550,7 +562,8 @@ class Model:
 
     def alerts(self, cap: Cap) -> set[int]:
         """Return the thresholds, in percent, that stand reached in the window of now."""
-        if not cap.limit:
+        limit = self.limit(cap, self.now)
+        if not limit:
             return set()
         spent = self.spent_in(cap, self.now)
-        return {one for one in (50, 75, 90, 100) if spent * 100 >= one * cap.limit}
+        return {one for one in (50, 75, 90, 100) if spent * 100 >= one * limit}

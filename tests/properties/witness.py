@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from portal import accounts, authorization, limits, metering, onboarding
+from portal import accounts, authorization, limits, metering, onboarding, raises
 from portal.authorization import AuthorizeRequest, CaptureRequest
 from portal.caps import CapRequest
 from portal.core.events import StatedCost, UsageEvent
@@ -91,7 +91,8 @@ class Bystander:
         gift = GrantRequest(20_000_000, "promotion", "a gift")
         onboarding.grant(database, name, gift, actor="tests", now=now)
         cap = CapRequest("member", "dana", "", "period", 10_000_000, "hard")
-        limits.set_cap(database, name, cap, actor="tests", now=now)
+        made = limits.set_cap(database, name, cap, actor="tests", now=now)
+        raises.ask(database, name, made.state.cap.cap_id, "dana", 1, now=now)
         asked = AuthorizeRequest(name, "document", 1_000_000, "dana", project="atlas")
         answer = authorization.authorize(database, asked, key="a key", now=now)
         hold = answer.body.split('"id":"', 1)[1].split('"', 1)[0]

@@ -16,8 +16,10 @@ from portal.web.api import (  # noqa: E402 # the views attach themselves to the 
     caps,
     events,
     organizations,
+    raises,
     reading,
     statements,
+    telling,
     traces,
 )
 
@@ -32,7 +34,9 @@ __all__ = [
     "caps",
     "events",
     "organizations",
+    "raises",
     "reading",
     "statements",
+    "telling",
     "traces",
 ]

@@ -90,6 +90,7 @@ def cap(watched: WatchedCap, organization: Organization) -> dict[str, Any]:
         "window": found.window,
         "limit": limit,
         "mode": found.mode,
+        "raised": format_micro(state.raised_micro),
         "thresholds": list(found.thresholds),
         "spent": format_micro(state.spent_micro),
         "held": format_micro(state.held_micro),

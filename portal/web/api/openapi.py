@@ -26,6 +26,10 @@ BODIES: dict[str, type[msgspec.Struct]] = {
     "api.post_cap": shapes.CapBody,
     "api.patch_cap": shapes.CapChangeBody,
     "api.post_portal_session": shapes.PortalSessionBody,
+    "api.post_raise_request": shapes.RaiseBody,
+    "api.answer_raise_request": shapes.RaiseAnswerBody,
+    "api.post_webhook_endpoint": shapes.EndpointBody,
+    "api.patch_webhook_endpoint": shapes.EndpointChangeBody,
     "api.post_events": shapes.EventBody,
     "api.void_grant": shapes.VoidBody,
     "api.patch_spending": shapes.SpendingBody,
@@ -58,6 +62,8 @@ CREATED = {
     "api.post_grant": "201",
     "api.post_authorization": "201",
     "api.post_cap": "201",
+    "api.post_raise_request": "201",
+    "api.post_webhook_endpoint": "201",
     "api.post_portal_session": "201",
 }
 #: Calls that make what is not there, and change what is.

@@ -210,6 +210,34 @@ class CapChangeBody(Strict):
     )
 
 
+class RaiseBody(Strict):
+    """POST …/caps/{cap}/raise_requests: who asks, for how many credits more"""
+
+    member: Id
+    credits: Number
+    reason: Text = ""
+
+
+class RaiseAnswerBody(Strict):
+    """POST …/raise_requests/{request}/answer: with credits, so many and not as asked"""
+
+    answer: Literal["allow", "decline"]
+    credits: Number | None = None
+
+
+class EndpointBody(Strict):
+    """POST /v1/webhook_endpoints: without types it is told of everything"""
+
+    url: Annotated[str, Meta(max_length=2000)]
+    types: Annotated[list[Id], Meta(max_length=50)] | None = None
+
+
+class EndpointChangeBody(Strict):
+    """PATCH /v1/webhook_endpoints/{endpoint}"""
+
+    enabled: bool
+
+
 class VoidBody(Strict):
     """POST …/grants/{grant}/void"""
 

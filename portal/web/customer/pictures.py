@@ -28,7 +28,7 @@ def month(page: Overview) -> Month:
     slots = (page.last_day - page.first_day).days + 1
     projected = page.outlook.projection if page.outlook else None
     limits = [
-        ("hard" if line.cap.hard else "soft", line.cap.limit_micro)
+        ("hard" if line.cap.hard else "soft", line.limit_micro)
         for line in page.spending.lines
         if _counts_this_sum(line.cap, own_only=page.own_only)
     ]

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from portal.web.customer.settings import activity, keys, organization, page
+from portal.web.customer.settings import activity, keys, notifications, organization, page, webhooks
 
-__all__ = ["activity", "keys", "organization", "page"]
+__all__ = ["activity", "keys", "notifications", "organization", "page", "webhooks"]
