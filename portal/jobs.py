@@ -20,6 +20,7 @@ from portal.clock import Clock
 from portal.core.errors import ClearmeterError
 from portal.db import Database, insert_or_ignore
 from portal.desk import open_desk
+from portal.margin import revenue
 from portal.tables import job_leases
 from portal.wallet import Wallet
 
@@ -27,6 +28,8 @@ log = structlog.get_logger()
 
 #: How far back the books are compared every day.
 A_WEEK = timedelta(days=7)
+#: How many organizations' revenue is brought up to date in one round.
+A_ROUND = 10_000
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,11 @@ def keep_forecasts(shop: Workshop) -> int:
     return forecast_record.keep(shop.database, now=shop.clock())
 
 
+def recognise_revenue(shop: Workshop) -> int:
+    """Bring what is recognised of customers' money up to now; returns of how many."""
+    return revenue.bring_up_to_date(shop.database, now=shop.clock(), most=A_ROUND).done
+
+
 def reconcile_payments(shop: Workshop) -> int:
     """Fetch from Stripe what webhooks did not bring; returns how much was mended."""
     if not shop.payments.configured:
@@ -137,6 +145,7 @@ JOBS = (
     Job("forget-sessions", timedelta(hours=1), forget_sessions),
     Job("bill-overage", timedelta(hours=1), bill_overage),
     Job("keep-forecasts", timedelta(hours=6), keep_forecasts),
+    Job("recognise-revenue", timedelta(minutes=5), recognise_revenue),
     Job("reconcile-payments", timedelta(hours=1), reconcile_payments),
     Job("compare-books", timedelta(days=1), compare_books),
 )
