@@ -18,7 +18,7 @@ from tests.clock import Clock
 NANO = 10**9
 NOVEMBER = Span(date(2026, 11, 1), date(2026, 12, 1))
 #: Longer than any test's customers live.
-EVER = Span(date(2026, 1, 1), date(2028, 1, 1))
+EVER = Span(date(2026, 11, 1), date(2027, 2, 1))
 PRICES = (
     catalog.DEFAULT_FILE.read_text(encoding="utf-8")
     + """
