@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 
 import structlog
 from apscheduler.schedulers.blocking import BlockingScheduler
-from sqlalchemy import select, update
+from sqlalchemy import update
 
-from portal import access, accounts, forecast_record, holds
+from portal import access, accounts, forecast_record, holds, wallet
 from portal.billing import overage, reconcile, top_up
 from portal.billing.gateway import Gateway
 from portal.clock import Clock
@@ -21,17 +21,19 @@ from portal.core.errors import ClearmeterError
 from portal.db import Database, insert_or_ignore
 from portal.desk import open_desk
 from portal.lookout import Lookout
+from portal.margin import revenue
 from portal.notices.delivering import Post, deliver_webhooks
 from portal.notices.mailing import deliver_mail
 from portal.notices.spread import spread
-from portal.tables import accounts as accounts_table
-from portal.tables import grants, job_leases
+from portal.tables import job_leases
 from portal.wallet import Wallet
 
 log = structlog.get_logger()
 
 #: How far back the books are compared every day.
 A_WEEK = timedelta(days=7)
+#: How many organizations' revenue is brought up to date in one round.
+A_ROUND = 10_000
 
 
 @dataclass(frozen=True)
@@ -51,10 +53,10 @@ def _for_each(
     """Open each organization's books, which ends holds and begins periods, and act on them."""
     for organization_id in organization_ids:
         with shop.database.transaction() as tx:
-            wallet = open_desk(tx, organization_id, now=shop.clock()).wallet
+            purse = open_desk(tx, organization_id, now=shop.clock()).wallet
             if act is not None:
-                act(wallet)
-            wallet.write()
+                act(purse)
+            purse.write()
     return len(organization_ids)
 
 
@@ -68,17 +70,7 @@ def end_lapsed_holds(shop: Workshop) -> int:
 def expire_grants(shop: Workshop) -> int:
     """Book what is left of expired grants; returns for how many organizations."""
     with shop.database.reading() as tx:
-        rows = tx.execute(
-            select(grants.c.organization_id)
-            .join(
-                accounts_table,
-                (accounts_table.c.organization_id == grants.c.organization_id)
-                & (accounts_table.c.account == grants.c.grant_id),
-            )
-            .where(grants.c.expires_at <= shop.clock(), accounts_table.c.balance_micro > 0)
-            .distinct()
-        )
-        found = [row.organization_id for row in rows]
+        found = wallet.with_expired(tx, now=shop.clock())
     return _for_each(shop, found, Wallet.expire_grants)
 
 
@@ -99,6 +91,11 @@ def forget_sessions(shop: Workshop) -> int:
 def keep_forecasts(shop: Workshop) -> int:
     """Keep what is forecast today, once for each organization and day; returns how many."""
     return forecast_record.keep(shop.database, now=shop.clock())
+
+
+def recognise_revenue(shop: Workshop) -> int:
+    """Bring what is recognised of customers' money up to now; returns of how many."""
+    return revenue.bring_up_to_date(shop.database, now=shop.clock(), most=A_ROUND).done
 
 
 def reconcile_payments(shop: Workshop) -> int:
@@ -170,6 +167,7 @@ JOBS = (
     Job("forget-sessions", timedelta(hours=1), forget_sessions),
     Job("bill-overage", timedelta(hours=1), bill_overage),
     Job("keep-forecasts", timedelta(hours=6), keep_forecasts),
+    Job("recognise-revenue", timedelta(minutes=5), recognise_revenue),
     Job("reconcile-payments", timedelta(hours=1), reconcile_payments),
     Job("compare-books", timedelta(days=1), compare_books),
 )

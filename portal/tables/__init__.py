@@ -21,12 +21,16 @@ from portal.tables.ledger import (
     transfers,
     wallets,
 )
-from portal.tables.limits import (
-    cap_alerts,
-    cap_windows,
-    caps,
-    overage_periods,
-    raise_requests,
+from portal.tables.limits import cap_alerts, cap_windows, caps, overage_periods, raise_requests
+from portal.tables.margin import (
+    cost_bills,
+    cost_imports,
+    cost_shares,
+    payment_movements,
+    recognitions,
+    revenue_daily,
+    tier_fees,
+    tier_terms,
 )
 from portal.tables.meter import (
     COST_LABELS,
@@ -69,13 +73,7 @@ from portal.tables.people import (
 )
 from portal.tables.record import audit_heads, audit_log, job_leases
 from portal.tables.signing_in import passkeys, sign_in_attempts, tokens
-from portal.tables.telling import (
-    alert_settings,
-    deliveries,
-    mailboxes,
-    outbox,
-    webhook_endpoints,
-)
+from portal.tables.telling import alert_settings, deliveries, mailboxes, outbox, webhook_endpoints
 
 #: Rows of these are never changed or deleted; triggers refuse it (see migrations).
 APPEND_ONLY = ("entries", "transfers", "event_debits", "price_books", "cost_books", "audit_log")
@@ -93,6 +91,8 @@ NOT_OF_AN_ORGANIZATION = (
     "cost_books",
     "stripe_inbox",
     "job_leases",
+    "cost_imports",
+    "cost_bills",
 )
 
 __all__ = [
@@ -116,9 +116,12 @@ __all__ = [
     "cap_windows",
     "caps",
     "checkouts",
+    "cost_bills",
     "cost_books",
     "cost_daily",
+    "cost_imports",
     "cost_reviews",
+    "cost_shares",
     "deliveries",
     "entries",
     "event_costs",
@@ -144,12 +147,15 @@ __all__ = [
     "overage_bills",
     "overage_periods",
     "passkeys",
+    "payment_movements",
     "payments",
     "portal_links",
     "price_books",
     "projects",
     "raise_requests",
+    "recognitions",
     "rejected_events",
+    "revenue_daily",
     "sessions",
     "sign_in_attempts",
     "stripe_inbox",
@@ -158,6 +164,8 @@ __all__ = [
     "teams",
     "tier_changes",
     "tier_checkouts",
+    "tier_fees",
+    "tier_terms",
     "tokens",
     "top_ups",
     "transfers",
