@@ -60,6 +60,7 @@ from portal.tables.people import (
     teams,
 )
 from portal.tables.record import audit_log, job_leases
+from portal.tables.simulations import simulated_customers, simulations
 
 #: Rows of these are never changed or deleted; triggers refuse it (see migrations).
 APPEND_ONLY = ("entries", "transfers", "event_debits", "price_books", "cost_books", "audit_log")
@@ -73,6 +74,7 @@ NOT_OF_AN_ORGANIZATION = (
     "cost_books",
     "stripe_inbox",
     "job_leases",
+    "simulations",
 )
 
 __all__ = [
@@ -122,6 +124,8 @@ __all__ = [
     "projects",
     "rejected_events",
     "sessions",
+    "simulated_customers",
+    "simulations",
     "stripe_inbox",
     "stripe_subscriptions",
     "subscriptions",
