@@ -1,7 +1,7 @@
 """Simulations of other prices: what was asked, how far they have come, what they found.
 
 Revision ID: 0009
-Revises: 0003
+Revises: 0008
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from alembic import op
 import portal.tables
 
 revision = "0009"
-down_revision = "0003"
+down_revision = "0008"
 
 
 def _whole(name: str, default: str | None = None) -> sa.Column[int]:
