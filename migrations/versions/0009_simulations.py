@@ -67,6 +67,9 @@ def upgrade() -> None:
         sa.Column("organization_id", sa.Text(), nullable=False),
         sa.Column("simulation_id", sa.Text(), nullable=False),
         sa.Column("currency", sa.Text(), nullable=False),
+        sa.Column(
+            "rate_nano_usd", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True
+        ),
         _whole("revenue_minor"),
         _whole("today_minor"),
         _whole("cost_nano_usd"),

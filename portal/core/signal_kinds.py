@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
 from enum import StrEnum
+
+from portal.core.margin.figures import Span
 
 #: So many customers at least, for a signal to speak of any.
 FEWEST = 20
@@ -36,14 +37,6 @@ class Silence(StrEnum):
     FLAT = "flat"
     UNCERTAIN = "uncertain"
     BELOW = "below"
-
-
-@dataclass(frozen=True)
-class Span:
-    """The local days a figure is of: from ``start`` until before ``end``."""
-
-    start: date
-    end: date
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from portal.core.inference import (
     top_count,
     top_share,
 )
+from portal.core.margin.figures import Span
 from portal.core.signal_kinds import (
     ATTRIBUTION,
     CHURN,
@@ -37,7 +38,6 @@ from portal.core.signal_kinds import (
     Kind,
     Signal,
     Silence,
-    Span,
     Verdict,
 )
 

@@ -20,8 +20,6 @@ from portal.core.units import divide_half_even
 PLAN = "simulated"
 #: Who would pay more by this part, in thousandths, is proposed to keep their price.
 GRANDFATHER_PERMILLE = 100
-#: One cent is so many billionths of a dollar.
-NANO_USD_PER_CENT = 10_000_000
 
 
 class Kind(StrEnum):
@@ -101,12 +99,14 @@ def terms_of(scenario: Scenario) -> Terms:
 class Outcome:
     """What one customer would be billed and is billed today, and costs; over the whole range.
 
-    Amounts in minor units of ``currency``; cost in billionths of a dollar. The swing is how much a
+    Amounts in minor units of ``currency``, each worth ``rate_nano_usd`` of a billionth of a dollar,
+    None where nobody stated it; cost in billionths of a dollar. The swing is how much a
     bill differs from the one before it, as a part of the mean bill, in thousandths.
     """
 
     customer: str
     currency: str
+    rate_nano_usd: int | None
     revenue_minor: int
     today_minor: int
     cost_nano_usd: int
@@ -115,11 +115,11 @@ class Outcome:
     uncollected_micro: int = 0
 
     def margin_nano_usd(self, *, today: bool = False) -> int | None:
-        """Return revenue less cost. None in a currency that is not the dollar."""
-        if self.currency != "usd":
+        """Return revenue less cost, in billionths of a dollar. None without a rate."""
+        if self.rate_nano_usd is None:
             return None
         revenue = self.today_minor if today else self.revenue_minor
-        return revenue * NANO_USD_PER_CENT - self.cost_nano_usd
+        return revenue * self.rate_nano_usd - self.cost_nano_usd
 
     @property
     def more_minor(self) -> int:
@@ -207,8 +207,8 @@ def _side(found: Sequence[Outcome], *, today: bool) -> Side:
         margin = one.margin_nano_usd(today=today)
         if margin is not None:
             margins.append(margin)
-            if paid > 0:
-                shares.append(divide_half_even(1000 * margin, paid * NANO_USD_PER_CENT))
+            if paid > 0 and one.rate_nano_usd:
+                shares.append(divide_half_even(1000 * margin, paid * one.rate_nano_usd))
     swings = [one.today_swing_permille if today else one.swing_permille for one in found]
     return Side(
         revenue_minor=revenue,
@@ -233,6 +233,7 @@ def _spread(values: list[int]) -> Spread | None:
 ASSUMPTIONS = (
     "Everybody would have done the same work, whatever it cost them.",
     "A price for a cycle counts in full in the period in which that cycle begins.",
+    "Cost is what events say; bills that were shared out among customers are left out.",
     "Revenue is what would have been billed, before tax, refunds, disputes and payment fees.",
     "Work past a hard cap is replayed like any other: what a cap would have kept is not known.",
 )

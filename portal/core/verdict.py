@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from portal.core.inference import quantile
-from portal.core.signal_kinds import FEWEST, NAMED, Customer, Span
+from portal.core.margin.figures import Span
+from portal.core.signal_kinds import FEWEST, NAMED, Customer
 
 #: A customer uses it little whose cost is at most this part of what they pay.
 LITTLE = 0.10
@@ -78,7 +79,6 @@ class Selling:
     credits: int = 0
     custom: int = 0
     metered: int = 0
-    with_allowance: int = 0
     open_ended: int = 0
 
     @property

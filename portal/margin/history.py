@@ -1,7 +1,7 @@
 """What happened to one organization, as a replay takes it: cycles, grants and choices.
 
-Reads what was billed, granted, taken back and chosen; writes nothing. Invariant: each is told once,
-at the instant from which it counted.
+Reads what was billed, put in place, granted, taken back and chosen; writes nothing. Invariant: each
+is told once, at the instant from which it counted.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from portal.tables import (
     entries,
     grants,
     invoices,
-    subscriptions,
+    tier_terms,
     top_ups,
     transfers,
 )
@@ -46,8 +46,10 @@ _TICK = timedelta(microseconds=1)
 _INVOICES = select(invoices.c.lines, invoices.c.paid_at).where(
     invoices.c.organization_id == bindparam("org"), invoices.c.status.in_(("paid", "open"))
 )
-_PUT_AT = select(subscriptions.c.created_at).where(
-    subscriptions.c.organization_id == bindparam("org")
+_TERMS = (
+    select(tier_terms)
+    .where(tier_terms.c.organization_id == bindparam("org"), tier_terms.c.since < bindparam("end"))
+    .order_by(tier_terms.c.since)
 )
 _GRANTS = (
     select(
@@ -185,7 +187,7 @@ def _clipped(period_at: Any, zone: Zone, whole: Period) -> list[tuple[Period, da
 def _cycles(
     tx: Connection, organization: Organization, whole: Period, named: dict[str, Any]
 ) -> list[Begun | Stepped | Ended]:
-    """Return the cycles that were billed; of a tier of the operator's, its periods."""
+    """Return the cycles that Stripe billed, and the periods of tiers that the operator put."""
     lines = [
         (line, row.paid_at) for row in tx.execute(_INVOICES, named) for line in row.lines or ()
     ]
@@ -193,12 +195,11 @@ def _cycles(
         (_begun(line, paid) for line, paid in lines if line["kind"] == "tier"),
         key=lambda one: one.at,
     )
-    if not begun:
-        return _put_cycles(tx, organization, whole, named)
     stepped = _steps([line for line, _ in lines if line["kind"] == "proration"], begun)
     starts = {one.at for one in begun}
     ended = [Ended(one.end) for one in begun if one.end not in starts]
-    return sorted([*begun, *stepped, *ended], key=lambda one: (one.at, _RANK[type(one)]))
+    put = _put(tx, organization, whole, named)
+    return sorted([*put, *begun, *stepped, *ended], key=lambda one: (one.at, _RANK[type(one)]))
 
 
 def _begun(line: dict[str, Any], paid_at: datetime | None) -> Begun:
@@ -227,23 +228,29 @@ def _steps(lines: Sequence[dict[str, Any]], begun: Sequence[Begun]) -> list[Step
     return found
 
 
-def _put_cycles(
+def _put(
     tx: Connection, organization: Organization, whole: Period, named: dict[str, Any]
-) -> list[Begun | Stepped | Ended]:
-    """Return the periods of a tier that the operator put: the one they have, since they have it."""
-    put_at = tx.execute(_PUT_AT, named).scalar()
-    if put_at is None or organization.tier is None or organization.cycle_end is not None:
-        return []
-    found: list[Begun | Stepped | Ended] = []
-    at = max(put_at, whole.start)
-    while at < whole.end:
-        period = organization.period_at(at)
-        found.append(
-            Begun(
-                period.start, period.end, organization.tier, organization.seats or 1, period.start
+) -> list[Begun | Ended]:
+    """Return the periods of tiers that the operator put, also those that nobody looked at yet."""
+    found: list[Begun | Ended] = []
+    before = None
+    for row in tx.execute(_TERMS, named):
+        if row.billed or not row.tier:
+            if before is not None:
+                found.append(Ended(row.since))
+            before = None
+            continue
+        if (row.tier, row.period_start) != before:
+            given_at = max(row.since, row.period_start)
+            found.append(
+                Begun(row.period_start, row.period_end, row.tier, row.seats or 1, given_at)
             )
-        )
-        at = period.end
+        before = row.tier, row.period_start
+    last = found[-1] if found else None
+    while isinstance(last, Begun) and last.end < whole.end:
+        period = organization.period_at(last.end)
+        last = Begun(period.start, period.end, last.tier, last.seats, period.start)
+        found.append(last)
     return found
 
 

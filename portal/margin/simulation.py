@@ -217,6 +217,7 @@ def _outcome(row: RowMapping) -> Outcome:
     return Outcome(
         row["organization_id"],
         row["currency"],
+        row["rate_nano_usd"],
         row["revenue_minor"],
         row["today_minor"],
         row["cost_nano_usd"],

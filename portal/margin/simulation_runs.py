@@ -15,10 +15,12 @@ from sqlalchemy import Connection
 from portal import catalog
 from portal.accounts import Organization
 from portal.core.catalog import PriceBook, parse
+from portal.core.margin.figures import Span
 from portal.core.replay import Replayed, Terms, TokenPrices, replay
 from portal.core.simulation import Kind, Outcome, Scenario, plan_book, swing_permille, terms_of
 from portal.core.units import MICRO
 from portal.margin import history, workload
+from portal.margin.margins import rates_of
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class Run:
         every_book = [*books.versions, *([scenario.book] if scenario.book else [])]
         self._whole = all(map(_whole_prices, every_book))
         self._currency = (scenario.book or books.versions[-1]).currency
+        self._rates = rates_of(tx, Span(*request.days))
         self._today = Terms(books.in_force)
         self._terms = terms_of(scenario) if scenario.book else self._today
 
@@ -111,6 +114,7 @@ class Run:
         return Outcome(
             organization.organization_id,
             organization.currency,
+            self._rates.of(organization.currency),
             then.total_minor,
             today.total_minor,
             cost_nano_usd,

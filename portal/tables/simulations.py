@@ -6,6 +6,7 @@ from sqlalchemy import CheckConstraint, Column, Index
 
 from portal.tables.columns import (
     Document,
+    Whole,
     instant,
     key,
     maybe,
@@ -49,6 +50,8 @@ simulated_customers = table(
     key("organization_id"),
     key("simulation_id"),
     text_column("currency"),
+    # What a minor unit is worth in billionths of a dollar; NULL where nobody stated it.
+    Column("rate_nano_usd", Whole),
     whole("revenue_minor"),
     whole("today_minor"),
     whole("cost_nano_usd"),

@@ -19,7 +19,8 @@ import pytest
 
 from portal.core import signals
 from portal.core.inference import doubled_ranks, higher, quantile, spearman, top_count
-from portal.core.signal_kinds import Customer, Signal, Silence, Span, Verdict
+from portal.core.margin.figures import Span
+from portal.core.signal_kinds import Customer, Signal, Silence, Verdict
 from tests.faults.soak import SCALE
 
 QUARTER = Span(date(2026, 7, 1), date(2026, 10, 1))

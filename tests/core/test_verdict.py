@@ -6,7 +6,8 @@ from datetime import date
 
 import pytest
 
-from portal.core.signal_kinds import Customer, Span
+from portal.core.margin.figures import Span
+from portal.core.signal_kinds import Customer
 from portal.core.verdict import Holds, Pattern, Selling, pattern_of, per_seat
 
 QUARTER = Span(date(2026, 7, 1), date(2026, 10, 1))
