@@ -240,3 +240,7 @@ def test_a_line_that_cannot_be_read_is_named(row: dict[str, str], told: str) -> 
 def test_a_mapping_that_names_no_layer_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="Databases=memory"):
         mapped(["Databases=memory"])
+
+
+def test_who_never_had_a_tier_owes_no_fee() -> None:
+    assert fees_of_terms([]) == []
