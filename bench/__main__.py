@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import authorizations, events, forecast, history, memory, report, served
+from bench import authorizations, events, forecast, history, memory, report, served, simulation
 from bench.machine import Machine
 from bench.report import Found
 from tests import postgresql
@@ -27,6 +27,7 @@ BENCHMARKS: dict[str, Callable[[Machine], Iterator[Found]]] = {
     "history": history.rows,
     "memory": memory.rows,
     "forecast": forecast.rows,
+    "simulation": simulation.rows,
 }
 
 

@@ -21,7 +21,7 @@ from portal.core.errors import ClearmeterError
 from portal.db import Database, insert_or_ignore
 from portal.desk import open_desk
 from portal.lookout import Lookout
-from portal.margin import revenue
+from portal.margin import revenue, simulation
 from portal.notices.delivering import Post, deliver_webhooks
 from portal.notices.mailing import deliver_mail
 from portal.notices.spread import spread
@@ -120,6 +120,11 @@ def compare_books(shop: Workshop) -> int:
     return len(found)
 
 
+def run_simulations(shop: Workshop) -> int:
+    """Run the simulations that wait, from where they stand; returns how many were finished."""
+    return simulation.run_waiting(shop.database, clock=shop.clock)
+
+
 def top_up_credits(shop: Workshop) -> int:
     """Buy packs for whoever wants them when credits run low; returns how many attempts."""
     if not shop.payments.configured:
@@ -167,6 +172,7 @@ JOBS = (
     Job("forget-sessions", timedelta(hours=1), forget_sessions),
     Job("bill-overage", timedelta(hours=1), bill_overage),
     Job("keep-forecasts", timedelta(hours=6), keep_forecasts),
+    Job("run-simulations", timedelta(seconds=10), run_simulations),
     Job("recognise-revenue", timedelta(minutes=5), recognise_revenue),
     Job("reconcile-payments", timedelta(hours=1), reconcile_payments),
     Job("compare-books", timedelta(days=1), compare_books),

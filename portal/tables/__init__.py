@@ -73,6 +73,7 @@ from portal.tables.people import (
 )
 from portal.tables.record import audit_heads, audit_log, job_leases
 from portal.tables.signing_in import passkeys, sign_in_attempts, tokens
+from portal.tables.simulations import simulated_customers, simulations
 from portal.tables.telling import alert_settings, deliveries, mailboxes, outbox, webhook_endpoints
 
 #: Rows of these are never changed or deleted; triggers refuse it (see migrations).
@@ -91,6 +92,7 @@ NOT_OF_AN_ORGANIZATION = (
     "cost_books",
     "stripe_inbox",
     "job_leases",
+    "simulations",
     "cost_imports",
     "cost_bills",
 )
@@ -158,6 +160,8 @@ __all__ = [
     "revenue_daily",
     "sessions",
     "sign_in_attempts",
+    "simulated_customers",
+    "simulations",
     "stripe_inbox",
     "stripe_subscriptions",
     "subscriptions",
