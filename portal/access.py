@@ -26,6 +26,9 @@ SESSION_LIFETIME = timedelta(hours=12)
 SHORTEST_PASSWORD, LONGEST_PASSWORD = 10, 200
 #: How often a session's last use is written down at most.
 SEEN_EVERY = timedelta(minutes=1)
+#: What an operator's session carries while they look on as a member: whom, and until when.
+VIEW = "viewing"
+VIEW_LIFETIME = timedelta(minutes=30)
 PAGES = ("overview", "usage", "spending", "plans")
 
 _hasher = PasswordHasher()
@@ -35,11 +38,17 @@ _NOBODY = _hasher.hash("a password nobody has")
 
 @dataclass(frozen=True)
 class Visitor:
-    """Who is signed in: a member of an organization, or the operator."""
+    """Who is signed in: a member of an organization, or the operator.
+
+    ``watched_by`` is the operator who looks at the pages as this member sees them, until an
+    instant: they change nothing, and are no operator meanwhile.
+    """
 
     member: Member | None = None
     organization: Organization | None = None
     operator_email: str = ""
+    watched_by: str = ""
+    watched_until: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -151,7 +160,7 @@ def find_session(tx: Connection, secret: str, *, now: datetime) -> StoredSession
     if row is None:
         return None
     if row.operator_email:
-        visitor = Visitor(operator_email=row.operator_email)
+        visitor = _watching(tx, row.operator_email, row.data.get(VIEW), now=now)
     elif row.organization_id and row.member_id:
         try:
             visitor = Visitor(
@@ -163,6 +172,39 @@ def find_session(tx: Connection, secret: str, *, now: datetime) -> StoredSession
     else:
         return None
     return StoredSession(row.session_hash, visitor, row.data, row.seen_at)
+
+
+def _watching(
+    tx: Connection, operator_email: str, view: dict[str, str] | None, *, now: datetime
+) -> Visitor:
+    """Return the operator, or whom they look on as while that lasts."""
+    if view is None or datetime.fromisoformat(view["until"]) <= now:
+        return Visitor(operator_email=operator_email)
+    try:
+        return Visitor(
+            accounts.find_member(tx, view["organization"], view["member"]),
+            accounts.find_organization(tx, view["organization"]),
+            watched_by=operator_email,
+            watched_until=datetime.fromisoformat(view["until"]),
+        )
+    except NotFound:
+        return Visitor(operator_email=operator_email)
+
+
+def lapsed_views(tx: Connection, *, now: datetime) -> list[tuple[str, str, dict[str, Any]]]:
+    """Return the session, the operator and what they carry, of views whose time is over."""
+    rows = tx.execute(select(sessions).where(sessions.c.operator_email.is_not(None)))
+    return [
+        (row.session_hash, row.operator_email, row.data)
+        for row in rows
+        if VIEW in row.data and datetime.fromisoformat(row.data[VIEW]["until"]) <= now
+    ]
+
+
+def forget_view(tx: Connection, session_hash: str, data: dict[str, Any]) -> None:
+    """Take the view out of what a session carries; it is not used by that."""
+    kept = {name: value for name, value in data.items() if name != VIEW}
+    tx.execute(update(sessions).where(sessions.c.session_hash == session_hash).values(data=kept))
 
 
 def keep_session(tx: Connection, session_hash: str, data: dict[str, Any], *, now: datetime) -> None:

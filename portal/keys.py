@@ -54,9 +54,13 @@ def create(
     name: str,
     organization_id: str | None,
     scopes: tuple[str, ...],
+    key_id: str | None = None,
     now: datetime,
 ) -> str:
-    """Make a key and return it; it is never shown again. Raises NotFound, InvalidRequest."""
+    """Make a key and return it; it is never shown again. Raises NotFound, InvalidRequest.
+
+    ``key_id`` is what it is to be known by, where whoever asks makes sure that it asks once.
+    """
     if organization_id is not None:
         accounts.find_organization(tx, organization_id)
     if not scopes:
@@ -64,7 +68,7 @@ def create(
     for scope in scopes:
         if scope not in SCOPES:
             raise InvalidRequest.at("/scope", f"is not one of {', '.join(SCOPES)}")
-    key_id, secret = new_id("key"), new_secret()
+    key_id, secret = key_id or new_id("key"), new_secret()
     tx.execute(
         insert(api_keys).values(
             key_id=key_id,

@@ -42,6 +42,7 @@ from portal.tables.money import (
     notices,
     overage_bills,
     payments,
+    reconciliations,
     stripe_inbox,
     stripe_subscriptions,
     tier_changes,
@@ -73,6 +74,7 @@ NOT_OF_AN_ORGANIZATION = (
     "cost_books",
     "stripe_inbox",
     "job_leases",
+    "reconciliations",
 )
 
 __all__ = [
@@ -120,6 +122,7 @@ __all__ = [
     "portal_links",
     "price_books",
     "projects",
+    "reconciliations",
     "rejected_events",
     "sessions",
     "stripe_inbox",

@@ -85,7 +85,7 @@ def sign_in_by_link(token: str) -> Response | str | tuple[str, int]:
         carried={"return_url": used.return_url} if used.return_url else {},
     )
     if used.operator_email:
-        return redirect(url_for("operator.customers"))
+        return redirect(url_for("operator.margin"))
     return redirect(url_for(f"customer.{used.page}"))
 
 

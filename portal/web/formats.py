@@ -33,6 +33,7 @@ def register(jinja: Environment) -> None:
     jinja.filters.update(
         amount=amount,
         exact_amount=exact_amount,
+        signed=signed,
         rounded=rounded,
         money=money,
         plain_amount=plain_amount,
@@ -63,6 +64,13 @@ def amount(micro: int) -> str:
 def exact_amount(micro: int) -> str:
     """Write credits or a quantity with all their decimals."""
     return str(format_decimal(Decimal(micro) / MICRO, format="#,##0.######", locale=LOCALE))
+
+
+def signed(micro: int) -> str:
+    """Write a change of credits with its sign and all its decimals; none is a dash."""
+    if micro == 0:
+        return "–"
+    return f"{'+' if micro > 0 else '−'}{exact_amount(abs(micro))}"
 
 
 def rounded(micro: int) -> str:

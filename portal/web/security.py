@@ -17,7 +17,7 @@ from itsdangerous import BadData, URLSafeTimedSerializer
 
 from portal import access
 from portal.access import StoredSession, Visitor
-from portal.core.errors import InvalidRequest
+from portal.core.errors import InvalidRequest, NotAllowed
 from portal.ids import new_id
 from portal.web.services import Services, services
 
@@ -134,6 +134,7 @@ def register(app: Flask, parts: Services) -> None:
     # Before the limiter and the forms' guard, so that what those refuse has its name too; what is
     # registered first is asked last about an answer.
     app.before_request(_name_request)
+    app.before_request(look_only)
     app.after_request(_headers(parts))
     csrf.init_app(app)
     limiter.init_app(app)
@@ -155,6 +156,22 @@ def _visitor() -> Visitor:
 
 def _name_request() -> None:
     g.request_id = new_id("req")
+
+
+#: What an operator who looks on as a member may still send: the way out.
+WAYS_OUT = frozenset({"operator.end_view", "auth.sign_out"})
+#: Pages that do something by being looked at: where people come back to from paying.
+ACT_ON_LOOKING = frozenset({"customer.thanks", "customer.returned_from_stripe", "customer.change"})
+
+
+def look_only() -> None:
+    """Refuse everything but looking to an operator who looks on as a member. Raises NotAllowed."""
+    if not _visitor().watched_by or request.endpoint in WAYS_OUT:
+        return
+    if request.method not in {"GET", "HEAD", "OPTIONS"} or request.endpoint in ACT_ON_LOOKING:
+        raise NotAllowed(
+            "You look on as somebody else: nothing can be changed. End the view first."
+        )
 
 
 def _refuse_odd_text() -> None:

@@ -1,0 +1,1 @@
+"""What the operator's console reads and rehearses: over all customers, and over one."""

@@ -1,0 +1,41 @@
+"""The operator of the tests: Olga, signed in, with a browser of her own."""
+
+from __future__ import annotations
+
+import re
+
+from flask import Flask
+from werkzeug.test import TestResponse
+
+from portal import access
+from portal.db import Database
+from tests.clock import Clock
+from tests.readers import Reader, sign_in
+
+OLGA = "olga@operator.example"
+
+
+def enter_olga(application: Flask, database: Database, clock: Clock) -> Reader:
+    """Sign the operator in."""
+    with database.transaction() as tx:
+        access.put_operator(tx, OLGA, "Olga", now=clock())
+        token, _ = access.make_link(tx, operator_email=OLGA, now=clock())
+    return sign_in(application, f"/sign-in/{token}")
+
+
+def hidden(page: str, name: str) -> str:
+    """Return the value of a hidden field of a page."""
+    found = re.search(rf'name="{name}" value="([^"]*)"', page)
+    assert found is not None, page[:2000]
+    return found[1]
+
+
+def confirm(olga: Reader, address: str, **fields: str) -> TestResponse:
+    """Look at a preview and send its form as it stands, with what is typed into it."""
+    page = olga.client.get(address)
+    assert page.status_code == 200, page.text[:3000]
+    form = page.text.rpartition('<form class="')[2]
+    known = dict(re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', form))
+    return olga.client.post(
+        address.partition("?")[0], data=known | fields, headers={"Referer": "http://localhost"}
+    )
