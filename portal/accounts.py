@@ -18,7 +18,7 @@ from portal.core.errors import InvalidRequest, NotFound
 from portal.core.events import GRACE
 from portal.core.periods import Period, Zone, zone_names
 from portal.db import insert_or_ignore
-from portal.tables import members, organizations, projects, subscriptions, teams
+from portal.tables import members, organizations, projects, subscriptions, teams, tier_terms
 
 ROLES = ("owner", "admin", "billing", "member", "viewer")
 
@@ -472,6 +472,7 @@ def subscribe(
             created_at=now,
         )
     )
+    _note_term(tx, organization_id, since=now)
 
 
 def bill(
@@ -501,15 +502,23 @@ def bill(
             .where(subscriptions.c.organization_id == organization_id)
             .values(values)
         )
+    _note_term(tx, organization_id, since=now)
 
 
-def unsubscribe(tx: Connection, organization_id: str) -> None:
-    """Forget the subscription: the organization has no tier any more."""
+def unsubscribe(tx: Connection, organization_id: str, *, since: datetime) -> None:
+    """Forget the subscription: the organization has no tier from ``since`` on."""
     tx.execute(subscriptions.delete().where(subscriptions.c.organization_id == organization_id))
+    _note_term(tx, organization_id, since=since)
 
 
 def begin_cycle(
-    tx: Connection, organization_id: str, *, tier: str, seats: int | None, cycle_end: datetime
+    tx: Connection,
+    organization_id: str,
+    *,
+    tier: str,
+    seats: int | None,
+    since: datetime,
+    cycle_end: datetime,
 ) -> None:
     """Move a subscription that Stripe bills on to its next cycle, on the tier it has then."""
     tx.execute(
@@ -517,6 +526,7 @@ def begin_cycle(
         .where(subscriptions.c.organization_id == organization_id)
         .values(tier=tier, seats=seats, cycle_end=cycle_end)
     )
+    _note_term(tx, organization_id, since=since)
 
 
 def begin_period(tx: Connection, organization_id: str, period: Period) -> None:
@@ -529,6 +539,38 @@ def begin_period(tx: Connection, organization_id: str, period: Period) -> None:
         )
         .values(period_start=period.start, period_end=period.end)
     )
+    _note_term(tx, organization_id, since=period.start)
+
+
+def _note_term(tx: Connection, organization_id: str, *, since: datetime) -> None:
+    """Keep what the organization subscribes to from an instant on, for whoever asks later.
+
+    The last of several at one instant stands; what says nothing new is not kept.
+    """
+    mine = tier_terms.c.organization_id == organization_id
+    row = tx.execute(
+        select(
+            subscriptions.c.tier,
+            subscriptions.c.seats,
+            subscriptions.c.period_start,
+            subscriptions.c.period_end,
+            subscriptions.c.cycle_end.is_not(None).label("billed"),
+        ).where(subscriptions.c.organization_id == organization_id)
+    ).first()
+    stated = (*row[:4], bool(row.billed)) if row else ("", None, None, None, False)
+    names = ("tier", "seats", "period_start", "period_end", "billed")
+    before = tx.execute(
+        select(*(tier_terms.c[name] for name in names))
+        .where(mine, tier_terms.c.since <= since)
+        .order_by(tier_terms.c.since.desc())
+        .limit(1)
+    ).first()
+    if before is not None and tuple(before) == stated:
+        return
+    values = dict(zip(names, stated, strict=True))
+    key = {"organization_id": organization_id, "since": since}
+    if not insert_or_ignore(tx, tier_terms, key | values):
+        tx.execute(update(tier_terms).where(mine, tier_terms.c.since == since).values(values))
 
 
 def organizations_due(tx: Connection, *, now: datetime) -> list[str]:

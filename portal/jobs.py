@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 
 import structlog
 from apscheduler.schedulers.blocking import BlockingScheduler
-from sqlalchemy import select, update
+from sqlalchemy import update
 
-from portal import access, accounts, forecast_record, holds
+from portal import access, accounts, forecast_record, holds, wallet
 from portal.billing import overage, reconcile, top_up
 from portal.billing.gateway import Gateway
 from portal.billing.reconcile import Report
@@ -22,8 +22,7 @@ from portal.console import viewing
 from portal.core.errors import ClearmeterError
 from portal.db import Database, insert_or_ignore
 from portal.desk import open_desk
-from portal.tables import accounts as accounts_table
-from portal.tables import grants, job_leases
+from portal.tables import job_leases
 from portal.wallet import Wallet
 
 log = structlog.get_logger()
@@ -47,10 +46,10 @@ def _for_each(
     """Open each organization's books, which ends holds and begins periods, and act on them."""
     for organization_id in organization_ids:
         with shop.database.transaction() as tx:
-            wallet = open_desk(tx, organization_id, now=shop.clock()).wallet
+            purse = open_desk(tx, organization_id, now=shop.clock()).wallet
             if act is not None:
-                act(wallet)
-            wallet.write()
+                act(purse)
+            purse.write()
     return len(organization_ids)
 
 
@@ -64,17 +63,7 @@ def end_lapsed_holds(shop: Workshop) -> int:
 def expire_grants(shop: Workshop) -> int:
     """Book what is left of expired grants; returns for how many organizations."""
     with shop.database.reading() as tx:
-        rows = tx.execute(
-            select(grants.c.organization_id)
-            .join(
-                accounts_table,
-                (accounts_table.c.organization_id == grants.c.organization_id)
-                & (accounts_table.c.account == grants.c.grant_id),
-            )
-            .where(grants.c.expires_at <= shop.clock(), accounts_table.c.balance_micro > 0)
-            .distinct()
-        )
-        found = [row.organization_id for row in rows]
+        found = wallet.with_expired(tx, now=shop.clock())
     return _for_each(shop, found, Wallet.expire_grants)
 
 

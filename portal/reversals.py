@@ -119,6 +119,7 @@ def restore(wallet: Wallet, grant_id: str, credits_micro: int, *, external_key: 
         paid=paid,
         reason=row["reason"],
         external_key=external_key,
+        continues=grant_id,
     )
 
 

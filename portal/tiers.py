@@ -113,7 +113,7 @@ def end(
 
     What was granted stays until it expires; what was bought stays the customer's.
     """
-    accounts.unsubscribe(tx, organization.organization_id)
+    accounts.unsubscribe(tx, organization.organization_id, since=at)
     calendar = organization.calendar.unsubscribed(since=at, now=wallet.now)
     return _recut(tx, wallet, organization, calendar)
 
@@ -187,7 +187,12 @@ def _turn_cycle(
         key, seats = billed.scheduled_tier, billed.scheduled_seats
         cycles.switched(tx, organization.organization_id, billed)
     accounts.begin_cycle(
-        tx, organization.organization_id, tier=key, seats=seats, cycle_end=following.end
+        tx,
+        organization.organization_id,
+        tier=key,
+        seats=seats,
+        since=ended,
+        cycle_end=following.end,
     )
     return _recut(tx, wallet, organization, organization.calendar)
 

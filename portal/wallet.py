@@ -80,6 +80,24 @@ def create(tx: Connection, organization_id: str) -> None:
     )
 
 
+def with_expired(tx: Connection, *, now: datetime) -> list[str]:
+    """Return the organizations of which a grant has ended that is not booked as expired yet."""
+    rows = tx.execute(
+        select(grants.c.organization_id)
+        .join(
+            accounts,
+            and_(
+                accounts.c.organization_id == grants.c.organization_id,
+                accounts.c.account == grants.c.grant_id,
+            ),
+        )
+        .where(grants.c.expires_at <= now, accounts.c.balance_micro > 0)
+        .distinct()
+        .order_by(grants.c.organization_id)
+    )
+    return [row.organization_id for row in rows]
+
+
 def lot_of(row: RowMapping) -> Lot:
     """Return a grant's lot from its row beside its account's balance."""
     return Lot(
@@ -497,10 +515,12 @@ class Wallet:
         reason: str = "",
         external_key: str | None = None,
         settle_at: datetime | None = None,
+        continues: str | None = None,
     ) -> str:
         """Add a lot of credits and return its id; debt is settled first.
 
-        ``settle_at`` is the instant whose grants pay a debt, where it is not now.
+        ``settle_at`` is the instant whose grants pay a debt, where it is not now. ``continues`` is
+        the grant whose credits these were, of which ``paid`` is then a part.
         ``external_key`` names what caused the grant, once and for all: the same key twice returns
         the first grant and adds nothing. Raises InvalidRequest for a lot that could never live.
         """
@@ -522,6 +542,7 @@ class Wallet:
             paid=paid,
             reason=reason,
             external_key=external_key,
+            continues=continues,
         )
         self.move("grant", Account.ISSUED, grant_id, credits_micro, grant_id)
         self.settle_debt(at=settle_at)
@@ -538,6 +559,7 @@ class Wallet:
         paid: Paid | None = None,
         reason: str = "",
         external_key: str | None = None,
+        continues: str | None = None,
     ) -> str:
         """Make a grant and its account, with nothing on it yet."""
         if expires_at is not None and expires_at <= effective_at:
@@ -555,6 +577,7 @@ class Wallet:
             "paid_currency": paid.currency if paid else None,
             "reason": reason,
             "external_key": external_key,
+            "continues": continues,
             "created_at": self.now,
         }
         self.tx.execute(insert(grants).values(row))

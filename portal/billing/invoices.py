@@ -39,6 +39,8 @@ class Line:
     quantity: int
     start: datetime
     end: datetime
+    #: The amount after discounts; nothing where the invoice was kept before that was asked.
+    net_minor: int | None = None
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,7 @@ def _line(line: InvoiceLine) -> dict[str, Any]:
         "action": bills.action_of(line.metadata.get(MARK, "")),
         "description": line.description,
         "amount_minor": line.amount_minor,
+        "net_minor": line.net_minor,
         "quantity": line.quantity,
         "start": line.start.isoformat(),
         "end": line.end.isoformat(),

@@ -1,8 +1,10 @@
 """Payments that settled: what was paid, for which grant, and what went back of it.
 
-Owns ``payments``. Invariant: one row for each payment, keyed by Stripe's payment intent, whichever
-of its news came first; a refund or a dispute that came before the purchase has its effect in the
-transaction that records it, so that what goes back can never be spent.
+Owns ``payments`` and ``payment_movements``. Invariant: one row for each payment, keyed by Stripe's
+payment intent, whichever of its news came first; a refund or a dispute that came before the
+purchase has its effect in the transaction that records it, so that what goes back can never be
+spent. What a payment takes from revenue has a movement for each time that changed, and they add up
+to what its row says.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, or_, 
 from portal.billing import money_back
 from portal.billing.effects import Quarantined
 from portal.billing.money_back import Reversal
-from portal.tables import payments
+from portal.core.refunds import net_minor
+from portal.tables import payment_movements, payments
 from portal.top_ups import standing
 from portal.wallet import Wallet
 
@@ -51,6 +54,21 @@ class Settled:
     payment: Payment
     reversal: Reversal
 
+    @property
+    def takes(self) -> dict[str, int]:
+        """What it takes from revenue, by kind: what went back, before tax, and Stripe's fee.
+
+        Nothing while it is not known what was paid for.
+        """
+        paid, back = self.payment, self.reversal
+        if paid.kind == UNKNOWN:
+            return {"refund": 0, "fee": 0}
+        gone = back.refunded_minor + back.disputed_minor
+        return {
+            "refund": net_minor(gone, paid.amount_minor, tax_minor=paid.tax_minor),
+            "fee": paid.fee_minor or 0,
+        }
+
 
 def record(wallet: Wallet, payment: Payment) -> None:
     """Write a payment down, once; what refunds and disputes claim already is taken at once.
@@ -61,13 +79,15 @@ def record(wallet: Wallet, payment: Payment) -> None:
     """
     known = of(wallet.tx, wallet.organization_id, payment.payment_id)
     if known is None:
+        new = Settled(payment, Reversal())
         wallet.tx.execute(
             insert(payments).values(
                 organization_id=wallet.organization_id,
                 payment_id=payment.payment_id,
-                **_columns(Settled(payment, Reversal())),
+                **_columns(new),
             )
         )
+        _note_movements(wallet, None, new)
         _ends_declines(wallet, payment)
         return
     whole = replace(known, payment=_filled_in(known.payment, payment))
@@ -222,6 +242,32 @@ def _store(wallet: Wallet, known: Settled, whole: Settled) -> None:
         )
         .values(**_columns(whole))
     )
+    _note_movements(wallet, known, whole)
+
+
+def _note_movements(wallet: Wallet, before: Settled | None, after: Settled) -> None:
+    """Write down by how much it takes more from revenue, or less; a fee as of the payment."""
+    known = before.takes if before else {}
+    mine = (
+        payment_movements.c.organization_id == wallet.organization_id,
+        payment_movements.c.payment_id == after.payment.payment_id,
+    )
+    for kind, amount in after.takes.items():
+        more = amount - known.get(kind, 0)
+        if not more:
+            continue
+        settled_at = after.payment.settled_at if kind == "fee" else None
+        numbers = select(func.coalesce(func.max(payment_movements.c.number), -1)).where(*mine)
+        wallet.tx.execute(
+            insert(payment_movements).values(
+                organization_id=wallet.organization_id,
+                payment_id=after.payment.payment_id,
+                number=wallet.tx.execute(numbers).scalar_one() + 1,
+                kind=kind,
+                amount_minor=more,
+                at=settled_at or wallet.now,
+            )
+        )
 
 
 def _columns(settled: Settled) -> dict[str, object]:

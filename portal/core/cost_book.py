@@ -6,11 +6,13 @@ Invariant: prices are exact integers; what the book does not name it does not pr
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from portal.core.catalog import minor_places
 from portal.core.costs import LAYERS
 from portal.core.documents import TableReader, a_table, a_text, an_instant, entries, read_document
 from portal.core.units import MICRO, NotExact, divide_half_even, parse_scaled
@@ -67,6 +69,8 @@ class CostBook:
 
     models: Mapping[tuple[str, str], ModelPrices]
     units: Mapping[tuple[str, str], UnitPrice]
+    #: What a minor unit of another currency is worth, in billionths of a US dollar.
+    rates: Mapping[str, int] = field(default_factory=dict)
     effective_at: datetime | None = None
     version: int = 0
     document: str = field(default="", repr=False)
@@ -94,8 +98,9 @@ def parse_cost_book(document: str) -> CostBook:
         name: top.take(name, f"tables such as [{name}.<name>]", a_table, {})
         for name in ("models", "resources")
     }
+    rates = top.take("rates", "a table [rates] of currencies in dollars", a_table, {})
     top.finish()
-    if not any(tables.values()):
+    if not any(tables.values()) and not rates:
         raise top.refuse("", "expected at least one [models.<name>] or [resources.<name>] table")
     models: dict[tuple[str, str], ModelPrices] = {}
     units: dict[tuple[str, str], UnitPrice] = {}
@@ -105,7 +110,24 @@ def parse_cost_book(document: str) -> CostBook:
     for _, reader in _named(document, "resources", tables["resources"]):
         unit = _unit(reader)
         _once(units, (unit.layer, unit.resource), unit, reader)
-    return CostBook(models, units, effective_at, document=document)
+    return CostBook(models, units, _rates(document, rates), effective_at, document=document)
+
+
+def _rates(document: str, table: dict[str, Any]) -> dict[str, int]:
+    """Return what minor units of other currencies are worth: exact, so that sums convert as one."""
+    reader = TableReader(document, "rates", table)
+    found = {}
+    for currency in table:
+        if not re.fullmatch(r"[a-z]{3}", currency) or currency == "usd":
+            raise reader.refuse(currency, "expected another currency's code, such as eur")
+        # A billionth of a dollar is the smallest worth of a minor unit that can be told.
+        places = 9 - minor_places(currency)
+        found[currency] = reader.take(
+            currency,
+            f"the dollars of one {currency.upper()}, above zero, of at most {places} places",
+            _dollars(places, least=1),
+        )
+    return found
 
 
 def _named(document: str, name: str, table: dict[str, Any]) -> list[tuple[str, TableReader]]:
@@ -151,11 +173,11 @@ def _layer(value: Any) -> str:
     return str(value)
 
 
-def _dollars(places: int) -> Callable[[Any], int]:
+def _dollars(places: int, *, least: int = 0) -> Callable[[Any], int]:
     def convert(value: Any) -> int:
         price = parse_scaled(value, places=places, largest=LARGEST_PRICE_USD)
-        if price < 0:
-            raise NotExact("is negative")
+        if price < least:
+            raise NotExact("must be above zero" if least else "is negative")
         return price
 
     return convert

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from portal.core.units import divide_half_even
+
 #: How a payment stands with the payer's bank, the most pressing first.
 PRESSING = ("open", "withdrawn", "inquiry", "lost", "won", "none")
 _INQUIRIES = ("warning_needs_response", "warning_under_review")
@@ -99,3 +101,10 @@ def unspent_minor(
     """
     unspent = paid_minor * unspent_micro // credits_micro
     return max(0, min(unspent, paid_minor - refunded_minor))
+
+
+def net_minor(part_minor: int, paid_minor: int, *, tax_minor: int) -> int:
+    """Return a part of a payment without the tax in it, in minor units: rounded half to even."""
+    if not paid_minor:
+        return 0
+    return divide_half_even(part_minor * (paid_minor - tax_minor), paid_minor)

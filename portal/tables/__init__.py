@@ -22,6 +22,16 @@ from portal.tables.ledger import (
     wallets,
 )
 from portal.tables.limits import cap_alerts, cap_windows, caps, overage_periods
+from portal.tables.margin import (
+    cost_bills,
+    cost_imports,
+    cost_shares,
+    payment_movements,
+    recognitions,
+    revenue_daily,
+    tier_fees,
+    tier_terms,
+)
 from portal.tables.meter import (
     COST_LABELS,
     COUNTS_ON_ANOTHER_DAY,
@@ -75,6 +85,8 @@ NOT_OF_AN_ORGANIZATION = (
     "stripe_inbox",
     "job_leases",
     "reconciliations",
+    "cost_imports",
+    "cost_bills",
 )
 
 __all__ = [
@@ -96,9 +108,12 @@ __all__ = [
     "cap_windows",
     "caps",
     "checkouts",
+    "cost_bills",
     "cost_books",
     "cost_daily",
+    "cost_imports",
     "cost_reviews",
+    "cost_shares",
     "entries",
     "event_costs",
     "event_debits",
@@ -118,12 +133,15 @@ __all__ = [
     "organizations",
     "overage_bills",
     "overage_periods",
+    "payment_movements",
     "payments",
     "portal_links",
     "price_books",
     "projects",
     "reconciliations",
+    "recognitions",
     "rejected_events",
+    "revenue_daily",
     "sessions",
     "stripe_inbox",
     "stripe_subscriptions",
@@ -131,6 +149,8 @@ __all__ = [
     "teams",
     "tier_changes",
     "tier_checkouts",
+    "tier_fees",
+    "tier_terms",
     "top_ups",
     "transfers",
     "usage_daily",

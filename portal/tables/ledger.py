@@ -62,6 +62,8 @@ grants = table(
     maybe("paid_currency"),
     text_column("reason", ""),
     maybe("external_key"),
+    # The grant whose credits these were before a dispute took them.
+    maybe("continues"),
     whole("frozen_micro", 0),
     whole("claimed_micro", 0),
     whole("owed_micro", 0),

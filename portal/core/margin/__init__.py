@@ -1,0 +1,1 @@
+"""Margin: revenue recognised less cost. Pure decisions; the figures come from portal/margin."""

@@ -1,0 +1,1 @@
+"""Margin: what was recognised, what it cost, what is left."""
