@@ -15,6 +15,7 @@ from tests.console import enter_olga
 from tests.readers import Reader
 
 PAGES = (
+    "/operator/", "/operator/?span=90-days", "/operator/?span=last-month", "/operator/?span=month",
     "/operator/customers", "/operator/customers/acme", "/operator/customers/acme/timeline",
     "/operator/customers/acme/events", "/operator/customers/acme/grant",
     "/operator/customers/acme/view", "/operator/catalogue", "/operator/catalogue/prices/new",

@@ -17,8 +17,10 @@ from sqlalchemy import Connection
 from portal import balances, everybody
 from portal.accounts import Organization
 from portal.breakdown import DAY, days_of
+from portal.core.margin.figures import Span
 from portal.core.periods import local_day
 from portal.everybody import Booked, Cost
+from portal.margin import margins
 from portal.spending import book_at
 from portal.usage import Totals, total
 
@@ -35,6 +37,7 @@ CHARGING = ("on", "shadow")
 class CustomerLine:
     """One organization; credits in millionths, cost in billionths of a US dollar.
 
+    The margin is of the last days that growth is of, None where their currency has no rate;
     ``growth_percent`` is None where there was too little before to compare with.
     """
 
@@ -46,6 +49,7 @@ class CustomerLine:
     uncollected_micro: int
     cost_nano_usd: int
     unknown_lines: int
+    margin_nano_usd: int | None
     growth_percent: int | None
     left_micro: int
     states: tuple[str, ...]
@@ -106,6 +110,7 @@ _KEYS: Mapping[str, Callable[[CustomerLine], tuple[int, int | str]]] = {
     "name": lambda line: (1, line.organization.name.casefold()),
     "use": lambda line: (1, line.used_micro),
     "cost": lambda line: (1, line.cost_nano_usd),
+    "margin": lambda line: (line.margin_nano_usd is not None, line.margin_nano_usd or 0),
     "growth": lambda line: (line.growth_percent is not None, line.growth_percent or 0),
     "balance": lambda line: (1, line.left_micro),
 }
@@ -187,7 +192,7 @@ def _lines(
     *,
     now: datetime,
 ) -> list[CustomerLine]:
-    growth = _growth(tx, chosen, now=now)
+    growth, margin = _growth(tx, chosen, now=now), _margins(tx, now=now)
     lines = []
     for (start, end), group in _by_days(chosen, now=now).items():
         ids = [one.organization_id for one in group]
@@ -205,6 +210,7 @@ def _lines(
                     uncollected_micro=used.get(key, Totals()).uncollected_micro,
                     cost_nano_usd=cost.get(key, Cost()).cost_nano_usd,
                     unknown_lines=cost.get(key, Cost()).unknown_lines,
+                    margin_nano_usd=margin.get(key),
                     growth_percent=growth.get(key),
                     left_micro=standing.get(key, Booked()).left_micro,
                     states=states_of(one, standing.get(key)),
@@ -238,6 +244,13 @@ def _growth(tx: Connection, chosen: Sequence[Organization], *, now: datetime) ->
             if was >= LEAST_USE_MICRO:
                 found[key] = (_worked(lately.get(key, Totals())) - was) * 100 // was
     return found
+
+
+def _margins(tx: Connection, *, now: datetime) -> dict[str, int | None]:
+    """Return what is left of each one's revenue of the last days."""
+    today = now.date() + DAY
+    span = Span(today - timedelta(days=GROWTH_DAYS), today)
+    return {one.organization_id: one.figures.margin_nano_usd for one in margins.each(tx, span)}
 
 
 def _worked(used: Totals) -> int:

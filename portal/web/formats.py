@@ -34,6 +34,9 @@ def register(jinja: Environment) -> None:
         amount=amount,
         exact_amount=exact_amount,
         signed=signed,
+        whole_dollars=whole_dollars,
+        tenths=tenths,
+        grown=grown,
         rounded=rounded,
         money=money,
         plain_amount=plain_amount,
@@ -123,6 +126,29 @@ def dollars(nano: int) -> str:
             Decimal(nano) / NANO, "USD", format=pattern, locale=LOCALE, currency_digits=False
         )
     )
+
+
+def whole_dollars(nano: int) -> str:
+    """Write an amount in US dollars: to the dollar from a hundred on, else to the cent."""
+    if abs(nano) < 100 * NANO:
+        return dollars(nano).replace("-", "−")
+    pattern = "¤#,##0"
+    value = Decimal(nano) / NANO
+    words = format_currency(value, "USD", format=pattern, locale=LOCALE, currency_digits=False)
+    return str(words).replace("-", "−")
+
+
+def tenths(tenths_percent: int | None) -> str:
+    """Write a share that is given in tenths of a percent: 61.3%; a dash where there is none."""
+    if tenths_percent is None:
+        return "–"
+    sign, rest = "−" if tenths_percent < 0 else "", abs(tenths_percent)
+    return f"{sign}{rest // 10:,}.{rest % 10}%"
+
+
+def grown(now: int, before: int) -> str:
+    """Write by how much an amount changed: +12%; a dash where there was nothing before."""
+    return change((now - before) * 100 // abs(before) if before else None)
 
 
 def day(value: date | datetime, zone: Zone | None = None, today: date | None = None) -> str:

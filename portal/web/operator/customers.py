@@ -8,9 +8,11 @@ from flask import Response, render_template, request
 
 from portal import accounts, desk, usage
 from portal.console import customers as read
-from portal.console import dossier, places, timeline
+from portal.console import dossier, margin, places, timeline
 from portal.console.customers import CustomerLine, Customers
 from portal.core.units import format_micro, format_nano_usd
+from portal.margin import revenue
+from portal.web.operator.pictures import waterfall
 from portal.web.operator.sheets import sheet
 from portal.web.operator.shell import blueprint
 from portal.web.services import services
@@ -18,7 +20,8 @@ from portal.web.services import services
 EVENTS_PAGE = 50
 TITLES = (
     "Customer", "Id", "Plan", "Charging", "First day", "Last day", "Credits used", "Not charged",
-    "Cost USD", "Unpriced lines", "Growth percent", "Credits left", "State",
+    "Cost USD", "Margin of 30 days USD", "Unpriced lines", "Growth percent", "Credits left",
+    "State",
 )  # fmt: skip
 
 
@@ -44,7 +47,7 @@ def customers_csv() -> Response:
 def _cells(lines: Sequence[CustomerLine]) -> Iterator[list[str]]:
     for line in lines:
         one = line.organization
-        growth = line.growth_percent
+        growth, left = line.growth_percent, line.margin_nano_usd
         yield [
             one.name,
             one.organization_id,
@@ -55,6 +58,7 @@ def _cells(lines: Sequence[CustomerLine]) -> Iterator[list[str]]:
             format_micro(line.used_micro),
             format_micro(line.uncollected_micro),
             format_nano_usd(line.cost_nano_usd),
+            "" if left is None else format_nano_usd(left),
             str(line.unknown_lines),
             "" if growth is None else str(growth),
             format_micro(line.left_micro),
@@ -68,11 +72,18 @@ def customer(organization_id: str) -> str:
     parts = services()
     now = parts.clock()
     desk.book_due(parts.database, organization_id, now=now)
+    revenue.recognise(parts.database, organization_id, now=now)
     with parts.database.reading() as tx:
         page = dossier.dossier(tx, organization_id, now=now)
         happened = timeline.timeline(tx, organization_id)
+        left = margin.of_customer(tx, organization_id, now=now)
     return render_template(
-        "operator/customer.html", page=page, organization=page.organization, timeline=happened
+        "operator/customer.html",
+        page=page,
+        organization=page.organization,
+        timeline=happened,
+        left=left,
+        steps=waterfall(left.margin.figures.waterfall()),
     )
 
 
