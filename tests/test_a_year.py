@@ -9,6 +9,7 @@ credit beyond, Team 299.00 for 10,000; the small pack is 500 for 39.00, the medi
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date
 
 import pytest
 
@@ -38,6 +39,7 @@ from tests.a_year import (
     worker,
 )  # fmt: skip
 from tests.clock import Clock
+from tests.replays import billed_minor, replayed, replayed_minor
 from tests.shop import DECLINED, GOOD
 from tests.subscribers import Subscriber, subscriber, utc
 
@@ -212,6 +214,11 @@ def test_a_year_of_one_customer_is_what_was_worked_out_by_hand(acme: Subscriber)
         {"from": day} | told for day, told in zip(ninths(), STATEMENTS, strict=True)
     ]
     assert acme.mend() == []
+    assert replayed_minor(acme) == billed_minor(acme)
+    # From the middle of a cycle on, with what was left then and a debt to settle.
+    begun = date(2027, 1, 25)
+    since = sum(one[2] for one in INVOICES if one[0] >= begun.isoformat()) + 2 * 3_900
+    assert sum(one.total_minor for one in replayed(acme, since=begun)) == since
 
 
 def ninths() -> list[str]:

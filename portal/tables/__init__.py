@@ -71,6 +71,7 @@ from portal.tables.people import (
     teams,
 )
 from portal.tables.record import audit_log, job_leases
+from portal.tables.simulations import simulated_customers, simulations
 
 #: Rows of these are never changed or deleted; triggers refuse it (see migrations).
 APPEND_ONLY = ("entries", "transfers", "event_debits", "price_books", "cost_books", "audit_log")
@@ -85,6 +86,7 @@ NOT_OF_AN_ORGANIZATION = (
     "stripe_inbox",
     "job_leases",
     "reconciliations",
+    "simulations",
     "cost_imports",
     "cost_bills",
 )
@@ -143,6 +145,8 @@ __all__ = [
     "rejected_events",
     "revenue_daily",
     "sessions",
+    "simulated_customers",
+    "simulations",
     "stripe_inbox",
     "stripe_subscriptions",
     "subscriptions",

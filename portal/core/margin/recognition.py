@@ -78,7 +78,7 @@ def fees_of_terms(terms: Sequence[Term]) -> list[Fee]:
     that began on it.
     """
     found = []
-    for term, following in zip(terms, [*terms[1:], None], strict=True):
+    for term, following in zip(terms, [*terms[1:], None], strict=False):
         end = term.period_end_day
         until = end if following is None else min(end, following.since_day)
         begin = max(term.since_day, term.period_first_day)
