@@ -24,6 +24,7 @@ PAGES = (
     "/operator/events", "/operator/events/reviews", "/operator/payments",
     "/operator/payments?show=disputed", "/operator/payments/inbox",
     "/operator/payments/reconciliation", "/operator/keys", "/operator/audit",
+    "/operator/simulation",
 )  # fmt: skip
 
 

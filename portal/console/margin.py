@@ -18,8 +18,9 @@ from portal.core.conversations import Conversation, Known, choose
 from portal.core.costs import LAYERS
 from portal.core.errors import InvalidRequest
 from portal.core.margin.figures import Figures, Span
-from portal.margin import margins
+from portal.margin import margins, signals
 from portal.margin.margins import OrganizationMargin, Totals
+from portal.margin.signals import Report
 
 DAY = timedelta(days=1)
 SPANS = {
@@ -81,6 +82,8 @@ class MarginPage:
     under_water: Sequence[OrganizationMargin]
     lost_nano_usd: int
     talks: Sequence[Talk]
+    names: Mapping[str, str]
+    report: Report
     late: int
 
     @property
@@ -135,6 +138,8 @@ def margin_page(tx: Connection, key: str, *, late: int, now: datetime) -> Margin
         under_water=under,
         lost_nano_usd=-sum(one.figures.margin_nano_usd or 0 for one in under),
         talks=_talks(every, overdue),
+        names={one.organization_id: one.name for one in every},
+        report=signals.report(tx, span, now=now),
         late=late,
     )
 

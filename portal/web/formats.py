@@ -34,6 +34,7 @@ def register(jinja: Environment) -> None:
         amount=amount,
         exact_amount=exact_amount,
         signed=signed,
+        measured=measured,
         whole_dollars=whole_dollars,
         tenths=tenths,
         grown=grown,
@@ -136,6 +137,18 @@ def whole_dollars(nano: int) -> str:
     value = Decimal(nano) / NANO
     words = format_currency(value, "USD", format=pattern, locale=LOCALE, currency_digits=False)
     return str(words).replace("-", "−")
+
+
+def measured(value: float | None, unit: str) -> str:
+    """Write a statistic in its unit: 51 times, 42%, −3.1 points, 0.62."""
+    if value is None:
+        return "–"
+    if unit == "times":
+        return f"{value:,.0f} times" if value >= 10 else f"{value:,.1f} times"
+    if unit == "share":
+        return f"{value:.1%}"
+    text = f"{value * 100:+.1f} points" if unit == "points" else f"{value:+.2f}"
+    return text.replace("-", "−")
 
 
 def tenths(tenths_percent: int | None) -> str:

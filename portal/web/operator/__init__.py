@@ -11,6 +11,7 @@ from portal.web.operator import (
     keys,
     margin,
     payments,
+    simulations,
     viewing,
 )
 from portal.web.operator.shell import blueprint
@@ -25,5 +26,6 @@ __all__ = [
     "keys",
     "margin",
     "payments",
+    "simulations",
     "viewing",
 ]
