@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from flask import Flask
 from werkzeug.test import TestResponse
@@ -30,12 +31,24 @@ def hidden(page: str, name: str) -> str:
     return found[1]
 
 
-def confirm(olga: Reader, address: str, **fields: str) -> TestResponse:
-    """Look at a preview and send its form as it stands, with what is typed into it."""
+@dataclass(frozen=True)
+class Form:
+    """A form as it stands on a preview, with what was typed into it: to be sent, also twice."""
+
+    olga: Reader
+    address: str
+    fields: dict[str, str]
+
+    def send(self) -> TestResponse:
+        return self.olga.client.post(
+            self.address, data=self.fields, headers={"Referer": "http://localhost"}
+        )
+
+
+def previewed(olga: Reader, address: str, **typed: str) -> Form:
+    """Look at a preview and return its form."""
     page = olga.client.get(address)
     assert page.status_code == 200, page.text[:3000]
-    form = page.text.rpartition('<form class="')[2]
+    form = page.text.rpartition("<form class=")[2]
     known = dict(re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', form))
-    return olga.client.post(
-        address.partition("?")[0], data=known | fields, headers={"Referer": "http://localhost"}
-    )
+    return Form(olga, address.partition("?")[0], known | typed)
