@@ -112,6 +112,11 @@ def compare_books(shop: Workshop) -> int:
     return len(found)
 
 
+def run_simulations(shop: Workshop) -> int:
+    """Run the simulations that wait, from where they stand; returns how many were finished."""
+    return simulation.run_waiting(shop.database, clock=shop.clock)
+
+
 def top_up_credits(shop: Workshop) -> int:
     """Buy packs for whoever wants them when credits run low; returns how many attempts."""
     if not shop.payments.configured:
@@ -149,6 +154,7 @@ JOBS = (
     Job("forget-sessions", timedelta(hours=1), forget_sessions),
     Job("bill-overage", timedelta(hours=1), bill_overage),
     Job("keep-forecasts", timedelta(hours=6), keep_forecasts),
+    Job("run-simulations", timedelta(seconds=10), run_simulations),
     Job("reconcile-payments", timedelta(hours=1), reconcile_payments),
     Job("compare-books", timedelta(days=1), compare_books),
 )

@@ -244,6 +244,7 @@ ASSUMPTIONS_AS_IT_WAS = (
 )
 ASSUMPTIONS_OF_A_PLAN = (
     "Everybody is on the one plan from the month they came, and packs and grants are left out.",
+    "Seats are those an organization has, or else the people it has today.",
 )
 
 

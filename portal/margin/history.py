@@ -35,6 +35,7 @@ from portal.tables import (
     entries,
     grants,
     invoices,
+    members,
     tier_terms,
     top_ups,
     transfers,
@@ -50,6 +51,11 @@ _TERMS = (
     select(tier_terms)
     .where(tier_terms.c.organization_id == bindparam("org"), tier_terms.c.since < bindparam("end"))
     .order_by(tier_terms.c.since)
+)
+_PEOPLE = (
+    select(func.count())
+    .select_from(members)
+    .where(members.c.organization_id == bindparam("org"), members.c.removed_at.is_(None))
 )
 _GRANTS = (
     select(
@@ -142,12 +148,18 @@ def as_it_was(tx: Connection, organization: Organization, days: tuple[date, date
     return History(periods, in_order(found), begins)
 
 
-def on_a_plan(organization: Organization, days: tuple[date, date], plan: str) -> History:
-    """Return months on one plan from the month an organization came, and nothing else."""
+def on_a_plan(
+    tx: Connection, organization: Organization, days: tuple[date, date], plan: str
+) -> History:
+    """Return months on one plan from the month an organization came, and nothing else.
+
+    Seats are those it has, or else the people who are there.
+    """
     whole = span_of(organization, days)
     came = period_of(organization.created_at, organization.zone).start
     months = _clipped(lambda at: period_of(at, organization.zone), organization.zone, whole)
-    seats = organization.seats or 1
+    people = tx.execute(_PEOPLE, {"org": organization.organization_id}).scalar_one()
+    seats = organization.seats or max(1, people)
     begun = [
         Begun(month.start, month.end, plan, seats, month.start)
         for month, _ in months

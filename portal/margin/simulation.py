@@ -16,7 +16,13 @@ from sqlalchemy import Connection, RowMapping, and_, func, insert, or_, select, 
 
 from portal import accounts
 from portal.clock import Clock
-from portal.core.errors import ClearmeterError, InvalidRequest, NotFound
+from portal.core.errors import (
+    CatalogError,
+    ClearmeterError,
+    FieldError,
+    InvalidRequest,
+    NotFound,
+)
 from portal.core.replay import TokenPrices
 from portal.core.simulation import (
     GRANDFATHER_PERMILLE,
@@ -40,6 +46,8 @@ AT_ONCE = 25
 LEASE = timedelta(minutes=10)
 #: The most days that are replayed at once.
 LONGEST_DAYS = 731
+#: Somewhere it may be tomorrow already, and the day that runs counts as well.
+_FURTHEST_DAY = timedelta(days=2)
 
 
 @dataclass(frozen=True)
@@ -61,12 +69,12 @@ class Simulation:
     failure: str
 
 
-def begin(
+def take_on(
     database: Database, request: SimulationRequest, *, actor: str, now: datetime
 ) -> Simulation:
     """Take a simulation on; run it at once where few organizations make it short.
 
-    Raises CatalogError for a bad price book, and InvalidRequest.
+    Raises InvalidRequest, for a bad price book with the line.
     """
     simulation_id = new_id("sim")
     with database.transaction() as tx:
@@ -95,7 +103,12 @@ def _check(tx: Connection, request: SimulationRequest, *, now: datetime) -> None
         raise InvalidRequest.at("/end", "must be later than start; the end day itself is left out")
     if (request.end - request.start).days > LONGEST_DAYS:
         raise InvalidRequest.at("/end", f"is more than {LONGEST_DAYS} days after start")
-    scenario = scenario_of(tx, request, at=now)
+    if request.end > (now + _FURTHEST_DAY).date():
+        raise InvalidRequest.at("/end", "lies in the future: only what happened is replayed")
+    try:
+        scenario = scenario_of(tx, request, at=now)
+    except CatalogError as error:
+        raise InvalidRequest(error.detail, [FieldError("/book", error.detail)]) from error
     if scenario.kind is not Kind.BOOK or scenario.book is None:
         return
     for key, target in request.tiers.items():
@@ -292,8 +305,8 @@ def customers(
     if after is not None:
         query = query.where(or_(figure < after[0], and_(figure == after[0], name > after[1])))
     query = query.order_by(figure.desc(), name).limit(limit)
-    streamed = tx.execute(query, execution_options={"yield_per": 1_000})
-    return map(_outcome, streamed.mappings())
+    with tx.execute(query, execution_options={"yield_per": 1_000}) as rows:
+        yield from map(_outcome, rows.mappings())
 
 
 def figure_of(outcome: Outcome, sort: str) -> int:

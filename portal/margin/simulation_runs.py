@@ -138,7 +138,7 @@ class Run:
             return today, today, cost
         if self.scenario.as_it_was:
             return today, replay(happenings, was.periods, self._terms, opening=begins), cost
-        months = history.on_a_plan(organization, days, self._terms.plan)
+        months = history.on_a_plan(tx, organization, days, self._terms.plan)
         then = replay(history.in_order([*months.happenings, *work]), months.periods, self._terms)
         if self.scenario.tokens is not None:
             _, tokens = workload.cost_of(tx, organization, months.periods, days[1])

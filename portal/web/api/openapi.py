@@ -9,7 +9,7 @@ import msgspec
 from flask import Flask
 
 from portal.provider_usage import KNOWN
-from portal.web.api import shapes
+from portal.web.api import margin_shapes, shapes
 from portal.web.api.queries import QUERIES
 
 #: Which body each view takes. Views that take none are found by their rule alone.
@@ -30,6 +30,7 @@ BODIES: dict[str, type[msgspec.Struct]] = {
     "api.void_grant": shapes.VoidBody,
     "api.patch_spending": shapes.SpendingBody,
     "api.replay_rejected_events": shapes.ReplayBody,
+    "api.post_simulation": margin_shapes.SimulationBody,
 }
 IDEMPOTENT = frozenset(
     {
@@ -60,12 +61,14 @@ CREATED = {
     "api.post_cap": "201",
     "api.post_portal_session": "201",
 }
+#: Calls whose work is done at once, or taken on to be done.
+TAKEN_ON = frozenset({"api.post_simulation"})
 #: Calls that make what is not there, and change what is.
 MADE_OR_CHANGED = frozenset(
     {"api.put_organization", "api.put_member", "api.put_team", "api.put_project"}
 )
 #: Calls that answer a sheet too, by Accept: text/csv.
-SHEETS = frozenset({"api.get_usage", "api.get_statement"})
+SHEETS = frozenset({"api.get_usage", "api.get_statement", "api.get_simulated_customers"})
 REFERENCE = "#/components/schemas/{name}"
 
 
@@ -191,6 +194,11 @@ def _done(endpoint: str) -> dict[str, Any]:
         return {
             "200": {"description": "Changed", "content": content},
             "201": {"description": "Made", "content": content},
+        }
+    if endpoint in TAKEN_ON:
+        return {
+            "201": {"description": "Done", "content": content},
+            "202": {"description": "Taken on: ask again by its id", "content": content},
         }
     return {CREATED.get(endpoint, "200"): {"description": "Done", "content": content}}
 

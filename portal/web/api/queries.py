@@ -34,6 +34,12 @@ QUERIES: dict[str, dict[str, str]] = {
         **_LABELS,
         **_PAGE,
     },
+    "api.get_margin_signals": {
+        "start": "the first day; three calendar months that have ended where it is left out",
+        "end": "the day after the last one",
+    },
+    "api.get_simulations": _PAGE,
+    "api.get_simulated_customers": {"sort": "more, revenue, cost or swing", **_PAGE},
     "api.get_event": {"source": "the event's source, where two share an id"},
 }
 
