@@ -18,11 +18,11 @@ from portal.billing import overage, reconcile, top_up
 from portal.billing.gateway import Gateway
 from portal.billing.reconcile import Report
 from portal.clock import Clock
-from portal.console import viewing
 from portal.core.errors import ClearmeterError
 from portal.db import Database, insert_or_ignore
 from portal.desk import open_desk
 from portal.margin import simulation
+from portal.office import viewing
 from portal.tables import job_leases
 from portal.wallet import Wallet
 
@@ -131,11 +131,6 @@ def bill_overage(shop: Workshop) -> int:
     return overage.bill_without_renewal(shop.database, shop.payments, now=shop.clock())
 
 
-def run_simulations(shop: Workshop) -> int:
-    """Go on with every simulation that waits; returns how many were finished."""
-    return simulation.run_waiting(shop.database, clock=shop.clock)
-
-
 @dataclass(frozen=True)
 class Job:
     """A job, and how often it runs."""
@@ -146,7 +141,6 @@ class Job:
 
 
 JOBS = (
-    Job("simulate", timedelta(seconds=5), run_simulations),
     Job("end-lapsed-holds", timedelta(seconds=30), end_lapsed_holds),
     Job("begin-periods", timedelta(seconds=30), begin_periods),
     Job("top-up", timedelta(seconds=10), top_up_credits),

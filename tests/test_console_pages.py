@@ -76,7 +76,7 @@ def test_pages_of_customers_follow_one_another_without_gap_or_double(
 ) -> None:
     for number in range(7):
         ok(acme.api.put(f"/v1/organizations/org-{number}", {"name": f"Org {number}"}), 201)
-    monkeypatch.setattr("portal.console.customers.PAGE", 3)
+    monkeypatch.setattr("portal.office.customers.PAGE", 3)
     seen: list[str] = []
     path = "/operator/customers?sort=name"
     for _ in range(3):

@@ -15,10 +15,10 @@ from werkzeug.wrappers import Response
 from portal import accounts, onboarding
 from portal.accounts import Organization
 from portal.billing import refunds
-from portal.console import adjusting, dossier, rehearsal
 from portal.core.errors import ClearmeterError, InvalidRequest, NotFound
 from portal.core.periods import start_of_day
 from portal.core.units import NotExact, format_micro, parse_micro
+from portal.office import adjusting, dossier, rehearsal
 from portal.onboarding import GrantRequest
 from portal.web.operator.shell import (
     actor,

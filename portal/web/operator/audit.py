@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import render_template, request
 
 from portal import audit as read
-from portal.console import places
+from portal.office import places
 from portal.web.operator.shell import blueprint
 from portal.web.services import services
 

@@ -10,9 +10,9 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from portal import audit, catalog
 from portal.billing import listing
-from portal.console import catalogue as books
-from portal.console.catalogue import BOOKS, Which
 from portal.core.errors import CatalogError, InvalidRequest
+from portal.office import catalogue as books
+from portal.office.catalogue import BOOKS, Which
 from portal.web.operator.shell import actor, blueprint, reason
 from portal.web.services import services
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from flask import Response, render_template, request
 
 from portal import accounts, desk, usage
-from portal.console import customers as read
-from portal.console import dossier, margin, places, timeline
-from portal.console.customers import CustomerLine, Customers
 from portal.core.units import format_micro, format_nano_usd
 from portal.margin import revenue
+from portal.office import customers as read
+from portal.office import dossier, margin, places, timeline
+from portal.office.customers import CustomerLine, Customers
 from portal.web.operator.pictures import waterfall
 from portal.web.operator.sheets import sheet
 from portal.web.operator.shell import blueprint

@@ -6,9 +6,9 @@ from flask import flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from portal import cost_review, rejections
-from portal.console import places, replaying
 from portal.core.errors import InvalidRequest
 from portal.cost_review import ACCEPTED, REJECTED
+from portal.office import places, replaying
 from portal.web.api.events import read_event
 from portal.web.operator.shell import actor, blueprint, reason
 from portal.web.services import services

@@ -6,8 +6,8 @@ from flask import flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from portal import keys as read
-from portal.console import issuing
 from portal.core.errors import InvalidRequest, NotFound
+from portal.office import issuing
 from portal.web.operator.shell import (
     actor,
     blueprint,

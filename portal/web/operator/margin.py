@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from flask import render_template, request
 
-from portal.console import margin as read
 from portal.margin import revenue
+from portal.office import margin as read
 from portal.web.operator.pictures import scatter
 from portal.web.operator.shell import blueprint
 from portal.web.services import services

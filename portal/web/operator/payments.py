@@ -9,9 +9,9 @@ from werkzeug.wrappers import Response
 
 from portal import audit
 from portal.billing import inbox, reconcile
-from portal.console import payments as read
-from portal.console import places
 from portal.core.errors import InvalidRequest
+from portal.office import payments as read
+from portal.office import places
 from portal.web.operator.shell import actor, blueprint, operator, reason
 from portal.web.services import services
 

@@ -13,7 +13,6 @@ from flask import Blueprint, Response, abort, flash, redirect, request, session,
 from werkzeug.wrappers import Response as AnyResponse
 
 from portal.access import VIEW, Visitor
-from portal.console import viewing
 from portal.core.errors import (
     ClearmeterError,
     IdempotencyConflict,
@@ -21,6 +20,7 @@ from portal.core.errors import (
     Unavailable,
 )
 from portal.ids import new_id
+from portal.office import viewing
 from portal.web.problems import answer
 from portal.web.security import Session
 from portal.web.services import services

@@ -8,11 +8,11 @@ from flask import Response, flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from portal import catalog
-from portal.console import asking, places
 from portal.core.errors import CatalogError, InvalidRequest
 from portal.core.simulation import Outcome
 from portal.core.units import format_micro, format_nano_usd
 from portal.margin import simulation
+from portal.office import asking, places
 from portal.web.operator.sheets import sheet
 from portal.web.operator.shell import actor, blueprint, error_words
 from portal.web.services import services

@@ -7,7 +7,7 @@ from werkzeug.wrappers import Response
 
 from portal import accounts
 from portal.access import VIEW
-from portal.console import viewing
+from portal.office import viewing
 from portal.web.operator.shell import blueprint, current_session, operator, reason
 from portal.web.services import services
 

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from portal import audit
-from portal.console import places
+from portal.office import places
 from portal.tables import grants, invoices, notices, payments
 
 PAGE = 40

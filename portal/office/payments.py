@@ -13,7 +13,7 @@ from sqlalchemy import Connection, select
 
 from portal.billing import payments as book
 from portal.billing.payments import Settled
-from portal.console import places
+from portal.office import places
 from portal.tables import organizations
 
 PAGE = 50

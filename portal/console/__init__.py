@@ -1,1 +1,0 @@
-"""What the operator's console reads and rehearses: over all customers, and over one."""
