@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
 
 import click
-from flask import Flask, current_app
+from flask import Flask
 from flask.cli import AppGroup
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy.exc import DBAPIError
 
-from portal import access, accounts, catalog, cost_books, cost_review, jobs, keys, proof
+from portal import (
+    access,
+    accounts,
+    bill_commands,
+    catalog,
+    cost_books,
+    cost_review,
+    jobs,
+    keys,
+    proof,
+)
 from portal.billing import inbox, listing, refunds
 from portal.billing import reconcile as reconciliation
+from portal.console import parts as _parts
+from portal.console import plainly as _plainly
 from portal.core import catalog as core_catalog
 from portal.core.catalog import PriceBook, minor_places
 from portal.core.cost_book import PRICE_PLACES, TOKEN_PRICES, CostBook, parse_cost_book
-from portal.core.errors import ClearmeterError
 from portal.core.units import format_micro, format_nano_usd, format_scaled
 from portal.cost_review import Suspect
 from portal.jobs import Workshop
-from portal.web.services import Services
 
 catalog_commands = AppGroup("catalog", help="Price books: load, check, show, push to Stripe.")
 cost_commands = AppGroup("costs", help="Cost books, and stated costs that look wrong.")
@@ -50,26 +57,10 @@ def register(app: Flask) -> None:
         stripe_commands,
     ):
         app.cli.add_command(group)
+    for command in bill_commands.COMMANDS:
+        cost_commands.add_command(command)
+    app.cli.add_command(bill_commands.margin_commands)
     app.cli.add_command(worker)
-
-
-def _parts() -> Services:
-    parts: Services = current_app.extensions["clearmeter"]
-    return parts
-
-
-@contextlib.contextmanager
-def _plainly() -> Iterator[None]:
-    """Turn an error of the domain or the store into one line and exit status 1."""
-    try:
-        yield
-    except ClearmeterError as error:
-        raise click.ClickException(error.detail) from error
-    except DBAPIError as error:
-        raise click.ClickException(
-            f"The store does not answer as it should ({error.orig}). "
-            "Is DATABASE_URL right, and has `flask --app app db upgrade` been run?"
-        ) from error
 
 
 def _document(file: str | None) -> str:

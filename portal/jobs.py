@@ -21,7 +21,7 @@ from portal.clock import Clock
 from portal.core.errors import ClearmeterError
 from portal.db import Database, insert_or_ignore
 from portal.desk import open_desk
-from portal.margin import simulation
+from portal.margin import revenue, simulation
 from portal.office import viewing
 from portal.tables import job_leases
 from portal.wallet import Wallet
@@ -30,6 +30,8 @@ log = structlog.get_logger()
 
 #: How far back the books are compared every day.
 A_WEEK = timedelta(days=7)
+#: How many organizations' revenue is brought up to date in one round.
+A_ROUND = 10_000
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,11 @@ def forget_sessions(shop: Workshop) -> int:
 def keep_forecasts(shop: Workshop) -> int:
     """Keep what is forecast today, once for each organization and day; returns how many."""
     return forecast_record.keep(shop.database, now=shop.clock())
+
+
+def recognise_revenue(shop: Workshop) -> int:
+    """Bring what is recognised of customers' money up to now; returns of how many."""
+    return revenue.bring_up_to_date(shop.database, now=shop.clock(), most=A_ROUND).done
 
 
 def reconcile_payments(shop: Workshop) -> int:
@@ -149,6 +156,7 @@ JOBS = (
     Job("bill-overage", timedelta(hours=1), bill_overage),
     Job("keep-forecasts", timedelta(hours=6), keep_forecasts),
     Job("run-simulations", timedelta(seconds=10), run_simulations),
+    Job("recognise-revenue", timedelta(minutes=5), recognise_revenue),
     Job("reconcile-payments", timedelta(hours=1), reconcile_payments),
     Job("compare-books", timedelta(days=1), compare_books),
 )

@@ -103,8 +103,8 @@ _PARTS = ("credits_micro", "quantity_micro", "uncollected_micro")
 _NEAR = timedelta(days=3)
 
 
-def _on_days(table: Table, start: date, end: date) -> list[ColumnElement[bool]]:
-    """Return the condition for what is counted on the local days ``[start, end)``."""
+def on_days(table: Table, start: date, end: date) -> list[ColumnElement[bool]]:
+    """Return the condition for rows of a rollup, or events, that count on ``[start, end)``."""
     days: list[ColumnElement[bool]] = [table.c.day >= start, table.c.day < end]
     if table is events:
         # An index finds them by when they happened, another those that count on another day.
@@ -131,7 +131,7 @@ def report(
     Raises InvalidRequest for a grouping or a filter that does not exist.
     """
     table = events if "run" in {*group_by, *(filters or {})} else usage_daily
-    conditions = [table.c.organization_id == organization_id, *_on_days(table, start, end)]
+    conditions = [table.c.organization_id == organization_id, *on_days(table, start, end)]
     if not with_costs:
         conditions.append(table.c.action != "")
     for name, value in (filters or {}).items():
@@ -168,7 +168,7 @@ def of_day_until(
         select(events.c.action, *_sums(events))
         .where(
             events.c.organization_id == organization_id,
-            *_on_days(events, day, day + timedelta(days=1)),
+            *on_days(events, day, day + timedelta(days=1)),
             events.c.occurred_at <= until,
             events.c.action != "",
         )
@@ -321,7 +321,7 @@ def _costs_of_events(
         .join(event_costs, and_(*(events.c[name] == line[name] for name in _SAME_EVENT)))
         .where(
             events.c.organization_id == organization_id,
-            *_on_days(events, start, end),
+            *on_days(events, start, end),
             *(_OF_LINES[name] == value for name, value in filters.items()),
         )
         .group_by(*columns, line.layer, line.quality)

@@ -41,8 +41,9 @@ from portal.core.margin.figures import (
     tenths_of_percent,
 )
 from portal.cost_books import cost_books_of
+from portal.db import among
 from portal.margin import costs, sums
-from portal.tables import organizations, tier_terms
+from portal.tables import organizations, tier_terms, usage_daily
 
 _TICK = timedelta(microseconds=1)
 _PARTS = ("tier_fees", *sums.PARTS.values())
@@ -122,7 +123,6 @@ def _joined(tx: Connection, span: Span, rates: Rates) -> _Joined:
         **{one: got(cost, one) + got(share, one) for one in LAYERS},
         **{one: got(cost, one) for one in QUALITIES},
         "unknown_lines": got(cost, "unknown_lines"),
-        "of_actions": got(cost, "of_actions"),
         "tier_fees": got(fee, "tier_fees"),
         **{one: got(revenue, one) for one in sums.PARTS.values()},
         **{one: got(use, one) for one in ("credits_micro", "uncollected_micro", "events")},
@@ -201,13 +201,9 @@ def _figures(row: Any, currency: str, rates: Rates, leaked_nano_usd: int) -> Fig
     )
 
 
-def _organization(row: Any, rates: Rates) -> OrganizationMargin:
-    lost = leaked(
-        int(row["of_actions"]),
-        uncollected_micro=int(row["uncollected_micro"]),
-        credits_micro=int(row["credits_micro"]),
-    )
-    figures = _figures(row, row["currency"], rates, lost)
+def _organization(row: Any, rates: Rates, lost: Mapping[str, int]) -> OrganizationMargin:
+    leaked_nano_usd = lost.get(row["organization_id"], 0)
+    figures = _figures(row, row["currency"], rates, leaked_nano_usd)
     minor, cost = int(row["before_revenue"]), int(row["before_cost"])
     rate = figures.rate_nano_usd
     before = Before(
@@ -252,7 +248,34 @@ def of_organizations(
         query = query.where(_beyond(by, name, after, falling=falling))
     order = by.desc() if falling else by.asc()
     query = query.order_by(order.nulls_last(), organizations.c.organization_id).limit(limit)
-    return [_organization(row, rates) for row in tx.execute(query).mappings()]
+    rows = tx.execute(query).mappings().all()
+    lost = _lost(tx, span, [row["organization_id"] for row in rows])
+    return [_organization(row, rates, lost) for row in rows]
+
+
+def lost_by_action(
+    tx: Connection, span: Span, named: Sequence[str] | None = None
+) -> dict[tuple[str, str], int]:
+    """Return what work cost that may not be charged, by customer and action, where there is any.
+
+    In billionths of a US dollar; of all customers unless some are named.
+    """
+    mine = () if named is None else (among(tx, usage_daily.c.organization_id, named),)
+    found: dict[tuple[str, str], int] = defaultdict(int)
+    for row in tx.execute(sums.leaking(span, *mine)):
+        found[row.organization_id, row.action] += leaked(
+            int(row.cost_nano_usd),
+            uncollected_micro=int(row.uncollected_micro),
+            credits_micro=int(row.credits_micro),
+        )
+    return found
+
+
+def _lost(tx: Connection, span: Span, named: Sequence[str] | None = None) -> dict[str, int]:
+    found: dict[str, int] = defaultdict(int)
+    for (organization_id, _), amount in lost_by_action(tx, span, named).items():
+        found[organization_id] += amount
+    return found
 
 
 def _beyond(
@@ -288,8 +311,9 @@ def each(tx: Connection, span: Span) -> Iterator[OrganizationMargin]:
     """Go through every customer, by id, without keeping them all."""
     rates = rates_of(tx, span)
     query = _each(_joined(tx, span, rates)).order_by(organizations.c.organization_id)
+    lost = _lost(tx, span)
     for row in tx.execute(query.execution_options(yield_per=1000)).mappings():
-        yield _organization(row, rates)
+        yield _organization(row, rates, lost)
 
 
 def of_organization(tx: Connection, organization_id: str, span: Span) -> OrganizationMargin:
@@ -301,7 +325,7 @@ def of_organization(tx: Connection, organization_id: str, span: Span) -> Organiz
     row = tx.execute(query).mappings().first()
     if row is None:
         raise NotFound("organization", organization_id)
-    return _organization(row, rates)
+    return _organization(row, rates, _lost(tx, span, [organization_id]))
 
 
 def by_month(tx: Connection, organization_id: str, span: Span) -> list[tuple[Span, Figures]]:
@@ -380,7 +404,7 @@ def totals(tx: Connection, span: Span) -> Totals:
     """Return the sums over all customers, by currency and by tier, and what bills say beside."""
     rates = rates_of(tx, span)
     joined = _joined(tx, span, rates)
-    lost = _leaked(tx, joined)
+    lost = _lost_by_tier(tx, span)
     labels = (organizations.c.currency, joined.columns["tier"].label("tier"))
     summed = [
         func.sum(column).label(name)
@@ -414,19 +438,20 @@ def totals(tx: Connection, span: Span) -> Totals:
     )
 
 
-def _leaked(tx: Connection, joined: _Joined) -> dict[tuple[str, str], int]:
-    """Return what work cost that may not be charged, by currency and tier, customer by customer."""
-    names = ("tier", "of_actions", "uncollected_micro", "credits_micro")
+def _lost_by_tier(tx: Connection, span: Span) -> dict[tuple[str, str], int]:
+    """Return what work cost that may not be charged, by currency and tier."""
+    lost = _lost(tx, span)
+    terms = _terms_at(span)
     query = (
-        select(organizations.c.currency, *(joined.columns[name].label(name) for name in names))
-        .select_from(joined.source)
-        .where(joined.columns["uncollected_micro"] > 0)
+        select(organizations.c.organization_id, organizations.c.currency, terms.c.tier)
+        .select_from(
+            organizations.outerjoin(
+                terms, terms.c.organization_id == organizations.c.organization_id
+            )
+        )
+        .where(among(tx, organizations.c.organization_id, list(lost)))
     )
     found: dict[tuple[str, str], int] = defaultdict(int)
-    for row in tx.execute(query):
-        found[row.currency, row.tier] += leaked(
-            int(row.of_actions),
-            uncollected_micro=int(row.uncollected_micro),
-            credits_micro=int(row.credits_micro),
-        )
+    for row in tx.execute(query) if lost else ():
+        found[row.currency, row.tier or ""] += lost[row.organization_id]
     return found

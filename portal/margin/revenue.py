@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -125,8 +125,15 @@ def stale(tx: Connection) -> list[str]:
     return [row.organization_id for row in tx.execute(_STALE)]
 
 
-def bring_up_to_date(database: Database, *, now: datetime, most: int = MOST_AT_ONCE) -> int:
-    """Recognise what happened since, of at most so many organizations; returns how many wait.
+class Caught(NamedTuple):
+    """How many organizations were brought up to date, and how many wait for the next time."""
+
+    done: int
+    waiting: int
+
+
+def bring_up_to_date(database: Database, *, now: datetime, most: int = MOST_AT_ONCE) -> Caught:
+    """Recognise what happened since, of at most so many organizations.
 
     What fell due by itself, an end of a grant or of a period, is booked first.
     """
@@ -138,7 +145,7 @@ def bring_up_to_date(database: Database, *, now: datetime, most: int = MOST_AT_O
         found = stale(tx)
     for organization_id in found[:most]:
         recognise(database, organization_id, now=now)
-    return len(due[most:]) + len(found[most:])
+    return Caught(len(found[:most]), len({*due[most:], *found[most:]}))
 
 
 def recognise(database: Database, organization_id: str, *, now: datetime) -> None:
@@ -154,6 +161,14 @@ def recognise(database: Database, organization_id: str, *, now: datetime) -> Non
     with database.transaction() as tx:
         if _take(tx, mark, now=now):
             _write(tx, organization_id, fees, origins, rows)
+
+
+def rebuild(database: Database, organization_id: str, *, now: datetime) -> None:
+    """Forget what was recognised of an organization and do it anew. Raises NotFound."""
+    with database.transaction() as tx:
+        for table in (recognitions, revenue_daily, tier_fees):
+            tx.execute(delete(table).where(table.c.organization_id == organization_id))
+    recognise(database, organization_id, now=now)
 
 
 def _take(tx: Connection, mark: RowMapping, *, now: datetime) -> bool:

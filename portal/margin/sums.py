@@ -14,6 +14,7 @@ from sqlalchemy import (
     ColumnElement,
     FromClause,
     Select,
+    and_,
     case,
     func,
     literal,
@@ -88,7 +89,6 @@ def costs(span: Span) -> Select[Any]:
             _sum_where(now & (cost_daily.c.quality == "unknown"), cost_daily.c.lines).label(
                 "unknown_lines"
             ),
-            _sum_where(now & (cost_daily.c.action != ""), cost).label("of_actions"),
             _sum_where(~now, cost).label("before"),
         )
         .where(cost_daily.c.day >= span.before.start, cost_daily.c.day < span.end)
@@ -113,6 +113,32 @@ def uses(span: Span) -> Select[Any]:
             usage_daily.c.action != "",
         )
         .group_by(usage_daily.c.organization_id)
+    )
+
+
+def leaking(span: Span, *where: ColumnElement[bool]) -> Select[Any]:
+    """Return the query of work that may not be charged, and what all such work cost, day by day.
+
+    By organization, day and action: the days and actions on which anything was not collected.
+    ``where`` says of which organizations.
+    """
+    labels = ("organization_id", "day", "action")
+    use = (
+        select(
+            *(usage_daily.c[name] for name in labels),
+            func.sum(usage_daily.c.credits_micro).label("credits_micro"),
+            func.sum(usage_daily.c.uncollected_micro).label("uncollected_micro"),
+        )
+        .where(usage_daily.c.day >= span.start, usage_daily.c.day < span.end, *where)
+        .group_by(*(usage_daily.c[name] for name in labels))
+        .having(func.sum(usage_daily.c.uncollected_micro) > 0)
+        .subquery()
+    )
+    same = and_(*(cost_daily.c[name] == use.c[name] for name in labels))
+    return (
+        select(*use.c, func.sum(cost_daily.c.cost_nano_usd).label("cost_nano_usd"))
+        .join(cost_daily, same)
+        .group_by(*use.c)
     )
 
 

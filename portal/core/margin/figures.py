@@ -206,7 +206,8 @@ NO_COST = Cost(dict.fromkeys(LAYERS, 0), dict.fromkeys(QUALITIES, 0))
 def leaked(action_cost_nano_usd: int, *, uncollected_micro: int, credits_micro: int) -> int:
     """Return what work cost that may not be charged, in billionths of a USD: by its credits.
 
-    ``credits_micro`` is what was used and charged, or in shadow; rounded once, half to even.
+    ``action_cost_nano_usd`` is what all work of an action cost on a day, ``credits_micro`` what of
+    it was charged, or in shadow. Rounded once, half to even.
     """
     used = credits_micro + uncollected_micro
     if uncollected_micro <= 0 or used <= 0:

@@ -108,24 +108,25 @@ class Charges:
         return sum(one.amount_nano_usd for one in self.charges)
 
 
-def mapped(stated: Iterable[str]) -> Reading:
+def mapped(stated: Iterable[str], *, column: str = COLUMNS[0], layer: str = "") -> Reading:
     """Return how to read a file from overrides such as "Databases=retrieval".
 
-    A service is named as "service:Amazon Bedrock=inference". Raises InvalidRequest.
+    A service is named as "service:Amazon Bedrock=inference"; ``layer`` is for the whole file.
+    Raises InvalidRequest.
     """
     services: dict[str, str] = {}
     categories: dict[str, str] = {}
     for one in stated:
-        name, _, layer = one.rpartition("=")
-        if layer not in LAYERS or not name:
+        name, _, target = one.rpartition("=")
+        if target not in LAYERS or not name:
             raise InvalidRequest.at(
                 "/map", f"{one!r} is not a category or service:NAME, =, and one of {_LAYERS}"
             )
         if name.startswith("service:"):
-            services[name.removeprefix("service:")] = layer
+            services[name.removeprefix("service:")] = target
         else:
-            categories[name] = layer
-    return Reading(services=services, categories=categories)
+            categories[name] = target
+    return Reading(column, layer, services, categories)
 
 
 _LAYERS = ", ".join(LAYERS)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from itertools import zip_longest
 
 from portal.core.units import divide_half_even, money_for
 
@@ -78,7 +79,7 @@ def fees_of_terms(terms: Sequence[Term]) -> list[Fee]:
     that began on it.
     """
     found = []
-    for term, following in zip(terms, [*terms[1:], None], strict=False):
+    for term, following in zip_longest(terms, terms[1:]):
         end = term.period_end_day
         until = end if following is None else min(end, following.since_day)
         begin = max(term.since_day, term.period_first_day)

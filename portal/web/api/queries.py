@@ -7,9 +7,15 @@ from collections.abc import Mapping, Sequence
 
 from portal import usage
 from portal.core.errors import FieldError, InvalidRequest
+from portal.margin import margins
 
 _PAGE = {"cursor": "where the last page ended", "limit": "how many, 1 to 200"}
 _LABELS = {name: f"only this {name}" for name in usage.FILTERS}
+
+_MARGIN_DAYS = {
+    "start": "the first day, 2026-11-01; this month's where it is left out",
+    "end": "the day after the last one; tomorrow where it is left out",
+}
 
 #: By endpoint: each parameter's name and what it means.
 QUERIES: dict[str, dict[str, str]] = {
@@ -40,6 +46,13 @@ QUERIES: dict[str, dict[str, str]] = {
     },
     "api.get_simulations": _PAGE,
     "api.get_simulated_customers": {"sort": "more, revenue, cost or swing", **_PAGE},
+    "api.get_margin": _MARGIN_DAYS,
+    "api.list_margins": {
+        **_MARGIN_DAYS,
+        "sort": "one of " + ", ".join(margins.SORTS) + "; a minus before it: the largest first",
+        **_PAGE,
+    },
+    "api.get_margin_of_organization": _MARGIN_DAYS,
     "api.get_event": {"source": "the event's source, where two share an id"},
 }
 

@@ -112,7 +112,7 @@ def _day(name: str, default: date, zone: Zone) -> date:
     if given is None:
         return default
     if len(given) == len("2026-11-01"):
-        return _local_day(given, f"/{name}")
+        return calendar_day(given, f"/{name}")
     at = instant(given, f"/{name}")
     day = local_day(at, zone)
     if start_of_day(day, zone) != at:
@@ -122,7 +122,8 @@ def _day(name: str, default: date, zone: Zone) -> date:
     return day
 
 
-def _local_day(given: str, pointer: str) -> date:
+def calendar_day(given: str, pointer: str) -> date:
+    """Return the day that a parameter names. Raises InvalidRequest."""
     try:
         day = date.fromisoformat(given)
     except ValueError as error:
@@ -338,7 +339,7 @@ def _instant(name: str, zone: Zone | None = None) -> datetime | None:
     if given is None:
         return None
     if zone is not None and len(given) == len("2026-11-01"):
-        return start_of_day(_local_day(given, f"/{name}"), zone)
+        return start_of_day(calendar_day(given, f"/{name}"), zone)
     return instant(given, f"/{name}")
 
 

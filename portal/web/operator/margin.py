@@ -16,7 +16,7 @@ def margin() -> str:
     """Answer whether we know what each customer costs, and whether our pricing reflects it."""
     parts = services()
     now = parts.clock()
-    late = revenue.bring_up_to_date(parts.database, now=now, most=read.AT_ONCE)
+    late = revenue.bring_up_to_date(parts.database, now=now, most=read.AT_ONCE).waiting
     with parts.database.reading() as tx:
         page = read.margin_page(tx, request.args.get("span") or "30-days", late=late, now=now)
     return render_template(
