@@ -300,6 +300,23 @@ def test_what_is_sold_is_pushed_to_stripe(selling: tuple[Shop, Reader]) -> None:
     assert len(acts(shop.database, "prices.pushed")) == 1
 
 
+def test_another_way_to_charge_is_simulated_beside_todays(olga: Reader, acme: Customer) -> None:
+    ok(acme.api.put(acme.path, {"name": "Acme", "tier": "starter"}))
+    ok(acme.send(acme.event("document", quantity=20)))
+    page = "/operator/simulation"
+    form = {"name": "Flat", "kind": "flat", "from": "2026-11-01", "to": "2026-11-30"}
+    refused = olga.send(page, page, **form | {"price": "cheap"})
+    assert refused.status_code == 422
+    assert "Price" in refused.text
+    answer = olga.send(page, page, **form, price="49.00")
+    assert answer.status_code == 303
+    found = olga.client.get(answer.headers["Location"]).text
+    assert "$49.00" in found
+    assert "Customers under water" in found
+    sheet = olga.client.get(answer.headers["Location"] + ".csv").text
+    assert sheet.splitlines()[1].startswith("acme,usd,")
+
+
 def test_a_grant_of_another_customer_is_not_there(
     olga: Reader, acme: Customer, bystander: Customer, database: Database
 ) -> None:

@@ -63,7 +63,7 @@ def simulate() -> AnyResponse | tuple[str, int]:
         book = catalog.in_force(tx, at=parts.clock())
     try:
         wanted = asking.simulation_asked(request.form, book)
-        begun = simulation.begin(parts.database, wanted, actor=actor(), now=parts.clock())
+        begun = simulation.take_on(parts.database, wanted, actor=actor(), now=parts.clock())
     except (InvalidRequest, CatalogError) as error:
         return _page(error_words(error)), 422
     flash("The simulation is taken on.")
