@@ -24,7 +24,7 @@ PAGES = (
     "/operator/events", "/operator/events/reviews", "/operator/payments",
     "/operator/payments?show=disputed", "/operator/payments/inbox",
     "/operator/payments/reconciliation", "/operator/keys", "/operator/audit",
-    "/operator/simulation",
+    "/operator/simulation", "/operator/routing", "/operator/routing?span=last-month",
 )  # fmt: skip
 
 

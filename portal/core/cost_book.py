@@ -64,6 +64,14 @@ class UnitPrice:
 
 
 @dataclass(frozen=True)
+class Route:
+    """The model that fits a class of request; ``provider`` is "" where the model tells it."""
+
+    model: str
+    provider: str = ""
+
+
+@dataclass(frozen=True)
 class CostBook:
     """One version of the operator's costs, in force from ``effective_at`` until the next one."""
 
@@ -71,6 +79,8 @@ class CostBook:
     units: Mapping[tuple[str, str], UnitPrice]
     #: What a minor unit of another currency is worth, in billionths of a US dollar.
     rates: Mapping[str, int] = field(default_factory=dict)
+    #: Which model fits a class of request, by the class or the sender's own request type.
+    routing: Mapping[str, Route] = field(default_factory=dict)
     effective_at: datetime | None = None
     version: int = 0
     document: str = field(default="", repr=False)
@@ -96,12 +106,15 @@ def parse_cost_book(document: str) -> CostBook:
     )
     tables = {
         name: top.take(name, f"tables such as [{name}.<name>]", a_table, {})
-        for name in ("models", "resources")
+        for name in ("models", "resources", "routing")
     }
     rates = top.take("rates", "a table [rates] of currencies in dollars", a_table, {})
     top.finish()
     if not any(tables.values()) and not rates:
         raise top.refuse("", "expected at least one [models.<name>] or [resources.<name>] table")
+    routing = {
+        reader.name: _route(reader) for _, reader in _named(document, "routing", tables["routing"])
+    }
     models: dict[tuple[str, str], ModelPrices] = {}
     units: dict[tuple[str, str], UnitPrice] = {}
     for _, reader in _named(document, "models", tables["models"]):
@@ -110,7 +123,9 @@ def parse_cost_book(document: str) -> CostBook:
     for _, reader in _named(document, "resources", tables["resources"]):
         unit = _unit(reader)
         _once(units, (unit.layer, unit.resource), unit, reader)
-    return CostBook(models, units, _rates(document, rates), effective_at, document=document)
+    return CostBook(
+        models, units, _rates(document, rates), routing, effective_at, document=document
+    )
 
 
 def _rates(document: str, table: dict[str, Any]) -> dict[str, int]:
@@ -152,6 +167,15 @@ def _model(reader: TableReader) -> ModelPrices:
             prices[kind] = price
     reader.finish()
     return ModelPrices(model, provider, prices)
+
+
+def _route(reader: TableReader) -> Route:
+    route = Route(
+        model=reader.take("model", "the model that fits this class of request", a_text),
+        provider=reader.take("provider", 'a provider such as "openai"', a_text, ""),
+    )
+    reader.finish()
+    return route
 
 
 def _unit(reader: TableReader) -> UnitPrice:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import Annotated, Literal
 
 from msgspec import Meta, field
@@ -13,7 +12,8 @@ from portal.core.replay import TokenPrices
 from portal.core.simulation import Kind
 from portal.core.units import NotExact, parse_scaled
 from portal.margin.simulation_runs import SimulationRequest
-from portal.web.api.shapes import EARLIEST, LATEST, Id, Name, Number, Strict, micro, money
+from portal.web.api.reading import calendar_day
+from portal.web.api.shapes import Id, Name, Number, Strict, micro, money
 
 #: The largest price of a credit, or of a million tokens.
 LARGEST_PRICE = 1_000_000
@@ -64,17 +64,6 @@ _TAKES = {
 }
 
 
-def day(given: str, pointer: str) -> date:
-    """Return a calendar day. Raises InvalidRequest."""
-    try:
-        found = date.fromisoformat(given)
-    except ValueError as error:
-        raise InvalidRequest.at(pointer, 'is not a day such as "2026-11-01"') from error
-    if not EARLIEST.year <= found.year < LATEST.year:
-        raise InvalidRequest.at(pointer, f"lies outside {EARLIEST.year} to {LATEST.year - 1}")
-    return found
-
-
 def simulation_request(body: SimulationBody, currency: str) -> SimulationRequest:
     """Return what is asked for, priced in a currency. Raises InvalidRequest."""
     _check(body)
@@ -87,8 +76,8 @@ def simulation_request(body: SimulationBody, currency: str) -> SimulationRequest
     return SimulationRequest(
         name=body.name,
         kind=Kind(body.kind),
-        start=day(body.start, "/start"),
-        end=day(body.end, "/end"),
+        start=calendar_day(body.start, "/start"),
+        end=calendar_day(body.end, "/end"),
         document=body.book or "",
         tiers=dict(body.tiers),
         goes_on=body.beyond == "everybody",

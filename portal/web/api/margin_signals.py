@@ -14,7 +14,7 @@ from portal.core.verdict import Condition, PerSeat
 from portal.margin import revenue, signals
 from portal.web.api import answers, blueprint
 from portal.web.api.access import need, need_service
-from portal.web.api.margin_shapes import day
+from portal.web.api.reading import calendar_day
 from portal.web.services import services
 
 #: The longest span that is looked at, in days.
@@ -55,7 +55,7 @@ def asked_span(default: Span) -> Span:
 
 def _day(name: str, default: date) -> date:
     given = request.args.get(name)
-    return default if given is None else day(given, f"/{name}")
+    return default if given is None else calendar_day(given, f"/{name}")
 
 
 def _signal(one: Signal) -> dict[str, Any]:

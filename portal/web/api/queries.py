@@ -17,6 +17,11 @@ _MARGIN_DAYS = {
     "end": "the day after the last one; tomorrow where it is left out",
 }
 
+_LAST_QUARTER = {
+    "start": "the first day; three calendar months that have ended where it is left out",
+    "end": "the day after the last one",
+}
+
 #: By endpoint: each parameter's name and what it means.
 QUERIES: dict[str, dict[str, str]] = {
     "api.list_organizations": _PAGE,
@@ -40,10 +45,8 @@ QUERIES: dict[str, dict[str, str]] = {
         **_LABELS,
         **_PAGE,
     },
-    "api.get_margin_signals": {
-        "start": "the first day; three calendar months that have ended where it is left out",
-        "end": "the day after the last one",
-    },
+    "api.get_margin_signals": _LAST_QUARTER,
+    "api.get_margin_routing": _LAST_QUARTER,
     "api.get_simulations": _PAGE,
     "api.get_simulated_customers": {"sort": "more, revenue, cost or swing", **_PAGE},
     "api.get_margin": _MARGIN_DAYS,

@@ -11,6 +11,7 @@ from portal.web.operator import (
     keys,
     margin,
     payments,
+    routing,
     simulations,
     viewing,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "keys",
     "margin",
     "payments",
+    "routing",
     "simulations",
     "viewing",
 ]
