@@ -10,6 +10,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 
 from sqlalchemy import text
 
@@ -34,11 +35,11 @@ def rows(machine: Machine) -> Iterator[Found]:
     long, short = (_store(machine, number) for number in (events, SHORT * ORGANIZATIONS))
     for words, price in (("sums of days", "5"), ("every event", "5.000001")):
         took, scan = in_turns(
-            _timed(lambda p=price: _simulate(long, p)), _timed(lambda: _scan(long))
+            _timed(partial(_simulate, long, price)), _timed(lambda: _scan(long))
         )
         what = f"simulation of {events:,} events, by {words}"
         yield at_most(what, median(took), median(scan), "one scan of them", 10, "s")
-    peaks = [_peak_mib(lambda s=store: _simulate(s, "5.000001")) for store in (long, short)]
+    peaks = [_peak_mib(partial(_simulate, store, "5.000001")) for store in (long, short)]
     what = f"memory of a simulation of {events:,} events"
     yield at_most(what, peaks[0], peaks[1], f"of {SHORT * ORGANIZATIONS:,}", 1.2, "MiB")
     for store in (long, short):

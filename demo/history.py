@@ -1,4 +1,6 @@
-"""The demo's history: three customers over three months, told through the product's own use cases.
+"""The demo's history: three customers in detail over three months, and a crowd of smaller ones.
+
+All told through the product's own use cases.
 
 Shaped like real usage, not copied from any: weekends are quiet, a few people make most of the cost,
 sizes of model calls are log-normal, one launch day spikes, images have been growing lately. The
@@ -13,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
+from demo import crowd, desk
 from demo.purchases import Till
 from portal import (
     access,
@@ -157,9 +160,11 @@ def tell(database: Database, till: Till, *, now: datetime) -> None:
             if buys:
                 _buy(till, begins=_begins(customer, now), now=day_end)
             _send(database, events, now=day_end)
+    crowd.tell(database, begins=begins_at(now), now=now)
     till.close(now=now)
     _people(database, now=now)
     _present(database, now=now)
+    desk.lay_out(database, till, now=now)
 
 
 def _buy(till: Till, *, begins: datetime, now: datetime) -> None:

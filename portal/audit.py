@@ -9,12 +9,12 @@ a transaction locks. Acts of the operator's that are about no organization are i
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, insert, or_, select, update
 
 from portal.core import audit_chain
 from portal.core.audit_chain import NOTHING, Head, Link
@@ -82,14 +82,19 @@ def _locked_head(tx: Connection, organization_id: str) -> Head:
 
 @dataclass(frozen=True)
 class Act:
-    """One act as a page tells of it."""
+    """One act on record; ``organization_id`` is "" for one that is about no single customer."""
 
+    organization_id: str
+    audit_id: str
     sequence: int
     at: datetime
     actor: str
     act: str
     target: str
     detail: Mapping[str, Any]
+
+
+_ACTS = select(*(audit_log.c[field.name] for field in fields(Act)))
 
 
 @dataclass(frozen=True)
@@ -105,14 +110,7 @@ class Wanted:
 
 def acts(tx: Connection, organization_id: str, wanted: Wanted, *, limit: int) -> list[Act]:
     """Return an organization's acts that a customer may see, the latest first."""
-    query = select(
-        audit_log.c.sequence,
-        audit_log.c.at,
-        audit_log.c.actor,
-        audit_log.c.act,
-        audit_log.c.target,
-        audit_log.c.detail,
-    ).where(
+    query = _ACTS.where(
         audit_log.c.organization_id == organization_id,
         *(audit_log.c.act.not_like(f"{prefix}%") for prefix in OPERATORS_ACTS),
     )
@@ -140,6 +138,40 @@ def actors(tx: Connection, organization_id: str) -> list[str]:
         .order_by(audit_log.c.actor)
     )
     return [row.actor for row in rows]
+
+
+def listed(
+    tx: Connection,
+    *,
+    organization_id: str | None = None,
+    actor: str = "",
+    act: str = "",
+    before: tuple[datetime, str] | None = None,
+    limit: int,
+) -> Sequence[Act]:
+    """Return acts, the latest first: of one organization or of all, those that begin as asked."""
+    conditions: list[ColumnElement[bool]] = []
+    if organization_id is not None:
+        conditions.append(audit_log.c.organization_id == organization_id)
+    if actor:
+        conditions.append(audit_log.c.actor.contains(actor, autoescape=True))
+    if act:
+        conditions.append(audit_log.c.act.startswith(act, autoescape=True))
+    if before is not None:
+        at, audit_id = before
+        earlier = and_(audit_log.c.at == at, audit_log.c.audit_id < audit_id)
+        conditions.append(or_(audit_log.c.at < at, earlier))
+    rows = tx.execute(
+        _ACTS.where(*conditions)
+        .order_by(audit_log.c.at.desc(), audit_log.c.audit_id.desc())
+        .limit(limit)
+    )
+    return [Act(*row) for row in rows]
+
+
+def kinds(tx: Connection) -> list[str]:
+    """Return the kinds of act there are on record."""
+    return sorted(tx.execute(select(audit_log.c.act).distinct()).scalars())
 
 
 def anchor(tx: Connection, *, secret: str, now: datetime) -> str:

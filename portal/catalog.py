@@ -82,18 +82,26 @@ def in_force(tx: Connection, *, at: datetime) -> PriceBook:
     return price_books_of(tx).in_force(at)
 
 
-def load(tx: Connection, document: str, *, now: datetime) -> tuple[PriceBook, bool]:
+def load(
+    tx: Connection, document: str, *, effective_at: datetime | None = None, now: datetime
+) -> tuple[PriceBook, bool]:
     """Store a new version; the second value is False where the newest already says the same.
 
-    Raises CatalogError for a bad file, for a date that would change prices already in use, and for
-    a tier that would be billed by another interval than it was: who has it would change with it.
+    ``effective_at`` is from when it is in force, where that is not the document's own date. Raises
+    CatalogError for a bad file, for a date that would change prices already in use, and for a tier
+    that would be billed by another interval than it was: who has it would change with it.
     """
     book = core.parse(document)
-    _keep_intervals(book, _every_version(tx))
-    version, effective_at, new = store_version(
-        tx, price_books, document, effective_at=book.effective_at, now=now
+    check_intervals(tx, book)
+    version, begins, new = store_version(
+        tx, price_books, document, effective_at=effective_at or book.effective_at, now=now
     )
-    return replace(book, version=version, effective_at=effective_at), new
+    return replace(book, version=version, effective_at=begins), new
+
+
+def check_intervals(tx: Connection, book: PriceBook) -> None:
+    """Refuse a book that bills a tier by another interval than it was. Raises CatalogError."""
+    _keep_intervals(book, _every_version(tx))
 
 
 def _keep_intervals(book: PriceBook, earlier: tuple[PriceBook, ...]) -> None:

@@ -26,7 +26,7 @@ from portal import (
     keys,
     proof,
 )
-from portal.billing import inbox, refunds
+from portal.billing import inbox, listing, refunds
 from portal.billing import reconcile as reconciliation
 from portal.console import parts as _parts
 from portal.console import plainly as _plainly
@@ -157,25 +157,8 @@ def push_catalog() -> None:
     with _plainly():
         with parts.database.reading() as tx:
             book = catalog.in_force(tx, at=parts.clock())
-        for pack in book.packs.values():
-            price = parts.payments.ensure_price(
-                f"clearmeter-pack-{pack.key}",
-                name=pack.name,
-                amount_minor=pack.price_minor,
-                currency=book.currency,
-            )
-            click.echo(f"pack {pack.key}: {price}")
-        for tier in book.tiers.values():
-            if not tier.price_minor:
-                continue
-            price = parts.payments.ensure_price(
-                f"clearmeter-tier-{tier.key}",
-                name=tier.name,
-                amount_minor=tier.price_minor,
-                currency=book.currency,
-                interval=tier.interval,
-            )
-            click.echo(f"tier {tier.key}: {price}")
+        for one in listing.push(parts.payments, book):
+            click.echo(f"{one.kind} {one.key}: {one.price_id}")
 
 
 @cost_commands.command("load")

@@ -68,18 +68,21 @@ def cost_books_of(tx: Connection) -> CostBooks:
     return CostBooks(tuple(_book(tx, row.version, row.effective_at, row.digest) for row in rows))
 
 
-def load(tx: Connection, document: str, *, now: datetime) -> tuple[CostBook, bool]:
+def load(
+    tx: Connection, document: str, *, effective_at: datetime | None = None, now: datetime
+) -> tuple[CostBook, bool]:
     """Store a new version; the second value is False where the newest already says the same.
 
-    Raises CatalogError for a bad file, and for a date that would change costs already in use.
+    ``effective_at`` is from when it is in force, where that is not the document's own date. Raises
+    CatalogError for a bad file, and for a date that would change costs already in use.
     """
     book = parse_cost_book(document)
-    version, effective_at, new = store_version(
+    version, begins, new = store_version(
         tx,
         cost_books,
         document,
-        effective_at=book.effective_at,
+        effective_at=effective_at or book.effective_at,
         now=now,
         digest=hashlib.sha256(document.encode()).hexdigest(),
     )
-    return replace(book, version=version, effective_at=effective_at), new
+    return replace(book, version=version, effective_at=begins), new

@@ -93,6 +93,7 @@ def decide(
     actor: str,
     now: datetime,
     organization_id: str | None = None,
+    reason: str = "",
 ) -> list[Suspect]:
     """Accept or reject what was stated for cost lines, all of them or none; each goes on record.
 
@@ -114,11 +115,13 @@ def decide(
             # Rollups move under the wallet's lock, and an event's lines are numbered under it.
             Wallet(tx, owner, now=now)
         for one in found:
-            _decide(tx, one, decision, actor=actor, now=now)
+            _decide(tx, one, decision, actor=actor, reason=reason, now=now)
         return found
 
 
-def _decide(tx: Connection, suspect: Suspect, decision: str, *, actor: str, now: datetime) -> None:
+def _decide(
+    tx: Connection, suspect: Suspect, decision: str, *, actor: str, reason: str, now: datetime
+) -> None:
     decided = tx.execute(
         update(cost_reviews)
         .where(
@@ -153,6 +156,7 @@ def _decide(tx: Connection, suspect: Suspect, decision: str, *, actor: str, now:
             "line": suspect.line,
             "stated_usd": format_nano_usd(suspect.stated_nano_usd),
             "booked_usd": format_nano_usd(suspect.booked_nano_usd),
+            **({"reason": reason} if reason else {}),
         },
         now=now,
     )

@@ -16,6 +16,7 @@ from sqlalchemy import update
 from portal import access, accounts, forecast_record, holds, wallet
 from portal.billing import overage, reconcile, top_up
 from portal.billing.gateway import Gateway
+from portal.billing.reconcile import Report
 from portal.clock import Clock
 from portal.core.errors import ClearmeterError
 from portal.db import Database, insert_or_ignore
@@ -25,6 +26,7 @@ from portal.margin import revenue, simulation
 from portal.notices.delivering import Post, deliver_webhooks
 from portal.notices.mailing import deliver_mail
 from portal.notices.spread import spread
+from portal.office import viewing
 from portal.tables import job_leases
 from portal.wallet import Wallet
 
@@ -82,8 +84,9 @@ def begin_periods(shop: Workshop) -> int:
 
 
 def forget_sessions(shop: Workshop) -> int:
-    """Drop sign-in links and sessions that ended."""
+    """Drop sign-in links and sessions that ended, and say of views that they did."""
     with shop.database.transaction() as tx:
+        viewing.end_lapsed(tx, now=shop.clock())
         access.forget_ended(tx, now=shop.clock())
     return 1
 
@@ -112,9 +115,11 @@ def compare_books(shop: Workshop) -> int:
     """Compare Stripe, our payments and the ledger; returns how many differences there are."""
     if not shop.payments.configured:
         return 0
-    found = reconcile.differences(
-        shop.database, shop.payments, since=shop.clock() - A_WEEK, now=shop.clock()
-    )
+    now = shop.clock()
+    since = now - A_WEEK
+    found = reconcile.differences(shop.database, shop.payments, since=since, now=now)
+    with shop.database.transaction() as tx:
+        reconcile.keep(tx, Report("the daily comparison", since, now, [], found))
     for line in found:
         log.error("books differ", line=line)
     return len(found)

@@ -78,11 +78,15 @@ def create(
     name: str,
     organization_id: str | None,
     scopes: tuple[str, ...],
+    key_id: str | None = None,
     now: datetime,
     created_by: str = "",
     expires_at: datetime | None = None,
 ) -> str:
-    """Make a key and return it; it is never shown again. Raises NotFound, InvalidRequest."""
+    """Make a key and return it; it is never shown again. Raises NotFound, InvalidRequest.
+
+    ``key_id`` is what it is to be known by, where whoever asks makes sure that it asks once.
+    """
     if organization_id is not None:
         accounts.find_organization(tx, organization_id)
     if not scopes:
@@ -90,7 +94,7 @@ def create(
     for scope in scopes:
         if scope not in SCOPES:
             raise InvalidRequest.at("/scope", f"is not one of {', '.join(SCOPES)}")
-    key_id, random = new_id("key"), new_secret()
+    key_id, random = key_id or new_id("key"), new_secret()
     public = key_id.removeprefix("key_")
     secret = random + _checksum(f"cm_{public}_{random}")
     tx.execute(

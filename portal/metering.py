@@ -37,7 +37,7 @@ from portal.core.events import (
 from portal.core.ledger import Account, Take, beyond_grants
 from portal.core.rating import rate
 from portal.db import Database, among
-from portal.desk import open_desk
+from portal.desk import Desk, open_desk
 from portal.ids import new_id
 from portal.overage import Standing
 from portal.rejections import Reason, RejectedEvent
@@ -106,7 +106,8 @@ def ingest(
     for organization_id, group in sorted(by_organization.items()):
         try:
             with database.transaction() as tx:
-                part = _Ingestion(tx, organization_id, now=now, backfill=backfill).take(group)
+                desk = open_desk(tx, organization_id, now=now)
+                part = _Ingestion(desk, backfill=backfill).take(group)
                 _keep_rejected(tx, part.rejected, organization_id, now)
         except NotFound as error:
             rejected.extend((sent, error) for sent in group)
@@ -120,6 +121,17 @@ def ingest(
             _keep_rejected(tx, rejected, only or "", now)
         answer.rejected.extend(_rejection(sent, error) for sent, error in rejected)
     answer.rejected.sort(key=lambda rejection: rejection.index)
+    return answer
+
+
+def take(desk: Desk, batch: Sequence[Sent]) -> BatchAnswer:
+    """Take events of one organization at books that are open, in their transaction.
+
+    What is rejected is told and not kept: whoever acts decides what becomes of it.
+    """
+    part = _Ingestion(desk, backfill=False).take(batch)
+    answer = BatchAnswer(part.accepted, part.duplicates, part.uncollected)
+    answer.rejected = [_rejection(sent, error) for sent, error in part.rejected]
     return answer
 
 
@@ -162,6 +174,7 @@ def replay(
     parse: Callable[[Any], UsageEvent],
     *,
     code: str | None = None,
+    chosen: Sequence[str] | None = None,
     limit: int,
     now: datetime,
     backfill: bool = False,
@@ -169,12 +182,13 @@ def replay(
     """Try events again that were rejected, now that the cause may be mended.
 
     Also those that came before the organization existed. Their times are judged by when they first
-    came. ``parse`` reads an event as it was sent and raises ClearmeterError. Raises NotFound.
+    came. ``parse`` reads an event as it was sent and raises ClearmeterError; ``chosen`` are ids of
+    rejections, where not all are tried. Raises NotFound.
     """
     with database.reading() as tx:
         accounts.find_organization(tx, organization_id)
-        found = rejections.waiting(tx, organization_id, code=code, limit=limit)
-        homeless = rejections.waiting(tx, "", code=code, limit=limit)
+        found = rejections.waiting(tx, organization_id, code=code, chosen=chosen, limit=limit)
+        homeless = rejections.waiting(tx, "", code=code, chosen=chosen, limit=limit)
         found += [one for one in homeless if _subject(one.content) == organization_id]
     batch = [_again(index, one, parse) for index, one in enumerate(found[:limit])]
     return ingest(database, batch, now=now, backfill=backfill, only=organization_id)
@@ -202,15 +216,13 @@ class _Part:
 class _Ingestion:
     """One organization's share of a batch, under the wallet's lock."""
 
-    def __init__(
-        self, tx: Connection, organization_id: str, *, now: datetime, backfill: bool
-    ) -> None:
-        self.desk = desk = open_desk(tx, organization_id, now=now)
-        self.tx, self.now, self.backfill = tx, desk.now, backfill
+    def __init__(self, desk: Desk, *, backfill: bool) -> None:
+        self.desk = desk
+        self.tx, self.now, self.backfill = desk.tx, desk.now, backfill
         self.wallet, self.organization = desk.wallet, desk.organization
-        self.books: PriceBooks = catalog.price_books_of(tx)
-        self.costing = costs.Costing(tx)
-        self.caps: list[Cap] = caps.in_force(tx, organization_id)
+        self.books: PriceBooks = catalog.price_books_of(self.tx)
+        self.costing = costs.Costing(self.tx)
+        self.caps: list[Cap] = caps.in_force(self.tx, desk.organization.organization_id)
         self._counters: dict[tuple[str, datetime], _Counter] = {}
         self._debits: dict[str, int] = {}
         # The order does not change while the batch is charged: what is taken is in _debits.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -215,24 +216,39 @@ def void_grant(
     *,
     reason: str,
     actor: str,
+    key: str | None = None,
     now: datetime,
 ) -> int:
     """Take back what is left of a grant; returns what was taken now, in millionths.
 
-    What holds pin of it is taken as they give it back; what was spent stays spent. Raises NotFound.
+    What holds pin of it is taken as they give it back; what was spent stays spent. The same ``key``
+    again does nothing and answers the same. Raises NotFound, IdempotencyConflict.
     """
     with _purse(database, organization_id, now) as purse:
-        taken = reversals.void(purse, grant_id)
-        audit.note(
+
+        def act() -> tuple[int, dict[str, Any]]:
+            taken = reversals.void(purse, grant_id)
+            audit.note(
+                purse.tx,
+                organization_id,
+                actor=actor,
+                act="grant.voided",
+                target=grant_id,
+                detail={"credits": format_micro(taken), "reason": reason},
+                now=now,
+            )
+            return 200, {"taken_micro": taken}
+
+        answer = idempotency.once(
             purse.tx,
             organization_id,
-            actor=actor,
-            act="grant.voided",
-            target=grant_id,
-            detail={"credits": format_micro(taken), "reason": reason},
+            route="void",
+            key=key,
+            content=[grant_id, reason],
             now=now,
+            act=act,
         )
-        return taken
+        return int(json.loads(answer.body)["taken_micro"])
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, bindparam, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, insert, or_, select, update
 
 from portal.ids import new_id
 from portal.tables import rejected_events
@@ -68,9 +68,18 @@ def keep(tx: Connection, organization_id: str, reasons: Sequence[Reason], *, now
 
 
 def waiting(
-    tx: Connection, organization_id: str, *, after: str = "", code: str | None = None, limit: int
+    tx: Connection,
+    organization_id: str,
+    *,
+    after: str = "",
+    code: str | None = None,
+    chosen: Sequence[str] | None = None,
+    limit: int,
 ) -> list[RejectedEvent]:
-    """Return rejected events that have not landed since, in the order of their ids."""
+    """Return rejected events that have not landed since, in the order of their ids.
+
+    ``chosen`` are the ids of the only ones that are wanted.
+    """
     conditions: list[ColumnElement[bool]] = [
         rejected_events.c.organization_id == organization_id,
         rejected_events.c.replayed_at.is_(None),
@@ -78,11 +87,54 @@ def waiting(
     ]
     if code is not None:
         conditions.append(rejected_events.c.code == code)
+    if chosen is not None:
+        conditions.append(rejected_events.c.rejection_id.in_(chosen))
     query = (
         select(rejected_events)
         .where(*conditions)
         .order_by(rejected_events.c.rejection_id)
         .limit(limit)
+    )
+    return [RejectedEvent(**row) for row in tx.execute(query).mappings()]
+
+
+def everywhere(
+    tx: Connection,
+    *,
+    organization_id: str | None = None,
+    code: str = "",
+    before: tuple[datetime, str] | None = None,
+    limit: int,
+) -> list[RejectedEvent]:
+    """Return rejected events of all organizations that wait, the latest first. Operator only."""
+    came, key = rejected_events.c.received_at, rejected_events.c.rejection_id
+    conditions: list[ColumnElement[bool]] = [rejected_events.c.replayed_at.is_(None)]
+    if organization_id is not None:
+        conditions.append(rejected_events.c.organization_id == organization_id)
+    if code:
+        conditions.append(rejected_events.c.code == code)
+    if before is not None:
+        at, last = before
+        conditions.append(or_(came < at, and_(came == at, key < last)))
+    query = select(rejected_events).where(*conditions).order_by(came.desc(), key.desc())
+    return [RejectedEvent(**row) for row in tx.execute(query.limit(limit)).mappings()]
+
+
+def why(tx: Connection) -> dict[str, int]:
+    """Return how many events of all organizations wait, by why they were not taken."""
+    rows = tx.execute(
+        select(rejected_events.c.code, func.count())
+        .where(rejected_events.c.replayed_at.is_(None))
+        .group_by(rejected_events.c.code)
+        .order_by(rejected_events.c.code)
+    )
+    return {row[0]: int(row[1]) for row in rows}
+
+
+def chosen_of(tx: Connection, ids: Sequence[str]) -> list[RejectedEvent]:
+    """Return the events that wait of those that were chosen, whosever they are."""
+    query = select(rejected_events).where(
+        rejected_events.c.rejection_id.in_(ids), rejected_events.c.replayed_at.is_(None)
     )
     return [RejectedEvent(**row) for row in tx.execute(query).mappings()]
 

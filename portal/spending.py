@@ -259,6 +259,14 @@ def spending(
     )
 
 
+def every_cap(
+    tx: Connection, organization: Organization, known: Choices, *, now: datetime
+) -> list[CapLine]:
+    """Return all of an organization's caps with what each has counted at ``now``."""
+    in_force = caps.in_force(tx, organization.organization_id)
+    return [_line(state, known) for state in caps.states(tx, organization, in_force, at=now)]
+
+
 def _counts(cap: Cap, member: Member) -> bool:
     """Tell whether a cap is this member's business: their own, or a shared one that stops them."""
     if cap.scope == "member":

@@ -533,3 +533,27 @@ def cost_of_event(
         .order_by(event_costs.c.line)
     ).mappings()
     return [dict(row) for row in rows]
+
+
+def costs_of_events(
+    tx: Connection, organization_id: str, lines: Sequence[EventRow]
+) -> dict[tuple[str, str], int]:
+    """Return what events cost, in billionths of a dollar, by source and id. Operator only.
+
+    A line that nobody can price is not in it.
+    """
+    if not lines:
+        return {}
+    rows = tx.execute(
+        select(
+            event_costs.c.source,
+            event_costs.c.event_id,
+            func.coalesce(func.sum(event_costs.c.amount_nano_usd), 0).label("cost_nano_usd"),
+        )
+        .where(
+            event_costs.c.organization_id == organization_id,
+            event_costs.c.event_id.in_([one.event_id for one in lines]),
+        )
+        .group_by(event_costs.c.source, event_costs.c.event_id)
+    )
+    return {(row.source, row.event_id): int(row.cost_nano_usd) for row in rows}

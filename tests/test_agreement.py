@@ -176,7 +176,7 @@ class Answers:
     @property
     def operator_line(self) -> list[Decimal]:
         """Credits used, not charged and left, as the operator sees them."""
-        page = self._once("operator", lambda: self.operator.client.get("/operator/")).text
+        page = self._once("operator", lambda: self.operator.client.get("/operator/customers")).text
         line = re.search(r'<small class="id">acme</small>.*?</tr>', page, re.S)
         assert line
         cells = [

@@ -37,6 +37,7 @@ from portal.access.sessions import (
     SEEN_EVERY,
     SESSION_IDLE,
     SESSION_LIFETIME,
+    VIEW,
     SessionLine,
     StoredSession,
     Visitor,
@@ -50,6 +51,7 @@ from portal.access.sessions import (
     sessions_of,
 )
 from portal.access.tokens import INVITATION, find_token, make_token, use_token, void_tokens
+from portal.access.views import VIEW_LIFETIME, forget_view, lapsed_views
 from portal.tables import portal_links, sessions
 
 __all__ = [
@@ -67,6 +69,8 @@ __all__ = [
     "SESSION_IDLE",
     "SESSION_LIFETIME",
     "SHORTEST_PASSWORD",
+    "VIEW",
+    "VIEW_LIFETIME",
     "Place",
     "SessionLine",
     "StoredSession",
@@ -80,7 +84,9 @@ __all__ = [
     "find_session",
     "find_token",
     "forget_ended",
+    "forget_view",
     "keep_session",
+    "lapsed_views",
     "make_link",
     "make_token",
     "members_by_password",

@@ -28,6 +28,8 @@ FRESH = timedelta(minutes=10)
 LONGEST_DEVICE = 300
 #: Where a session keeps the memberships whose password was typed, where there are several.
 CHOICES = "choices"
+#: What an operator's session carries while they look on as a member: whom, and until when.
+VIEW = "viewing"
 
 #: The ways to sign in, as sessions remember them.
 BY_LINK, BY_PASSWORD, BY_MAIL, BY_PROVIDER, BY_PASSKEY = (
@@ -41,7 +43,11 @@ BY_LINK, BY_PASSWORD, BY_MAIL, BY_PROVIDER, BY_PASSKEY = (
 
 @dataclass(frozen=True)
 class Visitor:
-    """Who is signed in: a member of an organization, or the operator; or who may choose to be."""
+    """Who is signed in: a member of an organization, or the operator; or who may choose to be.
+
+    ``watched_by`` is the operator who looks at the pages as this member sees them, until an
+    instant: they change nothing, and are no operator meanwhile.
+    """
 
     member: Member | None = None
     organization: Organization | None = None
@@ -50,6 +56,8 @@ class Visitor:
     proven_email: str = ""
     #: Whether they are signed in and have yet to choose where.
     is_undecided: bool = False
+    watched_by: str = ""
+    watched_until: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -127,7 +135,7 @@ def find_session(tx: Connection, secret: str, *, now: datetime) -> StoredSession
             sessions.c.seen_at > now - SESSION_IDLE,
         )
     ).first()
-    visitor = None if row is None else _visitor(tx, row)
+    visitor = None if row is None else _visitor(tx, row, now=now)
     if row is None or visitor is None:
         return None
     return StoredSession(
@@ -138,13 +146,16 @@ def find_session(tx: Connection, secret: str, *, now: datetime) -> StoredSession
         row.session_id,
         row.method,
         row.created_at,
-        is_outdated=visitor.member is not None and visitor.member.role != row.role,
+        is_outdated=visitor.member is not None
+        and not visitor.watched_by
+        and visitor.member.role != row.role,
     )
 
 
-def _visitor(tx: Connection, row: Row[Any]) -> Visitor | None:
+def _visitor(tx: Connection, row: Row[Any], *, now: datetime) -> Visitor | None:
     if row.operator_email:
-        return Visitor(operator_email=row.operator_email, proven_email=row.proven_email)
+        operator = Visitor(operator_email=row.operator_email, proven_email=row.proven_email)
+        return _watching(tx, operator, row.data.get(VIEW), now=now)
     if row.organization_id and row.member_id:
         try:
             return Visitor(
@@ -157,6 +168,23 @@ def _visitor(tx: Connection, row: Row[Any]) -> Visitor | None:
     if row.proven_email or row.data.get(CHOICES):
         return Visitor(proven_email=row.proven_email, is_undecided=True)
     return None
+
+
+def _watching(
+    tx: Connection, operator: Visitor, view: dict[str, str] | None, *, now: datetime
+) -> Visitor:
+    """Return the operator, or whom they look on as while that lasts."""
+    if view is None or datetime.fromisoformat(view["until"]) <= now:
+        return operator
+    try:
+        return Visitor(
+            accounts.find_member(tx, view["organization"], view["member"]),
+            accounts.find_organization(tx, view["organization"]),
+            watched_by=operator.operator_email,
+            watched_until=datetime.fromisoformat(view["until"]),
+        )
+    except NotFound:
+        return operator
 
 
 def keep_session(tx: Connection, session_hash: str, data: dict[str, Any], *, now: datetime) -> None:

@@ -12,8 +12,9 @@ from datetime import datetime
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, Row, literal, select, update
+from sqlalchemy import Connection, Row, and_, func, literal, or_, select, update
 
+from portal import audit
 from portal.billing import checkout, payment_news, tier_checkout, top_up_news
 from portal.billing.effects import Mark
 from portal.billing.gateway import Gateway, StripeEvent
@@ -189,6 +190,63 @@ def finish_pending(database: Database, payments: Gateway, *, now: datetime) -> l
     with database.reading() as tx:
         waiting = tx.execute(_KEPT.where(stripe_inbox.c.status == "pending")).all()
     return [_again(database, payments, _event(row), now=now) for row in waiting]
+
+
+@dataclass(frozen=True)
+class InboxLine:
+    """An event of Stripe's as it was written down, and what became of it."""
+
+    stripe_event_id: str
+    type: str
+    object_id: str
+    livemode: bool
+    status: str
+    detail: str
+    received_at: datetime
+    done_at: datetime | None
+
+
+def listed(
+    tx: Connection,
+    *,
+    status: str = "",
+    before: tuple[datetime, str] | None = None,
+    limit: int,
+) -> list[InboxLine]:
+    """Return events, the latest first, in one state or in any."""
+    came, key = stripe_inbox.c.received_at, stripe_inbox.c.stripe_event_id
+    query = select(stripe_inbox).order_by(came.desc(), key.desc()).limit(limit)
+    if status:
+        query = query.where(stripe_inbox.c.status == status)
+    if before is not None:
+        at, last = before
+        query = query.where(or_(came < at, and_(came == at, key < last)))
+    return [InboxLine(**row) for row in tx.execute(query).mappings()]
+
+
+def by_status(tx: Connection) -> dict[str, int]:
+    """Return how many events are in each state."""
+    rows = tx.execute(select(stripe_inbox.c.status, func.count()).group_by(stripe_inbox.c.status))
+    return {row[0]: int(row[1]) for row in rows}
+
+
+def set_aside(
+    database: Database, event_ids: Sequence[str], *, reason: str, actor: str, now: datetime
+) -> int:
+    """Decide that quarantined events need nothing; returns how many. They can be tried again."""
+    with database.transaction() as tx:
+        done = tx.execute(
+            update(stripe_inbox)
+            .where(
+                stripe_inbox.c.stripe_event_id.in_(event_ids),
+                stripe_inbox.c.status == "quarantined",
+            )
+            .values(status="ignored", detail=reason, done_at=now)
+        ).rowcount
+        if done:
+            detail = {"events": list(event_ids), "reason": reason}
+            audit.note(tx, "", actor=actor, act="inbox.set_aside", detail=detail, now=now)
+    return done
 
 
 def quarantined(database: Database) -> list[tuple[StripeEvent, str]]:

@@ -42,6 +42,10 @@ class Reversal:
             dispute_id=disputed.dispute_id,
         )
 
+    def refunded_by(self, amount_minor: int) -> Reversal:
+        """Return it as it would be once that much more were refunded."""
+        return replace(self, refunded_minor=self.refunded_minor + amount_minor)
+
 
 def bring(
     wallet: Wallet, grant_id: str, paid_minor: int, *, before: Reversal, told: Reversal

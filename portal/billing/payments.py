@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, or_, select, update
 
 from portal.billing import money_back
 from portal.billing.effects import Quarantined
@@ -147,6 +147,52 @@ def settled_since(tx: Connection, since: datetime) -> list[tuple[str, Settled]]:
         .order_by(payments.c.organization_id, payments.c.settled_at, payments.c.payment_id)
     )
     return [(row.organization_id, _settled(row)) for row in rows]
+
+
+#: How a dispute stands that is not decided.
+UNDECIDED = ("inquiry", "open", "withdrawn")
+
+
+def of_all(
+    tx: Connection,
+    *,
+    kind: str = "",
+    disputed: bool = False,
+    before: tuple[datetime, str] | None = None,
+    limit: int,
+) -> list[tuple[str, Settled]]:
+    """Return settled payments of every organization with whose, the latest first."""
+    at, key = payments.c.settled_at, payments.c.payment_id
+    query = select(payments).where(at.is_not(None), *_asked(kind, disputed=disputed))
+    if before is not None:
+        instant, last = before
+        query = query.where(or_(at < instant, and_(at == instant, key < last)))
+    rows = tx.execute(query.order_by(at.desc(), key.desc()).limit(limit))
+    return [(row.organization_id, _settled(row)) for row in rows]
+
+
+def only_told(
+    tx: Connection, *, kind: str = "", disputed: bool = False, limit: int
+) -> list[tuple[str, Settled]]:
+    """Return payments of which only a reversal was told so far, with whose."""
+    rows = tx.execute(
+        select(payments)
+        .where(payments.c.settled_at.is_(None), *_asked(kind, disputed=disputed))
+        .order_by(payments.c.organization_id, payments.c.payment_id)
+        .limit(limit)
+    )
+    return [(row.organization_id, _settled(row)) for row in rows]
+
+
+def open_disputes(tx: Connection) -> int:
+    """Return how many payments of all organizations are disputed and not decided."""
+    found = select(func.count()).where(payments.c.dispute.in_(UNDECIDED))
+    return int(tx.execute(found).scalar_one())
+
+
+def _asked(kind: str, *, disputed: bool) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = [payments.c.kind == kind] if kind else []
+    return [*conditions, payments.c.dispute != "none"] if disputed else conditions
 
 
 def _followed(wallet: Wallet, whole: Settled, told: Reversal, *, before: Reversal) -> Settled:

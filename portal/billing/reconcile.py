@@ -7,7 +7,10 @@ running it at any time, any number of times, changes nothing that was right.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, insert, select
 
 from portal.billing import (
     checkout_news,
@@ -19,6 +22,8 @@ from portal.billing import (
 )
 from portal.billing.gateway import Gateway
 from portal.db import Database
+from portal.ids import new_id
+from portal.tables import reconciliations
 
 #: How far back Stripe is asked where nothing else is said.
 DEFAULT_REACH = timedelta(days=3)
@@ -45,3 +50,59 @@ def differences(
 ) -> list[str]:
     """Return where Stripe, our payments and the ledger differ since an instant, in words."""
     return comparison.compare(database, payments, since=since or now - DEFAULT_REACH)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a reconciliation mended and what differs after it, since an instant, in words."""
+
+    asked_by: str
+    since: datetime
+    begun_at: datetime
+    mended: Sequence[str]
+    differing: Sequence[str]
+
+
+def run(
+    database: Database,
+    payments: Gateway,
+    *,
+    since: datetime | None,
+    asked_by: str,
+    now: datetime,
+) -> Report:
+    """Mend, compare the three books, and keep the report. Raises Unavailable."""
+    begin = since or now - DEFAULT_REACH
+    mended = reconcile(database, payments, since=begin, now=now)
+    report = Report(
+        asked_by, begin, now, mended, differences(database, payments, since=begin, now=now)
+    )
+    with database.transaction() as tx:
+        keep(tx, report)
+    return report
+
+
+def keep(tx: Connection, report: Report) -> None:
+    """Keep a report, to be read later."""
+    tx.execute(
+        insert(reconciliations).values(
+            reconciliation_id=new_id("rec"),
+            asked_by=report.asked_by,
+            since=report.since,
+            begun_at=report.begun_at,
+            mended=list(report.mended),
+            differing=list(report.differing),
+        )
+    )
+
+
+def reports(tx: Connection, *, limit: int) -> list[Report]:
+    """Return the reports that were kept, the latest first."""
+    rows = tx.execute(
+        select(reconciliations)
+        .order_by(reconciliations.c.begun_at.desc(), reconciliations.c.reconciliation_id)
+        .limit(limit)
+    )
+    return [
+        Report(row.asked_by, row.since, row.begun_at, row.mended, row.differing) for row in rows
+    ]

@@ -273,6 +273,19 @@ notices = table(
     ),
 )
 
+reconciliations = table(
+    "reconciliations",
+    key("reconciliation_id"),
+    # Who asked: an operator's address, or the job that compares every day.
+    text_column("asked_by"),
+    instant("since"),
+    instant("begun_at"),
+    # Each a list of sentences.
+    Column("mended", Document, nullable=False),
+    Column("differing", Document, nullable=False),
+    Index(None, "begun_at"),
+)
+
 stripe_inbox = table(
     "stripe_inbox",
     key("stripe_event_id"),

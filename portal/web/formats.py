@@ -33,6 +33,11 @@ def register(jinja: Environment) -> None:
     jinja.filters.update(
         amount=amount,
         exact_amount=exact_amount,
+        signed=signed,
+        measured=measured,
+        whole_dollars=whole_dollars,
+        tenths=tenths,
+        grown=grown,
         rounded=rounded,
         money=money,
         plain_amount=plain_amount,
@@ -63,6 +68,13 @@ def amount(micro: int) -> str:
 def exact_amount(micro: int) -> str:
     """Write credits or a quantity with all their decimals."""
     return str(format_decimal(Decimal(micro) / MICRO, format="#,##0.######", locale=LOCALE))
+
+
+def signed(micro: int) -> str:
+    """Write a change of credits with its sign and all its decimals; none is a dash."""
+    if micro == 0:
+        return "–"
+    return f"{'+' if micro > 0 else '−'}{exact_amount(abs(micro))}"
 
 
 def rounded(micro: int) -> str:
@@ -115,6 +127,41 @@ def dollars(nano: int) -> str:
             Decimal(nano) / NANO, "USD", format=pattern, locale=LOCALE, currency_digits=False
         )
     )
+
+
+def whole_dollars(nano: int) -> str:
+    """Write an amount in US dollars: to the dollar from a hundred on, else to the cent."""
+    if abs(nano) < 100 * NANO:
+        return dollars(nano).replace("-", "−")
+    pattern = "¤#,##0"
+    value = Decimal(nano) / NANO
+    words = format_currency(value, "USD", format=pattern, locale=LOCALE, currency_digits=False)
+    return str(words).replace("-", "−")
+
+
+def measured(value: float | None, unit: str) -> str:
+    """Write a statistic in its unit: 51 times, 42%, −3.1 points, 0.62."""
+    if value is None:
+        return "–"
+    if unit == "times":
+        return f"{value:,.0f} times" if value >= 10 else f"{value:,.1f} times"
+    if unit == "share":
+        return f"{value:.1%}"
+    text = f"{value * 100:+.1f} points" if unit == "points" else f"{value:+.2f}"
+    return text.replace("-", "−")
+
+
+def tenths(tenths_percent: int | None) -> str:
+    """Write a share that is given in tenths of a percent: 61.3%; a dash where there is none."""
+    if tenths_percent is None:
+        return "–"
+    sign, rest = "−" if tenths_percent < 0 else "", abs(tenths_percent)
+    return f"{sign}{rest // 10:,}.{rest % 10}%"
+
+
+def grown(now: int, before: int) -> str:
+    """Write by how much an amount changed: +12%; a dash where there was nothing before."""
+    return change((now - before) * 100 // abs(before) if before else None)
 
 
 def day(value: date | datetime, zone: Zone | None = None, today: date | None = None) -> str:

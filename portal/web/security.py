@@ -24,7 +24,7 @@ from werkzeug.routing import BuildError
 from portal import access, accounts, audit
 from portal.access import StoredSession, Visitor
 from portal.core.devices import device_name
-from portal.core.errors import InvalidRequest, Unauthenticated
+from portal.core.errors import InvalidRequest, NotAllowed, Unauthenticated
 from portal.ids import new_id
 from portal.web.counters import Counters
 from portal.web.services import Services, services
@@ -141,7 +141,7 @@ class StoreSessions(SessionInterface):
         with self.parts.database.transaction() as tx:
             access.keep_session(tx, stored.session_hash, dict(session), now=now)
             member = session.visitor.member
-            if member is not None:
+            if member is not None and not session.visitor.watched_by:
                 accounts.saw(tx, member.organization_id, member.member_id, now=now)
             if stored.is_outdated:
                 # Where a request beside this one renewed or ended it, that one's answer counts.
@@ -178,6 +178,7 @@ def register(app: Flask, parts: Services) -> None:
     # Before the limiter and the forms' guard, so that what those refuse has its name too; what is
     # registered first is asked last about an answer.
     app.before_request(_name_request)
+    app.before_request(look_only)
     app.after_request(_headers(parts))
     csrf.init_app(app)
     limiter.init_app(app)
@@ -222,6 +223,22 @@ def _hostname(host: str) -> str | None:
     if not re.fullmatch(r"[\w.\-]+(:\d+)?|\[[\da-fA-F:]+\](:\d+)?", host.strip(), re.ASCII):
         return None
     return urlsplit(f"//{host.strip()}").hostname
+
+
+#: What an operator who looks on as a member may still send: the way out.
+WAYS_OUT = frozenset({"operator.end_view", "auth.sign_out"})
+#: Pages that do something by being looked at: where people come back to from paying.
+ACT_ON_LOOKING = frozenset({"customer.thanks", "customer.returned_from_stripe", "customer.change"})
+
+
+def look_only() -> None:
+    """Refuse everything but looking to an operator who looks on as a member. Raises NotAllowed."""
+    if not _visitor().watched_by or request.endpoint in WAYS_OUT:
+        return
+    if request.method not in {"GET", "HEAD", "OPTIONS"} or request.endpoint in ACT_ON_LOOKING:
+        raise NotAllowed(
+            "You look on as somebody else: nothing can be changed. End the view first."
+        )
 
 
 def _refuse_odd_text() -> None:

@@ -127,12 +127,12 @@ def received(index: int, content: Any, *, clean: bool) -> Sent:
     if wrong is not None:
         return Sent(index, kept, error=InvalidEvent("The event cannot be read.", [wrong]))
     try:
-        return Sent(index, kept, event=_event(content))
+        return Sent(index, kept, event=read_event(content))
     except InvalidEvent as error:
         return Sent(index, kept, error=error)
 
 
-def _event(content: Any) -> UsageEvent:
+def read_event(content: Any) -> UsageEvent:
     """Return an event as it was understood. Raises InvalidEvent."""
     try:
         body = msgspec.convert(content, EventBody, strict=True, dec_hook=take_as_sent)
@@ -189,7 +189,7 @@ def replay_rejected_events(organization_id: str) -> tuple[Response, int]:
     taken = metering.replay(
         parts.database,
         organization_id,
-        _event,
+        read_event,
         code=body.code,
         limit=LARGEST_BATCH,
         now=parts.clock(),

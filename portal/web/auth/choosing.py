@@ -38,5 +38,5 @@ def go_there() -> Response:
     if found is None:
         raise NotFound("organization", wanted[0])
     move(session, found)
-    page = "customer.overview" if found.organization_id else "operator.customers"
+    page = "customer.overview" if found.organization_id else "operator.margin"
     return redirect(url_for(page), 303)

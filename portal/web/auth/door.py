@@ -94,7 +94,7 @@ def let_in(
     )
     if several:
         return redirect(url_for("auth.choose"), 303)
-    return redirect(url_for("operator.customers") if operates else goal)
+    return redirect(url_for("operator.margin") if operates else goal)
 
 
 @blueprint.get("/sign-in")
@@ -106,7 +106,7 @@ def sign_in() -> Response:
     if visitor.member is not None:
         return redirect(url_for("customer.overview"))
     if visitor.operator_email:
-        return redirect(url_for("operator.customers"))
+        return redirect(url_for("operator.margin"))
     return door()
 
 
@@ -154,7 +154,7 @@ def sign_in_by_link(token: str) -> Response | str:
         link_id=used.link_id,
     )
     if used.operator_email:
-        return redirect(url_for("operator.customers"))
+        return redirect(url_for("operator.margin"))
     return redirect(url_for(f"customer.{used.page}"))
 
 

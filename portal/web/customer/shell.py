@@ -35,7 +35,7 @@ def members_only() -> AnyResponse | None:
     if visitor.member is not None and visitor.organization is not None:
         _begin_due_period(visitor.organization)
         return None
-    page = "operator.customers" if visitor.operator_email else "auth.sign_in"
+    page = "operator.margin" if visitor.operator_email else "auth.sign_in"
     if request.headers.get("HX-Request"):
         return Response(status=401, headers={"HX-Redirect": url_for(page)})
     if request.method == "GET":

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, abort, render_template, request, session
+from portal.web.operator import (
+    acts,
+    audit,
+    catalogue,
+    customers,
+    events,
+    keys,
+    margin,
+    payments,
+    routing,
+    simulations,
+    viewing,
+)
+from portal.web.operator.shell import blueprint
 
-from portal import customers as read
-from portal.access import Visitor
-from portal.web.services import services
-
-blueprint = Blueprint("operator", __name__, url_prefix="/operator")
-
-
-@blueprint.before_request
-def operators_only() -> None:
-    """Answer as if there were nothing here, except to the operator."""
-    visitor = getattr(session, "visitor", Visitor())
-    if not visitor.operator_email:
-        abort(404)
-
-
-@blueprint.get("/")
-def customers() -> str:
-    """Show what every customer used, cost and has left."""
-    parts = services()
-    with parts.database.reading() as tx:
-        page = read.customers(tx, after=request.args.get("after", ""), now=parts.clock())
-    return render_template("operator/customers.html", page=page)
+__all__ = [
+    "acts",
+    "audit",
+    "blueprint",
+    "catalogue",
+    "customers",
+    "events",
+    "keys",
+    "margin",
+    "payments",
+    "routing",
+    "simulations",
+    "viewing",
+]

@@ -1,0 +1,1 @@
+"""What the operator's pages read and rehearse: over all customers, and over one."""

@@ -1,0 +1,190 @@
+"""What an act would do, found by doing it and taking it back: the preview is the path that acts.
+
+Invariant: nothing of a rehearsal is kept; its transaction is always rolled back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+from sqlalchemy import Connection
+
+from portal import metering, reversals
+from portal.billing import money_back, refunds
+from portal.billing import payments as book
+from portal.billing.payments import Settled
+from portal.core.errors import InvalidRequest, NotFound
+from portal.core.events import UsageEvent
+from portal.core.ledger import Account
+from portal.db import Database
+from portal.desk import Desk, open_desk
+from portal.metering import Sent
+from portal.onboarding import GrantRequest
+from portal.wallet import Wallet
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What an organization has at an instant, in millionths of a credit."""
+
+    available_micro: int
+    held_micro: int
+    debt_micro: int
+    uncollected_micro: int
+
+
+@dataclass(frozen=True)
+class Change:
+    """How an organization stands before an act and after it."""
+
+    before: Standing
+    after: Standing
+
+    @property
+    def available_micro(self) -> int:
+        """What the act adds to what may be spent."""
+        return self.after.available_micro - self.before.available_micro
+
+    @property
+    def debt_micro(self) -> int:
+        """What the act adds to what is owed."""
+        return self.after.debt_micro - self.before.debt_micro
+
+    @property
+    def uncollected_micro(self) -> int:
+        """What the act adds to what was never charged."""
+        return self.after.uncollected_micro - self.before.uncollected_micro
+
+
+@dataclass(frozen=True)
+class Refund:
+    """What a refund would do: the money, in minor units, and the credits it takes back.
+
+    ``left_minor`` is the most that can go back, ``unspent_minor`` what needs no reason.
+    """
+
+    settled: Settled
+    amount_minor: int
+    left_minor: int
+    unspent_minor: int
+    taken_micro: int
+    change: Change
+
+
+class _TakenBack(Exception):
+    """Carries what was found out of the transaction that is rolled back."""
+
+    def __init__(self, found: object) -> None:
+        super().__init__()
+        self.found = found
+
+
+def _rehearse(database: Database, act: Callable[[Connection], T]) -> T:
+    try:
+        with database.transaction() as tx:
+            raise _TakenBack(act(tx))
+    except _TakenBack as done:
+        found: T = done.found  # type: ignore[assignment] # what ``act`` returned
+        return found
+
+
+def _standing(wallet: Wallet) -> Standing:
+    return Standing(
+        wallet.available_micro,
+        wallet.balance(Account.HELD),
+        wallet.debt_micro,
+        wallet.balance(Account.UNCOLLECTED),
+    )
+
+
+def _change(
+    database: Database, organization_id: str, now: datetime, act: Callable[[Desk], None]
+) -> Change:
+    def done(tx: Connection) -> Change:
+        desk = open_desk(tx, organization_id, now=now)
+        before = _standing(desk.wallet)
+        act(desk)
+        return Change(before, _standing(desk.wallet))
+
+    return _rehearse(database, done)
+
+
+def grant(
+    database: Database, organization_id: str, request: GrantRequest, *, now: datetime
+) -> Change:
+    """Return what a grant would do. Raises NotFound, InvalidRequest as granting does."""
+
+    def act(desk: Desk) -> None:
+        desk.wallet.grant(
+            source=request.source,
+            credits_micro=request.credits_micro,
+            effective_at=request.effective_at,
+            expires_at=request.expires_at,
+            priority=request.priority,
+            reason=request.reason,
+        )
+
+    return _change(database, organization_id, now, act)
+
+
+def void(database: Database, organization_id: str, grant_id: str, *, now: datetime) -> Change:
+    """Return what voiding a grant would do. Raises NotFound."""
+    return _change(database, organization_id, now, lambda desk: _void(desk.wallet, grant_id))
+
+
+def _void(wallet: Wallet, grant_id: str) -> None:
+    reversals.void(wallet, grant_id)
+
+
+def correct(database: Database, event: UsageEvent, *, now: datetime) -> Change:
+    """Return what a correction would give back. Raises InvalidRequest as taking it would."""
+
+    def act(desk: Desk) -> None:
+        answer = metering.take(desk, [Sent(0, None, event=event)])
+        if answer.rejected:
+            raise InvalidRequest(answer.rejected[0].detail)
+
+    return _change(database, event.organization_id, now, act)
+
+
+def refund(
+    database: Database,
+    organization_id: str,
+    payment_id: str,
+    amount: str | None,
+    *,
+    now: datetime,
+) -> Refund:
+    """Return what a refund would take back. Raises NotFound, InvalidRequest.
+
+    Stripe is not asked: what it would refuse it refuses when the refund is made.
+    """
+
+    def act(tx: Connection) -> Refund:
+        wallet = open_desk(tx, organization_id, now=now).wallet
+        settled = book.of(tx, organization_id, payment_id)
+        if settled is None:
+            raise NotFound("payment", payment_id)
+        unspent = refunds.unspent(wallet, settled)
+        left = settled.payment.amount_minor - settled.reversal.refunded_minor
+        wanted = unspent if amount is None else refunds.amount_of(settled, amount)
+        before, taken = _standing(wallet), 0
+        if settled.payment.grant_id is not None and wanted:
+            was = settled.reversal
+            told = was.refunded_by(wanted)
+            done = money_back.bring(
+                wallet,
+                settled.payment.grant_id,
+                settled.payment.amount_minor,
+                before=was,
+                told=told,
+            )
+            taken = done.refund_revoked_micro - was.refund_revoked_micro
+        return Refund(settled, wanted, left, unspent, taken, Change(before, _standing(wallet)))
+
+    return _rehearse(database, act)

@@ -1,0 +1,93 @@
+"""The operator's pages as Olga reads them: what they show, whom they find, and that they hold."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+from flask import Flask
+
+from portal.db import Database
+from tests.cast import Customer, ok
+from tests.clock import Clock
+from tests.console import enter_olga
+from tests.readers import Reader
+
+PAGES = (
+    "/operator/", "/operator/?span=90-days", "/operator/?span=last-month", "/operator/?span=month",
+    "/operator/customers", "/operator/customers/acme", "/operator/customers/acme/timeline",
+    "/operator/customers/acme/events", "/operator/customers/acme/grant",
+    "/operator/customers/acme/view", "/operator/catalogue", "/operator/catalogue/prices/new",
+    "/operator/catalogue/costs/new", "/operator/catalogue/prices/1.toml",
+    "/operator/catalogue/prices/difference?old=0&new=1",
+    "/operator/events", "/operator/events/reviews", "/operator/payments",
+    "/operator/payments?show=disputed", "/operator/payments/inbox",
+    "/operator/payments/reconciliation", "/operator/keys", "/operator/audit",
+    "/operator/simulation", "/operator/routing", "/operator/routing?span=last-month",
+)  # fmt: skip
+
+
+@pytest.fixture
+def olga(acme: Customer, application: Flask, database: Database, clock: Clock) -> Reader:
+    return enter_olga(application, database, clock)
+
+
+def test_every_page_of_the_console_is_there(
+    olga: Reader, acme: Customer, subtests: pytest.Subtests
+) -> None:
+    ok(acme.send(acme.event("document", id="one", member="cleo", run="r-1")))
+    more = ["/operator/customers/acme/event?source=tests&id=one",
+            "/operator/customers/acme/correct?source=tests&id=one",
+            "/operator/customers/acme/events?run=r-1"]  # fmt: skip
+    for path in (*PAGES, *more):
+        with subtests.test(path=path):
+            answer = olga.client.get(path)
+            assert answer.status_code == 200, answer.text[:2000]
+            assert answer.headers["Cache-Control"] == "no-store"
+
+
+def names(text: str) -> list[str]:
+    return [one["Id"] for one in csv.DictReader(io.StringIO(text))]
+
+
+def test_customers_are_searched_narrowed_and_put_in_order(
+    olga: Reader, acme: Customer, bystander: Customer
+) -> None:
+    ok(acme.send(acme.event("document", quantity=3)))
+    sheet = "/operator/customers.csv"
+    assert names(olga.client.get(f"{sheet}?sort=use").text) == ["acme", "bystander"]
+    assert names(olga.client.get(f"{sheet}?sort=use&order=rising").text) == ["bystander", "acme"]
+    assert names(olga.client.get(f"{sheet}?sort=name").text) == ["acme", "bystander"]
+    assert names(olga.client.get(f"{sheet}?q=STAND").text) == ["bystander"]
+    assert names(olga.client.get(f"{sheet}?charging=shadow").text) == []
+    assert names(olga.client.get(f"{sheet}?tier=none").text) == ["acme", "bystander"]
+    assert names(olga.client.get(f"{sheet}?state=debt").text) == []
+    assert "Nobody fits" in olga.client.get("/operator/customers?q=nobody").text
+
+
+def test_a_name_that_would_be_a_formula_is_none_in_the_sheet(olga: Reader, acme: Customer) -> None:
+    ok(acme.api.put(acme.path, {"name": "=HYPERLINK(1)"}))
+    assert "'=HYPERLINK(1)" in olga.client.get("/operator/customers.csv").text
+
+
+def test_pages_of_customers_follow_one_another_without_gap_or_double(
+    olga: Reader, acme: Customer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(7):
+        ok(acme.api.put(f"/v1/organizations/org-{number}", {"name": f"Org {number}"}), 201)
+    monkeypatch.setattr("portal.office.customers.PAGE", 3)
+    seen: list[str] = []
+    path = "/operator/customers?sort=name"
+    for _ in range(3):
+        page = olga.client.get(path).text
+        found = [part.partition("<")[0] for part in page.split('<small class="id">')[1:]]
+        seen += found
+        path = f"/operator/customers?sort=name&order=rising&after={found[-1]}"
+    assert seen == ["acme", *(f"org-{number}" for number in range(7))]
+
+
+@pytest.mark.parametrize("place", ["x", "WyJhIiwgImIiXQ==", "W10=", "bnVsbA=="])
+def test_a_place_that_no_list_gave_is_refused(olga: Reader, place: str) -> None:
+    for path in ("audit", "events", "payments", "payments/inbox", "customers/acme/timeline"):
+        assert olga.client.get(f"/operator/{path}?after={place}").status_code == 422
