@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from portal.web import api, auth, customer, health, operator, problems, security, webhooks
+from portal.web import api, auth, brand, customer, health, operator, problems, security, webhooks
 from portal.web.services import Services
 
 
@@ -15,6 +15,7 @@ def register(app: Flask, services: Services) -> None:
     problems.register(app)
     for blueprint in (
         health.blueprint,
+        brand.blueprint,
         api.blueprint,
         webhooks.blueprint,
         auth.blueprint,

@@ -19,10 +19,14 @@ from portal import access
 from portal.access import StoredSession, Visitor
 from portal.core.errors import InvalidRequest
 from portal.ids import new_id
+from portal.web.brand import version
 from portal.web.services import Services, services
 
 #: Paths that carry a key or nothing, never a session.
-WITHOUT_SESSION = ("/v1/", "/webhooks/", "/static/", "/healthz", "/readyz", "/metrics")
+WITHOUT_SESSION = (
+    *("/v1/", "/webhooks/", "/static/", "/brand.css", "/brand/"),
+    *("/healthz", "/readyz", "/metrics"),
+)
 ANONYMOUS = "anonymous."
 #: Where a visitor wanted to go before signing in; only this server ever writes it.
 GOAL = "goal"
@@ -33,7 +37,7 @@ limiter = Limiter(get_remote_address, headers_enabled=True, default_limits=[])
 
 #: Endpoints that answer anybody. Everything else needs a key, a member or an operator.
 OPEN = frozenset({"static", "auth.sign_in", "auth.sign_in_by_link", "auth.sign_out"})
-OPEN_BLUEPRINTS = frozenset({"health", "webhooks"})
+OPEN_BLUEPRINTS = frozenset({"brand", "health", "webhooks"})
 
 
 class Session(dict[str, Any], SessionMixin):
@@ -141,6 +145,7 @@ def register(app: Flask, parts: Services) -> None:
     app.context_processor(
         lambda: {
             "brand": settings.brand,
+            "brand_version": version(settings.brand),
             "visitor": _visitor(),
             "demo": settings.demo,
             "payable": parts.payments.configured,
