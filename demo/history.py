@@ -40,6 +40,8 @@ DAY = timedelta(days=1)
 BATCH = 500
 #: Days after the beginning on which Acme buys a pack.
 PACK_DAY = 9
+#: How far back Acme's forecasts were kept, to be told against what came: two months at most.
+SAID_FOR = timedelta(days=62)
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,8 @@ def tell(database: Database, till: Till, *, now: datetime) -> None:
             if buys:
                 _buy(till, begins=_begins(customer, now), now=day_end)
             _send(database, events, now=day_end)
-            forecast_record.keep(database, now=day_end)
+            if buys and now - day_end < SAID_FOR:
+                forecast_record.keep(database, now=day_end)
     till.close(now=now)
     _present(database, now=now)
 

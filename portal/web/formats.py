@@ -43,6 +43,8 @@ def register(jinja: Environment) -> None:
         day=day,
         short_day=short_day,
         full_day=full_day,
+        dated=dated,
+        last_dated=last_dated,
         last_day=last_day,
         clock=clock,
         local_day=local_day,
@@ -135,9 +137,20 @@ def full_day(value: date) -> str:
     return str(format_date(value, "d MMMM", locale=LOCALE))
 
 
+@lru_cache(maxsize=_REMEMBERED)
+def dated(value: date) -> str:
+    """Write a day with its year, for paper: 1 Nov 2026."""
+    return str(format_date(value, "d MMM y", locale=LOCALE))
+
+
 def last_day(end: datetime, zone: Zone, today: date | None = None) -> str:
     """Write the last day before an end: what ends at midnight of 1 Dec is there until 30 Nov."""
     return day(end - _MICROSECOND, zone, today)
+
+
+def last_dated(end: datetime, zone: Zone) -> str:
+    """Write the last day before an end with its year."""
+    return dated(local_day(end - _MICROSECOND, zone))
 
 
 def clock(instant: datetime, zone: Zone) -> str:
