@@ -28,7 +28,10 @@ WHOLE_PERMILLE = 1000
 
 @dataclass(frozen=True)
 class CapLine:
-    """A cap with what its window has counted; amounts in millionths of a credit."""
+    """A cap with what its window has counted; amounts in millionths of a credit.
+
+    ``currency`` is that of a limit that was stated in money.
+    """
 
     cap: Cap
     subject: str
@@ -37,6 +40,7 @@ class CapLine:
     held_micro: int
     left_micro: int
     resets_at: datetime
+    currency: str = ""
 
     @property
     def used_micro(self) -> int:
@@ -206,7 +210,7 @@ def spending(
     in_force = caps.in_force(tx, organization.organization_id)
     wanted = [cap for cap in in_force if member.sees_all_use or _counts(cap, member)]
     states = caps.states(tx, organization, wanted, at=now)
-    lines = [_line(state, known) for state in states]
+    lines = [_line(state, known, organization.currency) for state in states]
     return Spending(now, lines, _tightest(states, lines), available_micro, known)
 
 
@@ -219,7 +223,7 @@ def _counts(cap: Cap, member: Member) -> bool:
     return cap.hard and (shared or (cap.scope == "team" and cap.target == member.team_id))
 
 
-def _line(state: CapState, known: Choices) -> CapLine:
+def _line(state: CapState, known: Choices, currency: str) -> CapLine:
     return CapLine(
         cap=state.cap,
         subject=known.subject_of(state.cap.scope, state.cap.target),
@@ -228,6 +232,7 @@ def _line(state: CapState, known: Choices) -> CapLine:
         held_micro=state.held_micro,
         left_micro=state.remaining_micro,
         resets_at=state.window.end,
+        currency=currency,
     )
 
 

@@ -73,7 +73,9 @@ def _caps(now: datetime) -> list[CapLine]:
 
     def line(subject: str, cap: Cap, spent: int, held: int, action: Action | None) -> CapLine:
         left = max(0, cap.limit_micro - (spent + held) * MICRO)
-        return CapLine(cap, subject, action, spent * MICRO, held * MICRO, left, now + 4 * DAY)
+        return CapLine(
+            cap, subject, action, spent * MICRO, held * MICRO, left, now + 4 * DAY, "usd"
+        )
 
     base = Cap("cap_1", "organization", "", "", "period", 3000 * MICRO, "soft")
     hard = replace(base, mode="hard", limit_micro=800 * MICRO)
@@ -82,6 +84,7 @@ def _caps(now: datetime) -> list[CapLine]:
         line("Design team", replace(hard, window="week"), 745, 0, images),
         line("Cleo", replace(hard, window="day"), 800, 0, None),
         line("The site", replace(hard, limit_micro=0), 0, 0, None),
+        line("Ben", replace(hard, limit_minor=20_000), 120, 0, None),
     ]
 
 
