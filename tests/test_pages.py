@@ -95,8 +95,6 @@ def test_a_limit_may_be_stated_in_money_and_stays_so(
     assert _set_cap(ana, typed).status_code == 303
     (cap,) = ok(acme.api.get(f"{acme.path}/caps"))["data"]
     assert (cap["limit"]["amount"], cap["limit"]["currency"]) == ("200", "usd")
-        cap["limit"] == {"amount": 20000, "currency": "usd"} or cap["limit"]["amount"] == "200.00"
-    )
     page = ana.client.get("/spending").text
     assert "at $200.00 each period" in re.sub(r"\s+", " ", page)
     assert 'value="$200.00"' in page
