@@ -34,9 +34,7 @@ def rows(machine: Machine) -> Iterator[Found]:
     events = FULL if machine.full else LONG
     long, short = (_store(machine, number) for number in (events, SHORT * ORGANIZATIONS))
     for words, price in (("sums of days", "5"), ("every event", "5.000001")):
-        took, scan = in_turns(
-            _timed(partial(_simulate, long, price)), _timed(lambda: _scan(long))
-        )
+        took, scan = in_turns(_timed(partial(_simulate, long, price)), _timed(lambda: _scan(long)))
         what = f"simulation of {events:,} events, by {words}"
         yield at_most(what, median(took), median(scan), "one scan of them", 10, "s")
     peaks = [_peak_mib(partial(_simulate, store, "5.000001")) for store in (long, short)]

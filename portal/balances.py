@@ -115,6 +115,26 @@ def ever_granted(tx: Connection, organization_id: str, *, until: datetime) -> bo
     return tx.execute(found.limit(1)).first() is not None
 
 
+def allowance_of(tx: Connection, organization_id: str, *, start: datetime, now: datetime) -> int:
+    """Return what the plan has given since a period's start, in millionths.
+
+    That is less than the tier's figure where it was taken within the period. What began earlier
+    and still lives counts too, where nothing began in it.
+    """
+    alive = or_(grants.c.expires_at.is_(None), grants.c.expires_at > now)
+    rows = tx.execute(
+        select(grants.c.granted_micro, (grants.c.effective_at >= start).label("within")).where(
+            grants.c.organization_id == organization_id,
+            grants.c.source == "allowance",
+            grants.c.voided_at.is_(None),
+            grants.c.effective_at <= now,
+            or_(grants.c.effective_at >= start, alive),
+        )
+    ).all()
+    within: int = sum(row.granted_micro for row in rows if row.within)
+    return within or sum(int(row.granted_micro) for row in rows)
+
+
 @dataclass(frozen=True)
 class _Pins:
     """What the holds of one deadline pin: by account, in millionths, and what became of it.

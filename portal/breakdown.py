@@ -16,7 +16,7 @@ from portal import usage
 from portal.accounts import Member, Organization
 from portal.core.errors import InvalidRequest
 from portal.core.periods import Period, local_day
-from portal.core.units import apportion
+from portal.core.units import apportion, divide_half_even
 from portal.spending import Choices, book_at, choices
 from portal.usage import Totals
 
@@ -69,7 +69,10 @@ class Selection:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; ``series`` is its colour, None where it is among the rest."""
+    """One line of the table; ``series`` is its colour, None where it is among the rest.
+
+    ``change_percent`` is that of its credits on the range before, None where there were none.
+    """
 
     key: str
     name: str
@@ -77,6 +80,7 @@ class Row:
     totals: Totals
     share_percent: int
     series: int | None
+    change_percent: int | None = None
 
 
 @dataclass(frozen=True)
@@ -94,8 +98,16 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Chip:
+    """A filter in force, in words: which one, and what it was set to."""
+
+    name: str
+    words: str
+
+
+@dataclass(frozen=True)
 class Breakdown:
-    """The usage page."""
+    """The usage page; ``before`` is the range that it is compared with."""
 
     as_of: datetime
     selection: Selection
@@ -104,8 +116,30 @@ class Breakdown:
     series: Sequence[str]
     columns: Sequence[Column]
     choices: Choices
+    before: Range
+    change_percent: int | None
     days_per_column: int = 1
     names: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def chips(self) -> list[Chip]:
+        """The filters in force that the reader may take away."""
+        return chips(self.selection, self.choices)
+
+
+def chips(selection: Selection, known: Choices) -> list[Chip]:
+    """Return the filters of a selection by the names of what they are set to."""
+    named: dict[str, Mapping[str, str]] = {
+        "action": {key: action.plural for key, action in known.actions.items()},
+        "member": known.members,
+        "team": known.teams,
+        "project": known.projects,
+    }
+    return [
+        Chip(name, named[name].get(value, value))
+        for name, value in selection.filters.items()
+        if not (selection.own_only and name == "member")
+    ]
 
 
 #: Days outside are slips of the keyboard, and calendars end not far beyond them.
@@ -122,12 +156,32 @@ def range_of(
     if key == "own":
         return _own(first, last)
     if key == "last-period":
-        period = organization.period_at(period.start - timedelta(microseconds=1))
+        period = organization.period_at(period.start - _MOMENT)
     if key in {"7-days", "30-days", "90-days"}:
         length = int(key.partition("-")[0])
         return Range(key, today - timedelta(days=length - 1), today + DAY)
     start, end = days_of(period, organization)
     return Range(key if key == "last-period" else "period", start, end)
+
+
+def range_before(organization: Organization, chosen: Range, *, now: datetime) -> Range:
+    """Return the range that one is compared with: as many days as have passed of it, before it.
+
+    A period is compared from the start of the one before, and whole where it has ended.
+    """
+    today = local_day(now, organization.zone)
+    passed = max(DAY, min(chosen.end, today + DAY) - chosen.start)
+    if chosen.key not in {"period", "last-period"}:
+        return Range("before", chosen.start - passed, chosen.start)
+    running = organization.period_at(now)
+    if chosen.key == "last-period":
+        running = organization.period_at(running.start - _MOMENT)
+    start, end = days_of(organization.period_at(running.start - _MOMENT), organization)
+    whole = chosen.end <= today
+    return Range("before", start, min(end if whole else start + passed, chosen.start))
+
+
+_MOMENT = timedelta(microseconds=1)
 
 
 def days_of(period: Period, organization: Organization) -> tuple[date, date]:
@@ -194,14 +248,41 @@ def breakdown(
         group_by=by,
         filters=selection.filters,
     )
+    before = range_before(organization, selection.range, now=now)
+    earlier = usage.report(
+        tx,
+        organization.organization_id,
+        start=before.start,
+        end=before.end,
+        group_by=[] if selection.group == "day" else [selection.group],
+        filters=selection.filters,
+    )
     names = _names(selection.group, known)
-    rows = _rows(found, selection.group, names)
+    rows = _rows(found, selection.group, names, earlier)
     columns, length = _columns(found, selection, rows)
     top = [row for row in rows if row.series is not None]
     series = [row.name for row in top] if selection.group != "day" else ["Credits"]
     if selection.group != "day" and len(rows) > len(top):
         series.append("The rest")
-    return Breakdown(now, selection, found.totals, rows, series, columns, known, length, names)
+    changed = change_percent(found.totals.credits_micro, earlier.totals.credits_micro)
+    return Breakdown(
+        now,
+        selection,
+        found.totals,
+        rows,
+        series,
+        columns,
+        known,
+        before,
+        changed,
+        length,
+        names,
+    )
+
+
+def change_percent(now: int, before: int) -> int | None:
+    """Return a change in whole percent, None where there was nothing before."""
+    return divide_half_even((now - before) * 100, before) if before else None
 
 
 def _names(group: str, known: Choices) -> Mapping[str, str]:
@@ -216,7 +297,12 @@ def _names(group: str, known: Choices) -> Mapping[str, str]:
     return {"": nobody.get(group, ""), **named.get(group, {})}
 
 
-def _rows(found: usage.UsageReport, group: str, names: Mapping[str, str]) -> list[Row]:
+def _rows(
+    found: usage.UsageReport,
+    group: str,
+    names: Mapping[str, str],
+    earlier: usage.UsageReport,
+) -> list[Row]:
     sums: dict[str | date, list[Totals]] = {}
     for one in found.rows:
         sums.setdefault(one.labels[group], []).append(one.totals)
@@ -228,12 +314,16 @@ def _rows(found: usage.UsageReport, group: str, names: Mapping[str, str]) -> lis
     else:
         ordered = sorted(used.items(), key=lambda item: (-item[1].credits_micro, str(item[0])))
     shares = apportion(100, [value.credits_micro for _, value in ordered])
+    was = {row.labels[group]: row.totals.credits_micro for row in earlier.rows}
     rows = []
     for place, (key, value) in enumerate(ordered):
         when = key if isinstance(key, date) else None
         series = place if group != "day" and place < MOST_SERIES else None
         label = str(key)
-        rows.append(Row(label, names.get(label, label), when, value, shares[place], series))
+        changed = change_percent(value.credits_micro, was.get(key, 0))
+        rows.append(
+            Row(label, names.get(label, label), when, value, shares[place], series, changed)
+        )
     return rows
 
 

@@ -8,18 +8,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from portal.core.colour import colour
 from portal.core.errors import ConfigError
 
 #: Refused outside the demo, however it got there.
 DEMO_SECRET_KEY = "demo-only-not-a-secret-demo-only"  # noqa: S105  # named so that it can be refused
 
+#: What a logo's file may be, and how large: every page shows it.
+LOGOS = (".svg", ".png", ".webp")
+LARGEST_LOGO_BYTES = 40 * 1024
+
 
 @dataclass(frozen=True)
 class Brand:
-    """The operator's name and support address, as their customers see them."""
+    """The operator's name, support address, accent and logo, as their customers see them.
+
+    ``accent`` is a colour such as #3252d0, ``logo_file`` a path; both may be empty.
+    """
 
     name: str = "Clearmeter"
     support_url: str = ""
+    accent: str = ""
+    logo_file: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,7 +78,10 @@ class Settings:
             trusted_proxies=_hops(env),
             webhooks_to_loopback=_switch(env, "WEBHOOKS_TO_LOOPBACK"),
             brand=Brand(
-                env.get("BRAND_NAME", "Clearmeter"), _optional_url(env, "BRAND_SUPPORT_URL")
+                env.get("BRAND_NAME", "Clearmeter"),
+                _optional_url(env, "BRAND_SUPPORT_URL"),
+                _accent(env),
+                _logo(env),
             ),
             mail_url=_mail_url(env),
             mail_from=_mail_from(env),
@@ -193,3 +206,22 @@ def _optional_url(env: Mapping[str, str], name: str) -> str:
     if url and not re.match(r"https?://[^/\s]+", url):
         raise ConfigError(f"{name} is malformed: expected a URL such as https://example.com")
     return url.rstrip("/")
+
+
+def _accent(env: Mapping[str, str]) -> str:
+    text = env.get("BRAND_ACCENT", "")
+    try:
+        return str(colour(text)) if text else ""
+    except ValueError:
+        raise ConfigError("BRAND_ACCENT is malformed: expected a colour such as #3252d0") from None
+
+
+def _logo(env: Mapping[str, str]) -> str:
+    name = env.get("BRAND_LOGO_FILE", "")
+    if name and not (name.lower().endswith(LOGOS) and Path(name).is_file()):
+        raise ConfigError(
+            f"BRAND_LOGO_FILE is malformed: expected the path of a {', '.join(LOGOS)} file"
+        )
+    if name and Path(name).stat().st_size > LARGEST_LOGO_BYTES:
+        raise ConfigError(f"BRAND_LOGO_FILE is larger than {LARGEST_LOGO_BYTES // 1024} KiB")
+    return name

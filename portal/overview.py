@@ -12,18 +12,19 @@ from datetime import date, datetime, timedelta
 
 from sqlalchemy import Connection
 
-from portal import balances, forecasting, notices, overage, usage, worst_case
+from portal import balances, forecast_record, forecasting, notices, overage, usage, worst_case
 from portal.accounts import Member, Organization
 from portal.balances import Balance
-from portal.breakdown import days_of
+from portal.breakdown import change_percent, days_of
 from portal.core.burn_down import BurnDown
 from portal.core.catalog import Action, PriceBook, Tier
 from portal.core.ledger import Lot
 from portal.core.periods import Period, days_between, local_day
 from portal.core.projection import Projection
 from portal.core.repricing import RunsOut
-from portal.core.units import apportion, divide_half_even
+from portal.core.units import apportion
 from portal.decisions import Decision, decide
+from portal.forecast_record import Record, Said
 from portal.spending import Choices, Spending, book_at, choices, spending
 from portal.usage import Totals
 
@@ -31,6 +32,8 @@ DAY = timedelta(days=1)
 WEEK = timedelta(days=7)
 MOST_LOTS = 4
 MOST_EXAMPLES = 2
+#: A forecast is held against what came from here on: early enough to have been of use.
+TOLD_AFTER = 9 * DAY
 INCLUDED = frozenset({"allowance", "rollover"})
 
 
@@ -72,12 +75,15 @@ class Trend:
 class Outlook:
     """Where the period is going; ``cover`` is ``included``, ``bought`` or ``short``.
 
-    ``wanted_micro`` is what it would come to where caps or credits hold it back, else None.
+    ``included_micro`` is what the plan gave in this period, ``whole`` whether that is all that the
+    tier includes. ``wanted_micro`` is what it would come to where caps or credits hold it back,
+    else None.
     """
 
     projection: Projection | None
     refused: str
     included_micro: int
+    whole: bool
     cover: str
     runs_out: RunsOut | None
     wanted_micro: int | None
@@ -86,17 +92,20 @@ class Outlook:
 
 @dataclass(frozen=True)
 class Guarantee:
-    """The most that can be charged this period, and what it is made of.
+    """The most that can be charged this period, and what it is made of; the parts are the sum.
 
-    ``limit_minor`` is how far the organization goes on beyond its credits, None where it stops.
-    ``bought_minor`` is what credits bought by themselves cost so far, ``may_buy_minor`` what they
-    may still.
+    ``plan_minor`` is the tier's price and ``beyond_most_minor`` what credits beyond the
+    organization's own may cost. ``limit_minor`` is how far the organization goes on beyond its
+    credits, None where it stops. ``bought_minor`` is what credits bought by themselves cost so far,
+    ``may_buy_minor`` what they may still.
     """
 
     tier: Tier | None
     amount_minor: int | None
     currency: str
     seats: int | None
+    plan_minor: int | None
+    beyond_most_minor: int
     beyond_minor: int
     limit_minor: int | None
     bought_minor: int
@@ -130,6 +139,18 @@ class Made:
 
 
 @dataclass(frozen=True)
+class Told:
+    """What was said of the last period while it ran, and what it came to.
+
+    ``said`` is the forecast that is told of: the first from the period's tenth day on. The record
+    has all of them.
+    """
+
+    record: Record
+    said: Said
+
+
+@dataclass(frozen=True)
 class Overview:
     """Everything on the page."""
 
@@ -153,6 +174,7 @@ class Overview:
     made_total: Made
     compared_with: tuple[date, date]
     decisions: Sequence[Decision]
+    told: Told | None
 
     @property
     def is_calendar_month(self) -> bool:
@@ -209,7 +231,22 @@ def overview(
         made_total=total,
         compared_with=compared,
         decisions=[] if organization.shadow else pressing,
+        told=_told(tx, organization, period, now=now) if own is None else None,
     )
+
+
+def _told(
+    tx: Connection, organization: Organization, period: Period, *, now: datetime
+) -> Told | None:
+    """Return last period's forecasts against what came; None where none was made."""
+    last = organization.period_at(period.start - timedelta(microseconds=1))
+    found = forecast_record.record(tx, organization, last, now=now)
+    if not found.days or found.came_micro is None:
+        return None
+    first, _ = days_of(last, organization)
+    early = first + TOLD_AFTER
+    said = next((one for one in found.days if one.day >= early), found.days[-1])
+    return Told(found, said)
 
 
 class _Recent:
@@ -297,11 +334,15 @@ def _outlook(
     included_left = sum(lot.remaining_micro for lot in balance.lots if lot.source in INCLUDED)
     short = out is not None and out.middle is not None
     tier = _tier(organization, book)
+    included = balances.allowance_of(
+        tx, organization.organization_id, start=found.period.start, now=now
+    )
     wanted = found.wanted.middle_micro if found.wanted else 0
     outlook = Outlook(
         projection=projection,
         refused=found.refused or "",
-        included_micro=tier.allowance_micro if tier else 0,
+        included_micro=included,
+        whole=tier is not None and included == tier.allowance_micro,
         cover="short" if short else "included" if to_come <= included_left else "bought",
         runs_out=out,
         wanted_micro=wanted if projection and wanted > projection.middle_micro else None,
@@ -333,7 +374,7 @@ def _guarantee(
     tx: Connection, organization: Organization, book: PriceBook | None, *, now: datetime
 ) -> Guarantee:
     if book is None:
-        return Guarantee(None, 0, organization.currency, None, 0, None, 0, 0)
+        return Guarantee(None, 0, organization.currency, None, 0, 0, 0, None, 0, 0)
     tier = _tier(organization, book)
     found = overage.standing(tx, organization, book, at=now)
     most = worst_case.of_period(tx, organization, book, found, at=now)
@@ -342,6 +383,8 @@ def _guarantee(
         most.amount_minor,
         book.currency,
         (organization.seats or 1) if tier and tier.kind == "per_seat" else None,
+        most.tier_minor,
+        most.beyond_minor,
         found.amount_minor,
         found.limit_minor if found.price_micro_minor is not None else None,
         most.bought_minor,
@@ -391,11 +434,6 @@ def _made(
     was = usage.total(before.values()).credits_micro
     whole = Made("", "Total", None, total, 100, change_percent(total.credits_micro, was))
     return made, whole, (start, end - DAY)
-
-
-def change_percent(now: int, before: int) -> int | None:
-    """Return a change in whole percent, None where there was nothing before."""
-    return divide_half_even((now - before) * 100, before) if before else None
 
 
 def _days(recent: _Recent, made: Sequence[Made], first: date, today: date) -> list[DayFigures]:

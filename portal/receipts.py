@@ -1,4 +1,4 @@
-"""Single events for a customer: the list, newest first, and one event's receipt with names.
+"""Work for a customer: the list, newest first, runs as one line; and one event's receipt, named.
 
 Invariant: a member reads their own events only; another's is the same as one that does not exist.
 """
@@ -13,26 +13,19 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from portal import cap_trail, usage
+from portal import cap_trail, runs, usage
 from portal.accounts import Member, Organization
-from portal.breakdown import Selection
+from portal.breakdown import Chip, Selection, chips
 from portal.cap_trail import Passed
 from portal.core.errors import InvalidRequest
 from portal.core.periods import Period, start_of_day
+from portal.runs import Asked, Place, Run
 from portal.spending import Choices, book_at, choices
 from portal.usage import EventRow
 
 PAGE = 50
-#: What paid, in the customer's words.
-SOURCES = {
-    "allowance": "Included in your plan",
-    "rollover": "Carried over",
-    "promotion": "Promotion",
-    "pack": "Pack",
-    "adjustment": "Adjustment",
-    "restoration": "Restored",
-    "overage": "Beyond your credits",
-}
+#: A run is shown with its newest events where it has more than anybody reads.
+LONGEST_RUN = 200
 
 
 @dataclass(frozen=True)
@@ -52,23 +45,45 @@ class EventLine:
 
 
 @dataclass(frozen=True)
+class WorkLine:
+    """One line of the list: an event, or a whole run where that has more than one.
+
+    ``parts`` are the run's events where the reader opened it.
+    """
+
+    newest: EventLine
+    run: Run | None
+    parts: Sequence[EventLine]
+
+
+@dataclass(frozen=True)
 class Events:
-    """A page of events and the cursor of the next one, empty at the end."""
+    """A page of work and the cursor of the next one, empty at the end.
+
+    Where one run alone is shown, ``run`` is its id, and its events stand one by one.
+    """
 
     as_of: datetime
     selection: Selection
     run: str
-    lines: Sequence[EventLine]
+    whole: Run | None
+    lines: Sequence[WorkLine]
     cursor: str
+    chips: Sequence[Chip]
 
 
 @dataclass(frozen=True)
 class PaidBy:
-    """One grant's part in paying for an event; no grant's where it went beyond them."""
+    """One grant's part in paying for an event; no grant's where it went beyond them.
+
+    ``source``, ``reason`` and ``effective_at`` are the grant's, as a lot has them.
+    """
 
     grant_id: str | None
-    name: str
+    source: str
     amount_micro: int
+    reason: str
+    effective_at: datetime
 
 
 @dataclass(frozen=True)
@@ -92,32 +107,49 @@ class EventReceipt:
     counted_in: Sequence[CountedIn]
 
 
+@dataclass(frozen=True)
+class ListRequest:
+    """What of the list is asked for: one run alone, one that is opened, or the page after one."""
+
+    run: str = ""
+    opened: str = ""
+    cursor: str = ""
+
+
 def events(
     tx: Connection,
     organization: Organization,
     selection: Selection,
+    asked: ListRequest,
     *,
-    run: str = "",
-    cursor: str = "",
     now: datetime,
 ) -> Events:
-    """Return a page of events as selected. Raises InvalidRequest for a cursor that is none."""
-    filters = dict(selection.filters)
-    if run:
-        filters["run"] = run
-    found = usage.list_events(
-        tx,
+    """Return a page of work as selected. Raises InvalidRequest for a cursor that is none."""
+    zone = organization.zone
+    meant = Asked(
         organization.organization_id,
-        filters=filters,
-        start=None if run else start_of_day(selection.range.start, organization.zone),
-        end=None if run else start_of_day(selection.range.end, organization.zone),
-        before=_read_cursor(cursor) if cursor else None,
-        limit=PAGE + 1,
+        selection.filters,
+        None if asked.run else start_of_day(selection.range.start, zone),
+        None if asked.run else start_of_day(selection.range.end, zone),
     )
+    before = _read_cursor(asked.cursor) if asked.cursor else None
     known = choices(tx, organization.organization_id, book_at(tx, now))
-    lines = [_line(event, known) for event in found[:PAGE]]
-    more = _write_cursor(found[PAGE - 1]) if len(found) > PAGE else ""
-    return Events(now, selection, run, lines, more)
+    shown = chips(selection, known)
+    if asked.run:
+        found = runs.pieces(tx, meant, asked.run, limit=LONGEST_RUN)
+        lines = [WorkLine(_line(one, known), None, ()) for one in found]
+        whole = runs.run(tx, meant, asked.run)
+        return Events(now, selection, asked.run, whole, lines, "", shown)
+    page, following = runs.work(tx, meant, before=before, limit=PAGE)
+    lines = []
+    for one in page:
+        opened = one.run is not None and one.newest.run == asked.opened
+        parts = runs.pieces(tx, meant, one.newest.run, limit=LONGEST_RUN) if opened else []
+        lines.append(
+            WorkLine(_line(one.newest, known), one.run, [_line(part, known) for part in parts])
+        )
+    cursor = _write_cursor(following) if following else ""
+    return Events(now, selection, "", None, lines, cursor, shown)
 
 
 def receipt(
@@ -138,7 +170,11 @@ def receipt(
         member=None if member.sees_all_use else member.member_id,
     )
     known = choices(tx, organization.organization_id, book_at(tx, now))
-    paid = [PaidBy(grant, SOURCES.get(kind, kind), micro) for grant, kind, micro in found.paid_by]
+    nothing = ("", found.event.occurred_at)
+    paid = [
+        PaidBy(grant, source, micro, *found.granted.get(grant or "", nothing))
+        for grant, source, micro in found.paid_by
+    ]
     passed = cap_trail.of_event(
         tx, organization.organization_id, found.event.source, found.event.event_id
     )
@@ -173,12 +209,13 @@ def _named(names: Mapping[str, str], key: str) -> str:
     return names.get(key, key)
 
 
-def _write_cursor(event: EventRow) -> str:
-    place = [event.occurred_at.isoformat(), event.source, event.event_id]
-    return base64.urlsafe_b64encode(json.dumps(place).encode()).decode().rstrip("=")
+def _write_cursor(place: Place) -> str:
+    at, source, event_id = place
+    written = json.dumps([at.isoformat(), source, event_id])
+    return base64.urlsafe_b64encode(written.encode()).decode().rstrip("=")
 
 
-def _read_cursor(cursor: str) -> tuple[datetime, str, str]:
+def _read_cursor(cursor: str) -> Place:
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
         at, source, event_id = json.loads(base64.urlsafe_b64decode(padded))

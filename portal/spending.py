@@ -29,7 +29,10 @@ WHOLE_PERMILLE = 1000
 
 @dataclass(frozen=True)
 class CapLine:
-    """A cap with what its window has counted; amounts in millionths of a credit."""
+    """A cap with what its window has counted; amounts in millionths of a credit.
+
+    ``currency`` is that of a limit that was stated in money.
+    """
 
     cap: Cap
     subject: str
@@ -47,6 +50,8 @@ class CapLine:
     def limit_micro(self) -> int:
         """The limit of this window, with what it was raised by."""
         return self.cap.limit_micro + self.raised_micro
+
+    currency: str = ""
 
     @property
     def used_micro(self) -> int:
@@ -235,7 +240,7 @@ def spending(
     asked = raises.of_windows(tx, organization.organization_id, member.member_id, windows)
     lines = [
         replace(
-            _line(state, known),
+            _line(state, known, organization.currency),
             may_ask=not member.may_manage and raises.may_ask(state.cap, member),
             asked=asked.get(state.cap.cap_id),
         )
@@ -264,7 +269,10 @@ def every_cap(
 ) -> list[CapLine]:
     """Return all of an organization's caps with what each has counted at ``now``."""
     in_force = caps.in_force(tx, organization.organization_id)
-    return [_line(state, known) for state in caps.states(tx, organization, in_force, at=now)]
+    return [
+        _line(state, known, organization.currency)
+        for state in caps.states(tx, organization, in_force, at=now)
+    ]
 
 
 def _counts(cap: Cap, member: Member) -> bool:
@@ -276,7 +284,7 @@ def _counts(cap: Cap, member: Member) -> bool:
     return cap.hard and (shared or (cap.scope == "team" and cap.target == member.team_id))
 
 
-def _line(state: CapState, known: Choices) -> CapLine:
+def _line(state: CapState, known: Choices, currency: str) -> CapLine:
     return CapLine(
         cap=state.cap,
         subject=known.subject_of(state.cap.scope, state.cap.target),
@@ -286,6 +294,7 @@ def _line(state: CapState, known: Choices) -> CapLine:
         left_micro=state.remaining_micro,
         resets_at=state.window.end,
         raised_micro=state.raised_micro,
+        currency=currency,
     )
 
 

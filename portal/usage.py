@@ -84,7 +84,7 @@ class UsageReport:
     rows: Sequence[UsageRow]
 
 
-def _sums(table: Table) -> list[ColumnElement[int]]:
+def sums_of(table: Table) -> list[ColumnElement[int]]:
     """Return the sums over the rollup, or the same ones over the events."""
     parts: dict[str, ColumnElement[int]] = {name: table.c[name] for name in _PARTS}
     if table is events:
@@ -142,7 +142,7 @@ def report(
         if name not in GROUPS:
             raise InvalidRequest.at("/group_by", f"{name!r} is not one of {', '.join(GROUPS)}")
     columns = [table.c[GROUPS[name]].label(f"by_{name}") for name in group_by]
-    query = select(*columns, *_sums(table)).where(*conditions)
+    query = select(*columns, *sums_of(table)).where(*conditions)
     if columns:
         query = query.group_by(*columns).order_by(*columns)
     rows = [
@@ -165,7 +165,7 @@ def of_day_until(
 ) -> dict[str, Totals]:
     """Return what a local day had used by an instant within it, by action; from its events."""
     rows = tx.execute(
-        select(events.c.action, *_sums(events))
+        select(events.c.action, *sums_of(events))
         .where(
             events.c.organization_id == organization_id,
             *on_days(events, day, day + timedelta(days=1)),
@@ -382,11 +382,13 @@ class EventRow:
 class Receipt:
     """One event with what paid for it: the grant, its source, and the millionths.
 
-    What was used beyond all grants has no grant, and ``overage`` for its source.
+    What was used beyond all grants has no grant, and ``overage`` for its source. ``granted`` says
+    of each grant what it was granted for, and when it began.
     """
 
     event: EventRow
     paid_by: Sequence[tuple[str | None, str, int]]
+    granted: Mapping[str, tuple[str, datetime]] = field(default_factory=dict)
 
 
 def _event(row: Any) -> EventRow:
@@ -408,6 +410,26 @@ def _event(row: Any) -> EventRow:
     )
 
 
+def fitting(
+    organization_id: str,
+    filters: Mapping[str, str],
+    start: datetime | None,
+    end: datetime | None,
+    *,
+    with_costs: bool = False,
+) -> list[ColumnElement[bool]]:
+    """Return the condition for the events of a span that fit the filters."""
+    found: list[ColumnElement[bool]] = [events.c.organization_id == organization_id]
+    found += [events.c[GROUPS[name]] == value for name, value in filters.items()]
+    if start is not None:
+        found.append(events.c.occurred_at >= start)
+    if end is not None:
+        found.append(events.c.occurred_at < end)
+    if not with_costs:
+        found.append(events.c.action != "")
+    return found
+
+
 def list_events(
     tx: Connection,
     organization_id: str,
@@ -423,15 +445,7 @@ def list_events(
 
     Events that only cost the operator are left out unless ``with_costs``.
     """
-    conditions: list[ColumnElement[bool]] = [events.c.organization_id == organization_id]
-    for name, value in (filters or {}).items():
-        conditions.append(events.c[GROUPS[name]] == value)
-    if start is not None:
-        conditions.append(events.c.occurred_at >= start)
-    if end is not None:
-        conditions.append(events.c.occurred_at < end)
-    if not with_costs:
-        conditions.append(events.c.action != "")
+    conditions = fitting(organization_id, filters or {}, start, end, with_costs=with_costs)
     if before is not None:
         at, source, event_id = before
         conditions.append(
@@ -488,7 +502,13 @@ def receipt(
         raise InvalidRequest.at("/source", f"must say which event is meant: one of {sources}")
     row = rows[0]
     paid = tx.execute(
-        select(grants.c.grant_id, grants.c.source, event_debits.c.amount_micro)
+        select(
+            grants.c.grant_id,
+            grants.c.source,
+            event_debits.c.amount_micro,
+            grants.c.reason,
+            grants.c.effective_at,
+        )
         .select_from(event_debits)
         .outerjoin(
             grants,
@@ -503,10 +523,11 @@ def receipt(
             event_debits.c.event_id == event_id,
         )
         .order_by(grants.c.grant_id.is_(None), grants.c.priority, grants.c.grant_id)
-    )
+    ).all()
     return Receipt(
         _event(row),
         [(one.grant_id, one.source or Account.OVERAGE.value, one.amount_micro) for one in paid],
+        {one.grant_id: (one.reason, one.effective_at) for one in paid if one.grant_id},
     )
 
 

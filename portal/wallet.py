@@ -112,6 +112,7 @@ def lot_of(row: RowMapping) -> Lot:
         frozen=row["frozen_at"] is not None,
         voided=row["voided_at"] is not None,
         claimed_micro=row["claimed_micro"],
+        reason=row["reason"],
     )
 
 

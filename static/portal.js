@@ -11,3 +11,10 @@ document.addEventListener("keydown", (event) => {
     menu.querySelector("summary").focus();
   }
 });
+// Says so when a part of the page could not be fetched, and takes it back once one could.
+for (const name of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) {
+  document.addEventListener(name, () => { document.getElementById("trouble").hidden = false; });
+}
+document.addEventListener("htmx:afterOnLoad", (event) => {
+  if (event.detail.successful) document.getElementById("trouble").hidden = true;
+});

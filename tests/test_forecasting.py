@@ -15,6 +15,7 @@ from portal.billing.gateway import Gateway
 from portal.core.forecast import MOST_DAYS
 from portal.db import Database
 from portal.jobs import Workshop
+from portal.web.formats import rounded
 from tests.cast import Customer, make_key, ok, refused
 from tests.clock import Clock
 from tests.readers import enter
@@ -141,7 +142,11 @@ def test_a_long_history_is_read_for_some_four_hundred_days(
 
 
 def test_what_was_said_is_kept_once_a_day_and_told_against_what_came(
-    acme: Customer, import_days: Callable[..., None], database: Database, clock: Clock
+    acme: Customer,
+    import_days: Callable[..., None],
+    application: Flask,
+    database: Database,
+    clock: Clock,
 ) -> None:
     acme.grant(10_000)
     import_days([5] * 60)
@@ -168,6 +173,13 @@ def test_what_was_said_is_kept_once_a_day_and_told_against_what_came(
     assert [one.day.day for one in found.days] == list(range(9, 31))
     assert found.held_days == len(found.days)
     assert (running.came_micro, running.days[0].held) == (None, None)
+    page = enter(application, database, clock, "ana").client.get("/").text
+    said = next(one for one in found.days if one.day.day == 10).projection
+    told_range = f"{rounded(said.low_micro)} to {rounded(said.high_micro)}"
+    assert f'On 10 November we said {told_range}; it came to <b class="num">300</b>' in page
+    assert '<b class="num">22 of 22</b> days' in page
+    cleos = enter(application, database, clock, "cleo").client.get("/").text
+    assert "we said" not in cleos
 
 
 def test_the_page_says_where_it_goes_and_what_moves_it(

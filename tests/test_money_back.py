@@ -100,7 +100,7 @@ def test_a_dispute_sets_aside_takes_and_gives_back_when_it_is_won(
     dispute = shop.dispute(payment)
     shop.tell(*NEWS, of=payment)
     assert stands(buyer) == ("0", "0", "400")
-    assert "39.00 USD is disputed" in told(shop)[0]
+    assert "$39.00 is disputed" in told(shop)[0]
     shop.control(f"disputes/{dispute}", to="funds_withdrawn")
     shop.tell(*NEWS, of=payment)
     assert stands(buyer) == ("0", "100", "0")
@@ -258,7 +258,7 @@ def test_the_operator_gives_back_what_is_unspent_and_more_only_with_a_reason(
     for bad in ("0", "39.01", "1.005", "x"):
         with pytest.raises(InvalidRequest):
             give_back(shop, payment, bad)
-    assert give_back(shop, payment) == "31.20 USD"
+    assert give_back(shop, payment) == "$31.20"
     assert stands(buyer) == ("0", "0", "0")
     with pytest.raises(NotFound):
         give_back(shop, "pi_nobody")
@@ -274,6 +274,6 @@ def test_a_refund_whose_answer_was_lost_is_not_made_twice(shop: Shop, buyer: Cus
     shop.control("faults", kind="reset_after", method="POST", path="/v1/refunds", times=3)
     with pytest.raises(Unavailable):
         give_back(shop, payment, "10.00")
-    assert give_back(shop, payment, "10.00") == "10.00 USD"
+    assert give_back(shop, payment, "10.00") == "$10.00"
     assert len(shop.stripe.v1.refunds.list({"payment_intent": payment}).data) == 1
     assert settled(shop, payment).reversal.refunded_minor == 1000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -85,6 +86,18 @@ def test_thousands_may_be_grouped(ana: Reader, acme: Customer) -> None:
     assert _set_cap(ana, "1,234.5").status_code == 303
     (cap,) = ok(acme.api.get(f"{acme.path}/caps"))["data"]
     assert cap["limit"] == {"credits": "1234.5"}
+
+
+@pytest.mark.parametrize("typed", ["$200", "200 usd", "USD 200.00", " $200.00 "])
+def test_a_limit_may_be_stated_in_money_and_stays_so(
+    ana: Reader, acme: Customer, typed: str
+) -> None:
+    assert _set_cap(ana, typed).status_code == 303
+    (cap,) = ok(acme.api.get(f"{acme.path}/caps"))["data"]
+    assert (cap["limit"]["amount"], cap["limit"]["currency"]) == ("200", "usd")
+    page = ana.client.get("/spending").text
+    assert "at $200.00 each period" in re.sub(r"\s+", " ", page)
+    assert 'value="$200.00"' in page
 
 
 def _set_cap(reader: Reader, limit: str) -> TestResponse:

@@ -66,11 +66,15 @@ _GRANTED = select(grants.c.external_key, grants.c.grant_id, grants.c.granted_mic
 
 @dataclass(frozen=True)
 class _Upgrade:
-    """The steps that one paid invoice bills in one cycle, and what they cost after discounts."""
+    """The steps that one paid invoice bills in one cycle, and what they cost after discounts.
+
+    ``tier`` is the name of the one it leads to.
+    """
 
     invoice_id: str
     steps: Sequence[Step]
     paid: Paid
+    tier: str
 
 
 def included(book: PriceBook, tier: str, quantity: int) -> Included:
@@ -222,7 +226,7 @@ def _give_upgrades(
                 effective_at=one.steps[0].at,
                 expires_at=period.end,
                 paid=one.paid,
-                reason="Added by the larger plan",
+                reason=f"Added by {one.tier}",
                 external_key=key,
             )
     return given, largest_of(in_order, begun_micro=begun_micro)
@@ -242,8 +246,15 @@ def _upgrades(wallet: Wallet, period: Period, found: Sequence[InvoiceState]) -> 
         steps = steps_of(lines, book)
         if steps:
             paid = Paid(max(0, sum(one.net_minor for one in lines)), invoice.currency)
-            listed.append(_Upgrade(invoice.invoice_id, steps, paid))
+            listed.append(_Upgrade(invoice.invoice_id, steps, paid, _led_to(lines, book)))
     return listed
+
+
+def _led_to(lines: Sequence[InvoiceLine], book: PriceBook) -> str:
+    """Return the name of the tier that the last change of an invoice leads to."""
+    charged = [one for one in lines if one.amount_minor >= 0]
+    key = tier_of_product(sorted(charged, key=lambda one: one.start)[-1].product_id)
+    return book.tiers[key].name if key in book.tiers else "the larger plan"
 
 
 def book(

@@ -100,11 +100,25 @@ def minor_places(currency: str) -> int:
     return 0 if currency.lower() in ZERO_DECIMAL else 2
 
 
+#: Currencies that people know by a sign; the others are written by their code.
+_SIGNS = {
+    "usd": "$", "eur": "€", "gbp": "£", "jpy": "¥", "cad": "CA$", "aud": "A$", "nzd": "NZ$",
+    "brl": "R$", "mxn": "MX$", "hkd": "HK$", "twd": "NT$", "cny": "CN¥", "inr": "₹", "krw": "₩",
+    "ils": "₪", "vnd": "₫", "php": "₱",
+}  # fmt: skip
+
+
+def currency_sign(currency: str) -> str:
+    """Return what stands before an amount: $, or CHF and a space that does not break."""
+    return _SIGNS.get(currency.lower(), f"{currency.upper()}\u00a0")
+
+
 def money_words(amount_minor: int, currency: str) -> str:
-    """Write an amount in minor units as people say it: 39.00 USD."""
+    """Write an amount in minor units as pages and letters do: $1,290.00, ¥3,900, CHF 39.00."""
     places = minor_places(currency)
-    whole, fraction = divmod(amount_minor, 10**places)
-    return f"{whole}{f'.{fraction:0{places}d}' if places else ''} {currency.upper()}"
+    whole, fraction = divmod(abs(amount_minor), 10**places)
+    digits = f"{whole:,}{f'.{fraction:0{places}d}' if places else ''}"
+    return f"{'-' if amount_minor < 0 else ''}{currency_sign(currency)}{digits}"
 
 
 def _truth(value: Any) -> bool:

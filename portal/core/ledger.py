@@ -43,7 +43,7 @@ DEFAULT_PRIORITY = {
 
 @dataclass(frozen=True)
 class Lot:
-    """What can be taken from one grant now."""
+    """What can be taken from one grant now; ``reason`` is what it was granted for, in words."""
 
     grant_id: str
     source: str
@@ -56,6 +56,7 @@ class Lot:
     frozen: bool = False
     voided: bool = False
     claimed_micro: int = 0
+    reason: str = ""
 
     @property
     def account(self) -> str:

@@ -7,6 +7,7 @@ from flask import Flask
 from portal.web import (
     api,
     auth,
+    brand,
     customer,
     health,
     invited,
@@ -26,6 +27,7 @@ def register(app: Flask, services: Services) -> None:
     problems.register(app)
     for blueprint in (
         health.blueprint,
+        brand.blueprint,
         api.blueprint,
         webhooks.blueprint,
         auth.blueprint,

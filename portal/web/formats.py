@@ -14,7 +14,7 @@ from babel.dates import format_date, format_time
 from babel.numbers import format_currency, format_decimal
 from jinja2 import Environment
 
-from portal.core.catalog import minor_places
+from portal.core.catalog import currency_sign, minor_places, money_words
 from portal.core.periods import Zone, local_day
 from portal.core.units import MICRO, NANO, format_micro
 
@@ -47,6 +47,9 @@ def register(jinja: Environment) -> None:
         dollars=dollars,
         day=day,
         short_day=short_day,
+        full_day=full_day,
+        dated=dated,
+        last_dated=last_dated,
         last_day=last_day,
         clock=clock,
         local_day=local_day,
@@ -83,25 +86,14 @@ def rounded(micro: int) -> str:
 
 
 def money(minor: int, currency: str) -> str:
-    """Write an amount in minor units: $99.00, €1,290.00, ¥3,900."""
-    places = minor_places(currency)
-    pattern = "¤#,##0.00" if places else "¤#,##0"
-    value = Decimal(minor).scaleb(-places)
-    return str(
-        format_currency(
-            value, currency.upper(), format=pattern, locale=LOCALE, currency_digits=False
-        )
-    )
+    """Write an amount in minor units: $99.00, €1,290.00, ¥3,900; the same as in letters."""
+    return money_words(minor, currency)
 
 
 def price_per_credit(minor: int, credits_micro: int, currency: str) -> str:
     """Write what one credit of a pack costs, to the hundredth of a cent at most."""
     value = Decimal(minor).scaleb(-minor_places(currency)) * MICRO / credits_micro
-    return str(
-        format_currency(
-            value, currency.upper(), format="¤#,##0.00##", locale=LOCALE, currency_digits=False
-        )
-    )
+    return currency_sign(currency) + str(format_decimal(value, format="#,##0.00##", locale=LOCALE))
 
 
 def credit_price(price_micro_minor: int, currency: str) -> str:
@@ -186,9 +178,26 @@ def short_day(value: date) -> str:
     return str(format_date(value, "EEE d MMM", locale=LOCALE))
 
 
+@lru_cache(maxsize=_REMEMBERED)
+def full_day(value: date) -> str:
+    """Write a day with its whole month, for the middle of a sentence: 10 October."""
+    return str(format_date(value, "d MMMM", locale=LOCALE))
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def dated(value: date) -> str:
+    """Write a day with its year, for paper: 1 Nov 2026."""
+    return str(format_date(value, "d MMM y", locale=LOCALE))
+
+
 def last_day(end: datetime, zone: Zone, today: date | None = None) -> str:
     """Write the last day before an end: what ends at midnight of 1 Dec is there until 30 Nov."""
     return day(end - _MICROSECOND, zone, today)
+
+
+def last_dated(end: datetime, zone: Zone) -> str:
+    """Write the last day before an end with its year."""
+    return dated(local_day(end - _MICROSECOND, zone))
 
 
 def clock(instant: datetime, zone: Zone) -> str:

@@ -26,11 +26,15 @@ from portal.access import StoredSession, Visitor
 from portal.core.devices import device_name
 from portal.core.errors import InvalidRequest, NotAllowed, Unauthenticated
 from portal.ids import new_id
+from portal.web.brand import version
 from portal.web.counters import Counters
 from portal.web.services import Services, services
 
 #: Paths that carry a key or nothing, never a session.
-WITHOUT_SESSION = ("/v1/", "/webhooks/", "/static/", "/healthz", "/readyz", "/metrics")
+WITHOUT_SESSION = (
+    *("/v1/", "/webhooks/", "/static/", "/brand.css", "/brand/"),
+    *("/healthz", "/readyz", "/metrics"),
+)
 ANONYMOUS = "anonymous."
 #: Where a visitor wanted to go before signing in: a page of ours by name, never an address.
 GOAL = "goal"
@@ -65,7 +69,7 @@ OPEN = frozenset(
         "auth.unsubscribe",
     }
 )
-OPEN_BLUEPRINTS = frozenset({"health", "webhooks", "invited"})
+OPEN_BLUEPRINTS = frozenset({"brand", "health", "webhooks", "invited"})
 
 
 class Session(dict[str, Any], SessionMixin):
@@ -187,6 +191,7 @@ def register(app: Flask, parts: Services) -> None:
     app.context_processor(
         lambda: {
             "brand": settings.brand,
+            "brand_version": version(settings.brand),
             "visitor": _visitor(),
             "demo": settings.demo,
             "payable": parts.payments.configured,

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from portal.core.units import format_micro
 from portal.statements import Statement
-from portal.web.cells import safe_cell
+from portal.web.cells import line, safe_cell
 
 
 def rows(found: Statement, detail: str) -> list[dict[str, Any]]:
@@ -40,8 +38,6 @@ def sheet(found: Statement, rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     """Write the statement as RFC 4180, from the opening's line to the closing's."""
     columns = list(rows[0]) if rows else ["day", "kind", "source", "credits"]
     first = columns[0]
-    line = io.StringIO()
-    writer = csv.DictWriter(line, columns, lineterminator="\r\n", restval="")
     opening = {
         first: found.period.start.isoformat(),
         "kind": "opening",
@@ -52,10 +48,10 @@ def sheet(found: Statement, rows: Sequence[dict[str, Any]]) -> Iterator[str]:
         "kind": "closing",
         "credits": format_micro(found.closing_micro),
     }
-    writer.writeheader()
+    yield line(columns)
     for row in (opening, *rows, closing):
-        text = {name: safe_cell(str(row.get(name) or "")) for name in columns if name != "credits"}
-        writer.writerow({**text, "credits": row["credits"]})
-        yield line.getvalue()
-        line.seek(0)
-        line.truncate()
+        yield line([_cell(row, name) for name in columns])
+
+
+def _cell(row: dict[str, Any], name: str) -> str:
+    return str(row[name]) if name == "credits" else safe_cell(str(row.get(name) or ""))

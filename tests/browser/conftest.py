@@ -24,8 +24,22 @@ def browser() -> Iterator[Browser]:
         found.close()
 
 
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    """One product for all modules that leave it as others may find it."""
+    found, processes = running.start(tmp_path_factory.mktemp("shared"))
+    yield found
+    running.stop(found, processes)
+
+
 @pytest.fixture(scope="module")
-def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+def product(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Product]:
+    """The product of a module: the shared one where it says so, else one of its own."""
+    if getattr(request.module, "SHARES_PRODUCT", False):
+        yield request.getfixturevalue("shared")
+        return
     found, processes = running.start(tmp_path_factory.mktemp("product"))
     yield found
     running.stop(found, processes)

@@ -30,3 +30,5 @@ def clock() -> datetime:
 
 if CLOCK_FILE in os.environ:
     app = create_app(Settings.from_env(os.environ), clock=clock)
+    # The page of components is there while developing only.
+    app.debug = True

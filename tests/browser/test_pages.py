@@ -9,15 +9,12 @@ import pytest
 import requests
 from playwright.sync_api import Browser, Page, expect
 
+from tests.browser.pages import CUSTOMER
 from tests.browser.product import CANARY_USD_NANO, PASSWORD, Product
-from tests.browser.whole import check
 
 pytestmark = pytest.mark.browser
+SHARES_PRODUCT = True
 
-TOP_UP = "/spending/top-up?pack=small&threshold=100&monthly_limit=100"
-CUSTOMER_PAGES = (
-    *("/", "/usage", "/usage/events", "/spending", TOP_UP, "/plans", "/billing", "/account"),
-)
 #: What a customer's page must never say: the unit nobody understands, who did the work, its cost.
 NEVER = re.compile(
     r"\btokens?\b|gpt-4o|openai|anthropic|" + str(CANARY_USD_NANO)[:6], re.IGNORECASE
@@ -120,7 +117,7 @@ def member(request: pytest.FixtureRequest) -> str:
 
 def test_no_page_gives_the_operator_away(page: Page, product: Product, member: str) -> None:
     _enter(page, product, member)
-    for path in CUSTOMER_PAGES:
+    for path in CUSTOMER.values():
         page.goto(f"{product.url}{path}")
         assert not NEVER.search(page.content()), path
     page.goto(f"{product.url}/operator/")
@@ -132,30 +129,6 @@ def test_the_operator_sees_what_everybody_costs(page: Page, product: Product) ->
     page.wait_for_url(f"{product.url}/operator/")
     expect(page.get_by_role("row", name=re.compile("Acme"))).to_be_visible()
     expect(page.get_by_text(re.compile(r"\$1\d\d\.\d\d")).first).to_be_visible()
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 390])
-@pytest.mark.parametrize("organization", ["acme", "newcomer"])
-def test_every_page_is_whole_and_open_to_all(
-    browser: Browser, product: Product, theme: str, width: int, organization: str
-) -> None:
-    scheme = {"light": "light", "dark": "dark"}[theme]
-    context = browser.new_context(
-        viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
-    )
-    page = context.new_page()
-    _enter(page, product, "ana", organization)
-    try:
-        for path in CUSTOMER_PAGES:
-            check(page, f"{product.url}{path}")
-    finally:
-        context.close()
-
-
-def test_the_doors_are_whole_too(page: Page, product: Product) -> None:
-    check(page, f"{product.url}/sign-in")
-    check(page, f"{product.url}/no-such-page")
 
 
 def test_the_first_visit_weighs_less_than_200_kilobytes(

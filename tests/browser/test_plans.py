@@ -22,6 +22,7 @@ from tests.browser.product import Product
 from tests.browser.whole import check_everywhere
 
 pytestmark = pytest.mark.browser
+SHARES_PRODUCT = True
 
 
 def _heading(page: Page, name: str) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from decimal import Decimal
 
 import pytest
+from babel.numbers import format_currency
 
+from portal.core.catalog import minor_places, money_words
 from portal.core.periods import Zone
 from portal.web import formats
-from portal.web.customer import sheet
+from portal.web.cells import safe_cell
 
 BERLIN = Zone("Europe/Berlin")
 
@@ -33,6 +36,20 @@ def test_money_has_the_places_of_its_currency() -> None:
     assert formats.money(9900, "usd") == "$99.00"
     assert formats.money(129_000, "eur") == "€1,290.00"
     assert formats.money(3900, "jpy") == "¥3,900"
+    assert formats.money(3900, "chf") == "CHF\u00a039.00"
+    assert formats.money(-5, "usd") == "-$0.05"
+
+
+@pytest.mark.parametrize(
+    "currency", ["usd", "eur", "gbp", "jpy", "cad", "brl", "cny", "inr", "vnd"]
+)
+def test_a_letter_writes_money_as_the_page_and_the_readers_of_english_do(currency: str) -> None:
+    pattern = "¤#,##0.00" if minor_places(currency) else "¤#,##0"
+    value = Decimal(-123_456).scaleb(-minor_places(currency))
+    expected = format_currency(
+        value, currency.upper(), format=pattern, locale="en_US", currency_digits=False
+    )
+    assert money_words(-123_456, currency) == expected == formats.money(-123_456, currency)
 
 
 def test_a_price_per_credit_keeps_its_hundredths_of_a_cent() -> None:
@@ -64,4 +81,4 @@ def test_nouns_and_places_fit_into_a_sentence() -> None:
 
 @pytest.mark.parametrize("begins", ["=1+1", "+1", "-1", "@x", "\tx", "\rx"])
 def test_a_cell_that_could_be_a_formula_is_text(begins: str) -> None:
-    assert sheet._safe(begins) == f"'{begins}"
+    assert safe_cell(begins) == f"'{begins}"

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
-from itertools import chain
 from typing import Any
 
 from flask import Response, request
@@ -36,7 +33,7 @@ from portal.web.api import answers, blueprint, cursors
 from portal.web.api.access import caller, current, need, own
 from portal.web.api.organizations import page_size
 from portal.web.api.shapes import EARLIEST, LATEST, instant
-from portal.web.cells import safe_cell
+from portal.web.cells import line, safe_cell
 from portal.web.services import services
 
 DAY = timedelta(days=1)
@@ -262,14 +259,9 @@ def _totals(totals: usage.Totals) -> dict[str, Any]:
 
 def _csv(rows: list[dict[str, Any]], columns: list[str]) -> Iterator[str]:
     """Write rows as RFC 4180; a text that a spreadsheet would run is quoted (CSV injection)."""
-    cells: Iterator[list[str]] = ([_cell(row, name) for name in columns] for row in rows)
-    line = io.StringIO()
-    writer = csv.writer(line, lineterminator="\r\n")
-    for record in chain([columns], cells):
-        writer.writerow(record)
-        yield line.getvalue()
-        line.seek(0)
-        line.truncate()
+    yield line(columns)
+    for row in rows:
+        yield line([_cell(row, name) for name in columns])
 
 
 def _cell(row: dict[str, Any], name: str) -> str:

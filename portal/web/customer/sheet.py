@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from portal.breakdown import Breakdown
+from portal.breakdown import Breakdown, Row
 from portal.core.units import format_micro
+from portal.web.cells import line, safe_cell
 
-#: A cell that begins so could be run as a formula.
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
 TITLES = {
     "action": "Action",
     "day": "Day",
@@ -22,26 +19,23 @@ TITLES = {
 
 def lines(page: Breakdown) -> Iterator[str]:
     """Write the header and a line for each row of the table."""
-    group = page.selection.group
+    by_day = page.selection.group == "day"
     uncollected = page.totals.uncollected_micro > 0
-    header = [TITLES[group], "Made", "Credits"]
-    yield _line([*header, "Not charged"] if uncollected else header)
+    heads = [TITLES[page.selection.group], "Made", "Credits"]
+    heads += ["Not charged"] if uncollected else []
+    yield line(heads if by_day else [*heads, "Share in percent", "Change in percent"])
     for row in page.rows:
-        name = row.day.isoformat() if row.day else row.name
-        totals = row.totals
-        cells = [
-            _safe(name),
-            format_micro(totals.quantity_micro),
-            format_micro(totals.credits_micro),
-        ]
-        yield _line([*cells, format_micro(totals.uncollected_micro)] if uncollected else cells)
+        cells = _cells(row, uncollected=uncollected)
+        yield line(cells if by_day else [*cells, str(row.share_percent), _change(row)])
 
 
-def _safe(text: str) -> str:
-    return f"'{text}" if text.startswith(FORMULA) else text
+def _cells(row: Row, *, uncollected: bool) -> list[str]:
+    totals = row.totals
+    name = row.day.isoformat() if row.day else safe_cell(row.name)
+    amounts = [totals.quantity_micro, totals.credits_micro]
+    amounts += [totals.uncollected_micro] if uncollected else []
+    return [name, *map(format_micro, amounts)]
 
 
-def _line(cells: Sequence[str]) -> str:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\r\n").writerow(cells)
-    return out.getvalue()
+def _change(row: Row) -> str:
+    return "" if row.change_percent is None else str(row.change_percent)

@@ -17,7 +17,7 @@ from portal import spending as read
 from portal.accounts import Member, Organization
 from portal.caps import CapChange, CapRequest
 from portal.core.caps import MODES, SCOPES, WINDOWS
-from portal.core.catalog import minor_places
+from portal.core.catalog import currency_sign, minor_places
 from portal.core.errors import InvalidRequest, NotFound
 from portal.core.units import NotExact, parse_micro, parse_scaled
 from portal.limits import SpendingRequest
@@ -82,7 +82,7 @@ def make_cap() -> Response | tuple[str, int]:
         limits.set_cap(
             services().database,
             organization.organization_id,
-            _asked(request.form),
+            _asked(request.form, organization.currency),
             actor=member.member_id,
             now=services().clock(),
         )
@@ -102,7 +102,7 @@ def change_cap(cap_id: str) -> Response | tuple[str, int]:
             organization.organization_id,
             cap_id,
             CapChange(
-                limit_micro=credits_typed(request.form.get("limit", ""), "/limit"),
+                *_limit_typed(request.form.get("limit", ""), organization.currency),
                 mode=_one_of("mode", request.form, MODES),
             ),
             actor=member.member_id,
@@ -172,19 +172,32 @@ def again(
     return _page(organization, member, refused), 422
 
 
-def _asked(form: Mapping[str, str]) -> CapRequest:
+def _asked(form: Mapping[str, str], currency: str) -> CapRequest:
     """Read a cap from the form. Raises InvalidRequest that names the field."""
     scope, _, target = form.get("subject", "").partition(":")
     if scope not in SCOPES or (scope in TARGETED) != bool(target):
         raise InvalidRequest.at("/subject", "must be chosen from the list")
+    limit_micro, limit_minor = _limit_typed(form.get("limit", ""), currency)
     return CapRequest(
         scope=scope,
         target=target,
         action=form.get("action", ""),
         window=_one_of("window", form, WINDOWS),
-        limit_micro=credits_typed(form.get("limit", ""), "/limit"),
+        limit_micro=limit_micro,
         mode=_one_of("mode", form, MODES),
+        limit_minor=limit_minor,
     )
+
+
+def _limit_typed(text: str, currency: str) -> tuple[int | None, int | None]:
+    """Return a cap's limit in credits or, where its currency stands with it, in money."""
+    sign, code = currency_sign(currency).strip(), currency.upper()
+    typed = text.strip()
+    for mark in dict.fromkeys((sign, code)):
+        if typed.upper().startswith(mark) or typed.upper().endswith(mark):
+            plain = typed.upper().replace(mark, "", 1)
+            return None, money_typed(plain, "/limit", currency)
+    return credits_typed(typed, "/limit"), None
 
 
 def _one_of(name: str, form: Mapping[str, str], values: tuple[str, ...]) -> str:

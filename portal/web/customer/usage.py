@@ -47,20 +47,15 @@ def usage_csv() -> Response:
 
 @blueprint.get("/usage/events")
 def events() -> str:
-    """List single events, newest first."""
+    """List work, newest first: a run is one line, which opens."""
     organization, member = reader()
     parts = services()
     now = parts.clock()
+    args = request.args
+    asked = receipts.ListRequest(args.get("run", ""), args.get("open", ""), args.get("after", ""))
     selection = read.select(organization, member, request.args, now=now)
     with parts.database.reading() as tx:
-        page = receipts.events(
-            tx,
-            organization,
-            selection,
-            run=request.args.get("run", ""),
-            cursor=request.args.get("after", ""),
-            now=now,
-        )
+        page = receipts.events(tx, organization, selection, asked, now=now)
     return render_template("customer/events.html", page=page, organization=organization)
 
 
