@@ -74,7 +74,7 @@ def _caps(now: datetime) -> list[CapLine]:
     def line(subject: str, cap: Cap, spent: int, held: int, action: Action | None) -> CapLine:
         left = max(0, cap.limit_micro - (spent + held) * MICRO)
         return CapLine(
-            cap, subject, action, spent * MICRO, held * MICRO, left, now + 4 * DAY, "usd"
+            cap, subject, action, spent * MICRO, held * MICRO, left, now + 4 * DAY, currency="usd"
         )
 
     base = Cap("cap_1", "organization", "", "", "period", 3000 * MICRO, "soft")
