@@ -17,12 +17,14 @@ from flask_migrate import Migrate
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from portal import cli, web
+from portal.access.openid import Provider
 from portal.billing.gateway import Gateway
 from portal.clock import Clock
 from portal.config import Settings
 from portal.core.errors import ConfigError
 from portal.db import Database
 from portal.notices.mail import Mailer
+from portal.web.errands import Errands
 from portal.web.services import Services
 
 
@@ -53,6 +55,8 @@ def create_app(
             automatic_tax=settings.stripe_automatic_tax,
         ),
         mailer=Mailer.of(settings),
+        provider=Provider(settings),
+        errands=Errands(),
     )
     Migrate().init_app(app, directory=str(Path(app.root_path) / "migrations"))
     web.register(app, services)

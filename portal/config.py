@@ -39,6 +39,9 @@ class Settings:
     brand: Brand = Brand()
     mail_url: str = ""
     mail_from: str = "no-reply@localhost"
+    oidc_issuer: str = ""
+    oidc_client_id: str = ""
+    oidc_client_secret: str = ""
 
     @property
     def secure_cookies(self) -> bool:
@@ -67,6 +70,7 @@ class Settings:
             ),
             mail_url=_mail_url(env),
             mail_from=_mail_from(env),
+            **_oidc(env),
         )
 
 
@@ -159,6 +163,20 @@ def _mail_from(env: Mapping[str, str]) -> str:
     if not re.fullmatch(r"[^@\s<>,;:\"]+@[^@\s<>,;\"]+", sender):
         raise ConfigError("MAIL_FROM is malformed: expected an address such as billing@example.com")
     return sender
+
+
+def _oidc(env: Mapping[str, str]) -> dict[str, str]:
+    names = ("OIDC_ISSUER", "OIDC_CLIENT_ID", "OIDC_CLIENT_SECRET")
+    missing = [name for name in names if not env.get(name)]
+    if len(missing) == len(names):
+        return {}
+    if missing:
+        raise ConfigError(f"{missing[0]} is missing: set all of {', '.join(names)}, or none")
+    parts = urlsplit(env["OIDC_ISSUER"])
+    local = parts.hostname in {"localhost", "127.0.0.1", "::1"}
+    if not parts.hostname or (parts.scheme != "https" and not (parts.scheme == "http" and local)):
+        raise ConfigError("OIDC_ISSUER is malformed: expected https://… as the provider writes it")
+    return {name.lower(): env[name] for name in names}
 
 
 def _switch(env: Mapping[str, str], name: str) -> bool:

@@ -106,7 +106,7 @@ def remove(
         if by is not None:
             _check(by, before=found.role, after="")
         accounts.remove_member(tx, organization_id, member_id, now=now)
-        access.end_sessions_of(tx, organization_id, member_id)
+        access.shut_out(tx, organization_id, member_id)
         invitations.withdraw_all_by(tx, organization_id, member_id, now=now)
         audit.note(
             tx,

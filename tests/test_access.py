@@ -8,9 +8,10 @@ import pytest
 from sqlalchemy import select
 
 from portal import access, accounts
+from portal.access import attempts
 from portal.core.errors import InvalidRequest, Unauthenticated
 from portal.db import Database
-from portal.tables import members, portal_links, sessions
+from portal.tables import members, portal_links, sessions, sign_in_attempts, tokens
 from tests.cast import Customer, ok, refused
 from tests.clock import Clock
 
@@ -164,10 +165,16 @@ def test_what_ended_is_forgotten_and_what_is_in_force_is_not(
 ) -> None:
     session(database, clock)
     link(database, clock)
+    with database.transaction() as tx:
+        access.make_token(
+            tx, purpose="x", email="a@b.example", lifetime=timedelta(hours=1), now=clock()
+        )
+    attempts.begin_attempt(database, "a@b.example", "192.0.2.1", now=clock())
     clock.forward(timedelta(days=2))
     kept = session(database, clock)
     with database.transaction() as tx:
         access.forget_ended(tx, now=clock())
         assert len(tx.execute(select(sessions)).all()) == 1
-        assert tx.execute(select(portal_links)).all() == []
+        for emptied in (portal_links, tokens, sign_in_attempts):
+            assert tx.execute(select(emptied)).all() == []
     assert in_force(database, clock, kept)

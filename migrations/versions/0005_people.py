@@ -1,7 +1,7 @@
 """The record in chains, invitations, and what is kept of members and keys.
 
 Revision ID: 0005
-Revises: 0003
+Revises: 0004
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import portal.tables
 from portal.core.audit_chain import NOTHING, Link, hash_of
 
 revision = "0005"
-down_revision = "0003"
+down_revision = "0004"
 
 _INSTANT = portal.tables.Instant(timezone=True)
 #: What an act on record had before it was in a chain.

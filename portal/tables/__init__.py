@@ -62,6 +62,7 @@ from portal.tables.people import (
     teams,
 )
 from portal.tables.record import audit_heads, audit_log, job_leases
+from portal.tables.signing_in import passkeys, sign_in_attempts, tokens
 
 #: Rows of these are never changed or deleted; triggers refuse it (see migrations).
 APPEND_ONLY = ("entries", "transfers", "event_debits", "price_books", "cost_books", "audit_log")
@@ -72,6 +73,8 @@ NOT_OF_AN_ORGANIZATION = (
     "portal_links",
     "invitation_links",
     "sessions",
+    "tokens",
+    "sign_in_attempts",
     "price_books",
     "cost_books",
     "stripe_inbox",
@@ -122,18 +125,21 @@ __all__ = [
     "organizations",
     "overage_bills",
     "overage_periods",
+    "passkeys",
     "payments",
     "portal_links",
     "price_books",
     "projects",
     "rejected_events",
     "sessions",
+    "sign_in_attempts",
     "stripe_inbox",
     "stripe_subscriptions",
     "subscriptions",
     "teams",
     "tier_changes",
     "tier_checkouts",
+    "tokens",
     "top_ups",
     "transfers",
     "usage_daily",

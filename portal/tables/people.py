@@ -170,6 +170,7 @@ portal_links = table(
     instant("created_at"),
     instant("expires_at"),
     instant("used_at", nullable=True),
+    text_column("link_id", ""),
     CheckConstraint(
         "(organization_id IS NOT NULL AND member_id IS NOT NULL AND operator_email IS NULL)"
         " OR (organization_id IS NULL AND member_id IS NULL AND operator_email IS NOT NULL)",
@@ -187,5 +188,17 @@ sessions = table(
     instant("created_at"),
     instant("seen_at"),
     instant("expires_at"),
+    # What a list of sessions names one by; its secret's hash is nobody's business.
+    text_column("session_id", ""),
+    # How they signed in: see access/sessions.py.
+    text_column("method", ""),
+    # What their browser calls itself.
+    text_column("device", ""),
+    # The role this session's secret was made for: with another one it gets a new secret.
+    text_column("role", ""),
+    # The address that whoever signed in has shown to be theirs, where they did.
+    text_column("proven_email", ""),
+    # The portal link it began with, if one.
+    text_column("link_id", ""),
     Index(None, "organization_id", "member_id"),
 )

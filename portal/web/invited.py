@@ -8,11 +8,11 @@ from __future__ import annotations
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from portal import invitations
+from portal import access, invitations
 from portal.core.errors import InvalidRequest, Unauthenticated, Unavailable
 from portal.invitations import Fresh
 from portal.notices.mail import Mail
-from portal.web.auth import current_session
+from portal.web.auth.door import current_session
 from portal.web.security import limiter, sign_in
 from portal.web.services import services
 
@@ -59,6 +59,8 @@ def join(token: str) -> Response | str | tuple[str, int]:
         organization_id=member.organization_id,
         member_id=member.member_id,
         operator=None,
+        method=access.BY_MAIL,
+        proven_email=member.email,
     )
     flash("Welcome. Under Account you choose how you sign in from now on.")
     return redirect(url_for("customer.overview"), 303)

@@ -5,34 +5,64 @@ Invariant: every route belongs to an audience, and a route without one is refuse
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode, urlsplit
 
-from flask import Flask, Request, Response, g, request, session
+from flask import Flask, Request, Response, abort, g, request, session, url_for
 from flask.sessions import SessionInterface, SessionMixin
 from flask_limiter import Limiter
 from flask_limiter.util import get_remote_address
 from flask_wtf.csrf import CSRFProtect
 from itsdangerous import BadData, URLSafeTimedSerializer
+from sqlalchemy import Connection
+from werkzeug.routing import BuildError
 
-from portal import access, accounts
+from portal import access, accounts, audit
 from portal.access import StoredSession, Visitor
-from portal.core.errors import InvalidRequest
+from portal.core.devices import device_name
+from portal.core.errors import InvalidRequest, Unauthenticated
 from portal.ids import new_id
 from portal.web.services import Services, services
 
 #: Paths that carry a key or nothing, never a session.
 WITHOUT_SESSION = ("/v1/", "/webhooks/", "/static/", "/healthz", "/readyz", "/metrics")
 ANONYMOUS = "anonymous."
-#: Where a visitor wanted to go before signing in; only this server ever writes it.
+#: Where a visitor wanted to go before signing in: a page of ours by name, never an address.
 GOAL = "goal"
+LONGEST_GOAL = 500
+#: Whether whoever is signed in belongs elsewhere too.
+ELSEWHERE = "elsewhere"
+#: Names of this machine: nothing a visitor sees is ever made from the host of a request.
+HERE = frozenset({"localhost", "127.0.0.1", "::1"})
 LARGEST_FORM_BYTES = 64 * 1024
 
 csrf = CSRFProtect()
 limiter = Limiter(get_remote_address, headers_enabled=True, default_limits=[])
 
 #: Endpoints that answer anybody. Everything else needs a key, a member or an operator.
-OPEN = frozenset({"static", "auth.sign_in", "auth.sign_in_by_link", "auth.sign_out"})
+OPEN = frozenset(
+    {
+        "static",
+        "auth.sign_in",
+        "auth.sign_in_by_password",
+        "auth.sign_in_by_link",
+        "auth.back_to_the_door",
+        "auth.mail_link",
+        "auth.ask_before_signing_in",
+        "auth.sign_in_by_mail",
+        "auth.depart",
+        "auth.arrive",
+        "auth.ask_for_passkey",
+        "auth.sign_in_by_passkey",
+        "auth.choose",
+        "auth.go_there",
+        "auth.sign_out",
+    }
+)
 OPEN_BLUEPRINTS = frozenset({"health", "webhooks", "invited"})
 
 
@@ -95,18 +125,27 @@ class StoreSessions(SessionInterface):
         elif session.new_secret is not None:
             self._set_cookie(response, session.new_secret)
         elif session.stored is not None:
-            self._keep(session, session.stored)
+            renewed = self._keep(session, session.stored)
+            if renewed is not None:
+                self._set_cookie(response, renewed)
         elif session.changed:
             self._set_cookie(response, ANONYMOUS + str(self.signer.dumps(dict(session))))
 
-    def _keep(self, session: Session, stored: StoredSession) -> None:
+    def _keep(self, session: Session, stored: StoredSession) -> str | None:
+        """Write down what it carries and that it lives; returns its new secret where it has one."""
         now = self.parts.clock()
-        if session.changed or now - stored.seen_at > access.SEEN_EVERY:
-            with self.parts.database.transaction() as tx:
-                access.keep_session(tx, stored.session_hash, dict(session), now=now)
-                member = session.visitor.member
-                if member is not None:
-                    accounts.saw(tx, member.organization_id, member.member_id, now=now)
+        if not (session.changed or stored.is_outdated or now - stored.seen_at > access.SEEN_EVERY):
+            return None
+        with self.parts.database.transaction() as tx:
+            access.keep_session(tx, stored.session_hash, dict(session), now=now)
+            member = session.visitor.member
+            if member is not None:
+                accounts.saw(tx, member.organization_id, member.member_id, now=now)
+            if stored.is_outdated:
+                # Where a request beside this one renewed or ended it, that one's answer counts.
+                with suppress(Unauthenticated):
+                    return access.renew_session(tx, stored.session_hash, now=now)
+        return None
 
     def _set_cookie(self, response: Response, value: str) -> None:
         response.set_cookie(
@@ -140,6 +179,7 @@ def register(app: Flask, parts: Services) -> None:
     app.after_request(_headers(parts))
     csrf.init_app(app)
     limiter.init_app(app)
+    app.before_request(_refuse_other_hosts(parts))
     app.before_request(_refuse_odd_text)
     app.context_processor(
         lambda: {
@@ -147,6 +187,7 @@ def register(app: Flask, parts: Services) -> None:
             "visitor": _visitor(),
             "demo": settings.demo,
             "payable": parts.payments.configured,
+            "belongs_elsewhere": bool(session.get(ELSEWHERE)),
         }
     )
 
@@ -158,6 +199,27 @@ def _visitor() -> Visitor:
 
 def _name_request() -> None:
     g.request_id = new_id("req")
+
+
+def _refuse_other_hosts(parts: Services) -> Callable[[], None]:
+    """Refuse pages asked for under a name that is not the portal's, whoever says that name."""
+    known = HERE | {urlsplit(parts.settings.portal_base_url).hostname}
+
+    def refuse() -> None:
+        if request.path.startswith(WITHOUT_SESSION):
+            return
+        asked = request.headers.get("Host") or request.host
+        said = [asked, *request.headers.get("X-Forwarded-Host", "").split(",")]
+        if any(_hostname(one) not in known for one in said if one.strip()):
+            abort(400, "This portal is not reached by that name.")
+
+    return refuse
+
+
+def _hostname(host: str) -> str | None:
+    if not re.fullmatch(r"[\w.\-]+(:\d+)?|\[[\da-fA-F:]+\](:\d+)?", host.strip(), re.ASCII):
+        return None
+    return urlsplit(f"//{host.strip()}").hostname
 
 
 def _refuse_odd_text() -> None:
@@ -222,6 +284,32 @@ def close_by_default(app: Flask) -> None:
             raise AssertionError(f"{rule} has no audience")
 
 
+def remember_goal(session: Session) -> None:
+    """Remember the page a visitor asked for, to lead there once they are signed in."""
+    goal = {
+        "endpoint": request.endpoint or "",
+        "place": {name: str(value) for name, value in (request.view_args or {}).items()},
+        "query": urlencode(list(request.args.items(multi=True))),
+    }
+    if len(str(goal)) <= LONGEST_GOAL:
+        session[GOAL] = goal
+
+
+def goal_of(session: Session, otherwise: str) -> str:
+    """Return where somebody who has signed in wanted to go: one of our own pages, or ``otherwise``.
+
+    Built by name, so that no address of anybody else's can come of it.
+    """
+    goal = session.get(GOAL)
+    if not isinstance(goal, dict) or not str(goal.get("endpoint", "")).startswith("customer."):
+        return url_for(otherwise)
+    try:
+        page = url_for(goal["endpoint"], **goal.get("place", {}))
+    except (BuildError, TypeError):
+        return url_for(otherwise)
+    return f"{page}?{goal['query']}" if goal.get("query") else page
+
+
 def sign_in(
     session: Session,
     *,
@@ -229,29 +317,101 @@ def sign_in(
     member_id: str | None,
     operator: str | None,
     carried: dict[str, Any] | None = None,
+    method: str = access.BY_LINK,
+    proven_email: str = "",
+    link_id: str = "",
 ) -> None:
-    """Begin a new session for somebody; the one they had before ends."""
+    """Begin a new session for somebody; the one they had before ends.
+
+    With nobody named they are signed in as the owner of ``proven_email`` and choose where.
+    """
     parts = services()
+    device = request.user_agent.string
     with parts.database.transaction() as tx:
+        if organization_id is not None and member_id is not None:
+            accounts.saw(tx, organization_id, member_id, now=parts.clock())
         if session.stored is not None:
             access.end_session(tx, session.stored.session_hash)
+            _note_end(tx, session.stored, now=parts.clock())
         session.new_secret = access.begin_session(
             tx,
             organization_id=organization_id,
             member_id=member_id,
             operator_email=operator,
             data=carried,
+            method=method,
+            proven_email=proven_email,
+            device=device,
+            link_id=link_id,
             now=parts.clock(),
         )
-        if organization_id is not None and member_id is not None:
-            accounts.saw(tx, organization_id, member_id, now=parts.clock())
+        if member_id or operator:
+            audit.note(
+                tx,
+                organization_id or "",
+                actor=member_id or f"operator:{operator}",
+                act="session.begun",
+                detail={"by": method, "device": device_name(device)},
+                now=parts.clock(),
+            )
+    session.clear()
+
+
+def move(session: Session, place: access.Place) -> None:
+    """Lead a session to another place its person belongs to; it gets a new secret.
+
+    What it carried of the last place stays behind.
+    """
+    parts, stored = services(), session.stored
+    if stored is None:
+        raise Unauthenticated("You have been signed out. Sign in again.")
+    operates = not place.organization_id
+    kept = {name: session[name] for name in (access.CHOICES, ELSEWHERE) if name in session}
+    with parts.database.transaction() as tx:
+        if not operates:
+            accounts.saw(tx, place.organization_id, place.member_id, now=parts.clock())
+        _note_end(tx, stored, now=parts.clock())
+        session.new_secret = access.renew_session(
+            tx,
+            stored.session_hash,
+            organization_id=place.organization_id or None,
+            member_id=None if operates else place.member_id,
+            operator_email=place.member_id if operates else None,
+            data=kept,
+            now=parts.clock(),
+        )
+        audit.note(
+            tx,
+            place.organization_id,
+            actor=f"operator:{place.member_id}" if operates else place.member_id,
+            act="session.begun",
+            target=stored.session_id,
+            detail={"by": stored.method, "device": device_name(request.user_agent.string)},
+            now=parts.clock(),
+        )
     session.clear()
 
 
 def sign_out(session: Session) -> None:
     """End the session, for every copy of its cookie."""
-    if session.stored is not None:
-        with services().database.transaction() as tx:
-            access.end_session(tx, session.stored.session_hash)
+    stored, parts = session.stored, services()
+    if stored is not None:
+        with parts.database.transaction() as tx:
+            access.end_session(tx, stored.session_hash)
+            _note_end(tx, stored, now=parts.clock())
     session.ended = True
     session.clear()
+
+
+def _note_end(tx: Connection, stored: StoredSession, *, now: datetime) -> None:
+    member, operator = stored.visitor.member, stored.visitor.operator_email
+    if member is None and not operator:
+        return
+    audit.note(
+        tx,
+        member.organization_id if member is not None else "",
+        actor=member.member_id if member is not None else f"operator:{operator}",
+        act="session.ended",
+        target=stored.session_id,
+        now=now,
+    )

@@ -7,11 +7,13 @@ from typing import cast
 
 from flask import current_app
 
+from portal.access.openid import Provider
 from portal.billing.gateway import Gateway
 from portal.clock import Clock
 from portal.config import Settings
 from portal.db import Database
 from portal.notices.mail import Mailer
+from portal.web.errands import Errands
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,8 @@ class Services:
     clock: Clock
     payments: Gateway
     mailer: Mailer
+    provider: Provider
+    errands: Errands
 
 
 def services() -> Services:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from babel.numbers import is_currency
 from flask import Response, request
 
-from portal import access, accounts, limits, onboarding, people
+from portal import access, accounts, audit, limits, onboarding, people
 from portal.billing import top_up
 from portal.core.catalog import minor_places
 from portal.core.errors import InvalidRequest
@@ -314,6 +314,7 @@ def post_portal_session() -> tuple[Response, int]:
         actor=caller().name,
         now=now,
     )
+    link_id = access.new_link_id()
     with parts.database.transaction() as tx:
         token, expires_at = access.make_link(
             tx,
@@ -322,9 +323,29 @@ def post_portal_session() -> tuple[Response, int]:
             member_id=body.member.id,
             page=body.page,
             return_url=body.return_url or "",
+            link_id=link_id,
         )
     url = f"{parts.settings.portal_base_url}/sign-in/{token}"
-    return answers.answer({"url": url, "expires_at": answers.when(expires_at)}, 201)
+    return answers.answer({"id": link_id, "url": url, "expires_at": answers.when(expires_at)}, 201)
+
+
+@blueprint.delete("/portal_sessions/<link_id>")
+def delete_portal_session(link_id: str) -> tuple[Response, int]:
+    """End an unused sign-in link, or the session it became."""
+    need("manage")
+    need_service()
+    parts = services()
+    with parts.database.transaction() as tx:
+        organization_id = access.revoke_link(tx, link_id)
+        audit.note(
+            tx,
+            organization_id or "",
+            actor=caller().name,
+            act="session.ended",
+            target=link_id,
+            now=parts.clock(),
+        )
+    return answers.answer({"id": link_id, "ended": True})
 
 
 def _check_return(url: str | None) -> None:

@@ -16,7 +16,7 @@ from portal.core import roles
 from portal.core.errors import ClearmeterError, InvalidRequest, NotAllowed, Unavailable
 from portal.web import formats
 from portal.web.problems import answer
-from portal.web.security import GOAL, Session
+from portal.web.security import Session, remember_goal
 from portal.web.services import services
 
 blueprint = Blueprint("customer", __name__)
@@ -39,7 +39,7 @@ def members_only() -> AnyResponse | None:
     if request.headers.get("HX-Request"):
         return Response(status=401, headers={"HX-Redirect": url_for(page)})
     if request.method == "GET":
-        current_session()[GOAL] = request.full_path.rstrip("?")
+        remember_goal(current_session())
     return redirect(url_for(page))
 
 

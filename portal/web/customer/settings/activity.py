@@ -38,6 +38,7 @@ ABOUT = {
     "refund": "Refunds",
     "overage": "Beyond the plan",
     "key": "API keys",
+    "session": "Signing in and out",
     "settings": "Settings",
     "timezone": "Time zone",
 }
@@ -73,6 +74,8 @@ WORDS = {
     "key.made": "Made an API key",
     "key.replaced": "Replaced an API key",
     "key.revoked": "Revoked an API key",
+    "session.begun": "Signed in",
+    "session.ended": "Signed out",
     "settings.changed": "Changed the settings",
     "timezone.changed": "Changed the time zone",
     "timezone.change_cancelled": "Took a change of time zone back",
@@ -89,6 +92,8 @@ TOLD = (
     "scopes",
     "on_empty",
     "members_see_balance",
+    "by",
+    "device",
 )
 #: An id by which only the store knows a thing.
 _MADE_UP = re.compile(r"[a-z]+_[0-9a-z]{20}")
