@@ -39,6 +39,8 @@ ABOUT = {
     "overage": "Beyond the plan",
     "key": "API keys",
     "session": "Signing in and out",
+    "password": "Passwords",
+    "passkey": "Passkeys",
     "settings": "Settings",
     "timezone": "Time zone",
 }
@@ -76,6 +78,9 @@ WORDS = {
     "key.revoked": "Revoked an API key",
     "session.begun": "Signed in",
     "session.ended": "Signed out",
+    "password.changed": "Changed their password",
+    "passkey.added": "Added a passkey",
+    "passkey.removed": "Removed a passkey",
     "settings.changed": "Changed the settings",
     "timezone.changed": "Changed the time zone",
     "timezone.change_cancelled": "Took a change of time zone back",
