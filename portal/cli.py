@@ -11,6 +11,7 @@ from types import FrameType
 import click
 from flask import Flask
 from flask.cli import AppGroup
+from markupsafe import escape
 from rich.console import Console
 from rich.table import Table
 
@@ -38,6 +39,7 @@ from portal.core.units import format_micro, format_nano_usd, format_scaled
 from portal.cost_review import Suspect
 from portal.jobs import Workshop
 from portal.notices.delivering import Post
+from portal.notices.mail import Mail
 from portal.web.services import Services
 
 catalog_commands = AppGroup("catalog", help="Price books: load, check, show, push to Stripe.")
@@ -48,6 +50,7 @@ operator_commands = AppGroup("operators", help="The operator's own people.")
 ledger_commands = AppGroup("ledger", help="The ledger.")
 audit_commands = AppGroup("audit", help="The record of who did what.")
 stripe_commands = AppGroup("stripe", help="Payments.")
+mail_commands = AppGroup("mail", help="Mail.")
 
 
 def register(app: Flask) -> None:
@@ -61,6 +64,7 @@ def register(app: Flask) -> None:
         ledger_commands,
         audit_commands,
         stripe_commands,
+        mail_commands,
     ):
         app.cli.add_command(group)
     for command in bill_commands.COMMANDS:
@@ -306,6 +310,17 @@ def revoke_key(key_id: str) -> None:
             now=parts.clock(),
         )
     click.echo("Revoked.")
+
+
+@mail_commands.command("test")
+@click.argument("address")
+def test_mail(address: str) -> None:
+    """Send a mail to ADDRESS by MAIL_URL and say whether the server took it."""
+    parts = _parts()
+    words = f"This is a test: {parts.settings.brand.name} can send mail."
+    with _plainly():
+        parts.mailer.send(Mail(address, "A test", f"{words}\n", f"<p>{escape(words)}</p>"))
+    click.echo("The mail server took it." if parts.mailer.url else "MAIL_URL is missing.")
 
 
 @member_commands.command("link")

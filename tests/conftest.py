@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from argon2 import PasswordHasher
 from flask import Flask
 from flask_migrate import upgrade
 from sqlalchemy import event
 
 from app import configure_logging, create_app
 from portal import catalog
+from portal.access import passwords
 from portal.config import Settings
 from portal.db import Database
 from portal.web.security import limiter
@@ -47,6 +49,16 @@ def migrate(url: str) -> None:
     with application.app_context():
         upgrade()
     application.extensions["clearmeter"].database.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cheap_passwords() -> Iterator[None]:
+    """Hash passwords as ever, but cheaply: most tests ask whether they fit, not what they cost."""
+    dear = passwords._hasher, passwords._NOBODY
+    passwords._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    passwords._NOBODY = passwords._hasher.hash("a password nobody has")
+    yield
+    passwords._hasher, passwords._NOBODY = dear
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from portal.core.errors import ConfigError
 from portal.db import Database
 from tests.cast import Api, Customer, ok, refused
 from tests.clock import Clock
+from tests.conftest import settings_for
+from tests.post import post_office
 from tests.servers import ROOT, environment
 
 SHIPPED = catalog.DEFAULT_FILE.read_text(encoding="utf-8")
@@ -105,6 +108,16 @@ def test_links_sign_in_a_member_and_the_operator(application: Flask, acme: Custo
         assert link.startswith("http://127.0.0.1:8000/sign-in/")
     assert member != olga
     run(application, "members", "link", "acme", "nobody", status=1)
+
+
+def test_mail_can_be_tried(built: Callable[[Settings], Flask], sqlite_store: str) -> None:
+    with post_office() as office:
+        application = built(settings_for(sqlite_store, mail_url=office.url))
+        assert "took it" in run(application, "mail", "test", "you@example.com").output
+        assert office.one()["To"] == "you@example.com"
+        office.refusing = True
+        said = run(application, "mail", "test", "you@example.com", status=1).output
+        assert "was not sent" in said
 
 
 def test_the_ledger_is_proven(application: Flask, acme: Customer, bystander: Customer) -> None:

@@ -135,7 +135,7 @@ def test_removing_says_first_what_becomes_of_work_in_progress(
     assert ben.send("/team/members/cleo/remove", "/team").status_code == 303
     assert cleo.client.get("/").status_code == 302, "signed out at the next request"
     assert ok(acme.capture(hold))["credits"] == "20"
-    assert acme.authorize(member="cleo").status_code == 404
+    assert acme.authorize(member="cleo").status_code == 422
     assert "Cleo is removed" in ben.client.get("/team").text
     assert ben.send("/team/members/cleo/restore", "/team").status_code == 303
     assert _role(database, "cleo") == "member"

@@ -163,7 +163,7 @@ def test_a_change_of_role_takes_effect_at_once_with_a_new_secret(
     before = secret(ben)
     assert ben.client.get("/billing").status_code == 200
     assert secret(ben) == before
-    body = {"email": "ben@acme.example", "name": "Ben", "role": "viewer"}
+    body = {"email": "ben@acme.example", "name": "Ben", "role": "member"}
     ok(acme.api.put(f"{acme.path}/members/ben", body))
     assert ben.client.get("/billing").status_code == 403
     assert secret(ben) != before

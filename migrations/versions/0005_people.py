@@ -1,7 +1,7 @@
 """The record in chains, invitations, and what is kept of members and keys.
 
 Revision ID: 0005
-Revises: 0003
+Revises: 0004
 """
 
 from __future__ import annotations

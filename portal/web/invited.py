@@ -8,7 +8,7 @@ from __future__ import annotations
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from portal import invitations
+from portal import access, invitations
 from portal.core.errors import InvalidRequest, Unauthenticated, Unavailable
 from portal.invitations import Fresh
 from portal.notices.mail import Mail
@@ -59,6 +59,8 @@ def join(token: str) -> Response | str | tuple[str, int]:
         organization_id=member.organization_id,
         member_id=member.member_id,
         operator=None,
+        method=access.BY_MAIL,
+        proven_email=member.email,
     )
     flash("Welcome. Under Account you choose how you sign in from now on.")
     return redirect(url_for("customer.overview"), 303)

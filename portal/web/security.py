@@ -352,6 +352,8 @@ def sign_in(
     parts = services()
     device = request.user_agent.string
     with parts.database.transaction() as tx:
+        if organization_id is not None and member_id is not None:
+            accounts.saw(tx, organization_id, member_id, now=parts.clock())
         if session.stored is not None:
             access.end_session(tx, session.stored.session_hash)
             _note_end(tx, session.stored, now=parts.clock())
@@ -392,6 +394,8 @@ def move(session: Session, place: access.Place) -> None:
     operates = not place.organization_id
     kept = {name: session[name] for name in (access.CHOICES, ELSEWHERE) if name in session}
     with parts.database.transaction() as tx:
+        if not operates:
+            accounts.saw(tx, place.organization_id, place.member_id, now=parts.clock())
         _note_end(tx, stored, now=parts.clock())
         session.new_secret = access.renew_session(
             tx,

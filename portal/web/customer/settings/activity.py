@@ -38,6 +38,9 @@ ABOUT = {
     "refund": "Refunds",
     "overage": "Beyond the plan",
     "key": "API keys",
+    "session": "Signing in and out",
+    "password": "Passwords",
+    "passkey": "Passkeys",
     "settings": "Settings",
     "timezone": "Time zone",
 }
@@ -73,6 +76,11 @@ WORDS = {
     "key.made": "Made an API key",
     "key.replaced": "Replaced an API key",
     "key.revoked": "Revoked an API key",
+    "session.begun": "Signed in",
+    "session.ended": "Signed out",
+    "password.changed": "Changed their password",
+    "passkey.added": "Added a passkey",
+    "passkey.removed": "Removed a passkey",
     "settings.changed": "Changed the settings",
     "timezone.changed": "Changed the time zone",
     "timezone.change_cancelled": "Took a change of time zone back",
@@ -89,6 +97,8 @@ TOLD = (
     "scopes",
     "on_empty",
     "members_see_balance",
+    "by",
+    "device",
 )
 #: An id by which only the store knows a thing.
 _MADE_UP = re.compile(r"[a-z]+_[0-9a-z]{20}")
