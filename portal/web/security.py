@@ -25,7 +25,7 @@ from portal import access, accounts, audit
 from portal.access import StoredSession, Visitor
 from portal.core.devices import device_name
 from portal.core.errors import InvalidRequest, NotAllowed, Unauthenticated
-from portal.ids import new_id
+from portal.ids import hash_secret, new_id
 from portal.web.brand import version
 from portal.web.counters import Counters
 from portal.web.services import Services, services
@@ -88,6 +88,13 @@ class Session(dict[str, Any], SessionMixin):
         """Whether there is something to write."""
         return dict(self) != self.before
 
+    def go_on_as(self, secret: str, carried: dict[str, Any]) -> None:
+        """Go on under another secret, whose row carries this and nothing of before."""
+        self.clear()
+        self.update(carried)
+        self.before = dict(self)
+        self.new_secret = secret
+
 
 class StoreSessions(SessionInterface):
     """Sessions as rows: a cookie copied before signing out is worth nothing after it.
@@ -129,6 +136,10 @@ class StoreSessions(SessionInterface):
                 self.cookie, path="/", secure=self.secure, httponly=True, samesite="Lax"
             )
         elif session.new_secret is not None:
+            if session.changed:
+                with self.parts.database.transaction() as tx:
+                    stored = hash_secret(session.new_secret)
+                    access.keep_session(tx, stored, dict(session), now=self.parts.clock())
             self._set_cookie(response, session.new_secret)
         elif session.stored is not None:
             renewed = self._keep(session, session.stored)
@@ -357,7 +368,7 @@ def sign_in(
         if session.stored is not None:
             access.end_session(tx, session.stored.session_hash)
             _note_end(tx, session.stored, now=parts.clock())
-        session.new_secret = access.begin_session(
+        secret = access.begin_session(
             tx,
             organization_id=organization_id,
             member_id=member_id,
@@ -380,7 +391,7 @@ def sign_in(
                 detail={"by": method, "device": device_name(device)},
                 now=parts.clock(),
             )
-    session.clear()
+    session.go_on_as(secret, carried or {})
 
 
 def move(session: Session, place: access.Place) -> None:
@@ -397,7 +408,7 @@ def move(session: Session, place: access.Place) -> None:
         if not operates:
             accounts.saw(tx, place.organization_id, place.member_id, now=parts.clock())
         _note_end(tx, stored, now=parts.clock())
-        session.new_secret = access.renew_session(
+        secret = access.renew_session(
             tx,
             stored.session_hash,
             organization_id=place.organization_id or None,
@@ -415,7 +426,7 @@ def move(session: Session, place: access.Place) -> None:
             detail={"by": stored.method, "device": device_name(request.user_agent.string)},
             now=parts.clock(),
         )
-    session.clear()
+    session.go_on_as(secret, kept)
 
 
 def sign_out(session: Session) -> None:
