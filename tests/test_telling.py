@@ -74,6 +74,16 @@ def test_every_kind_that_is_told_has_its_words() -> None:
     assert set(KINDS) == WORDED
 
 
+def test_a_kind_that_nobody_named_is_told_to_who_pays_as_it_was_written(
+    acme: Customer, database: Database, shop: Workshop, office: PostOffice, clock: Clock
+) -> None:
+    with database.transaction() as tx:
+        notices.raise_notice(tx, "acme", "new-and-odd", "It is odd.", url="/billing", now=clock())
+    jobs.tell(shop)
+    assert {str(one["To"]) for one in office.came} == {"ana@acme.example", "ben@acme.example"}
+    assert "It is odd." in text_of(office.came[0])
+
+
 def test_an_instant_is_written_as_the_organizations_clocks_show_it() -> None:
     instant = datetime(2026, 11, 30, 23, 30, tzinfo=UTC)
     assert moment(instant, Zone("Europe/Berlin")) == "1 Dec, 00:30, Berlin time"

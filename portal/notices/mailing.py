@@ -22,7 +22,6 @@ from portal.db import Database, insert_or_ignore
 from portal.ids import new_id
 from portal.notices import kinds
 from portal.notices.delivering import DEAD_AFTER, LEASE, Post, due, next_try
-from portal.notices.kinds import KINDS
 from portal.notices.letters import Sender, letter
 from portal.notices.outbox import Message, message_of
 from portal.notices.words import Names
@@ -123,7 +122,7 @@ def _letter(
     if begun:
         wanted = [one for one in begun if one.batch == begun[0].batch]
     elif wanted and mailed_at is not None:
-        urgent = any(KINDS[one.message.kind].urgent for one in wanted)
+        urgent = any(kinds.kind_of(one.message.kind).urgent for one in wanted)
         earliest = mailed_at + (BETWEEN_URGENT if urgent else BETWEEN)
         if now < earliest:
             _mark(tx, organization_id, wanted, due_at=earliest)

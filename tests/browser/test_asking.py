@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.browser.paying import enter
 from tests.browser.product import Product
 
 pytestmark = pytest.mark.browser
@@ -18,9 +19,7 @@ def at_the_desk_of(browser: Browser, product: Product, member: str) -> Iterator[
     """Open a browser of somebody's own and sign them in."""
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     page = context.new_page()
-    page.goto(product.link(member))
-    page.get_by_role("button").first.click()
-    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    enter(page, product, member)
     yield page
     context.close()
 
