@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.paying import enter
 from tests.browser.product import Product
+from tests.browser.whole import check
 
 pytestmark = pytest.mark.browser
 
@@ -55,6 +56,7 @@ def test_a_member_who_hits_the_teams_cap_asks_is_granted_and_goes_on(
             expect(limits).to_contain_text("Design team")
             limits.get_by_role("link", name="Ask for more").click()
             expect(cleo.get_by_role("heading", name="Design team")).to_be_visible()
+            check(cleo, cleo.url)
             cleo.get_by_label("Credits more").fill("20")
             cleo.get_by_label("What for").fill("The Miller report is due today")
             cleo.get_by_role("button", name="Ask for more").click()
@@ -65,6 +67,9 @@ def test_a_member_who_hits_the_teams_cap_asks_is_granted_and_goes_on(
             decide = ben.get_by_role("region", name="For you to decide")
             expect(decide).to_contain_text("Cleo asks for 20 more credits")
             expect(decide).to_contain_text("The Miller report is due today")
+            asked = decide.get_by_role("link", name="Cleo asks for").get_attribute("href")
+            check(ben, f"{product.url}{asked}")
+            ben.goto(f"{product.url}/")
             decide.get_by_role("button", name="Allow 20").click()
             expect(ben.get_by_text("Allowed: 20 more credits")).to_be_visible()
 

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.browser
 TOP_UP = "/spending/top-up?pack=small&threshold=100&monthly_limit=100"
 CUSTOMER_PAGES = (
     *("/", "/usage", "/usage/events", "/spending", TOP_UP, "/plans", "/billing", "/account"),
+    *("/settings/notifications", "/settings/webhooks"),
 )
 #: What a customer's page must never say: the unit nobody understands, who did the work, its cost.
 NEVER = re.compile(
