@@ -203,6 +203,24 @@ def test_work_past_a_limit_is_told_once_in_a_period(
     assert [kind for _, kind, _ in told(database)].count("overrun") == 2
 
 
+def test_going_on_beyond_the_credits_is_told_once_and_when_it_is_over(
+    acme: Customer, database: Database, shop: Workshop
+) -> None:
+    ok(acme.api.put(acme.path, {"name": "Acme", "tier": "starter"}))
+    ok(acme.api.patch(f"{acme.path}/spending", {"on_empty": "overage", "overage_limit": "50"}))
+    ok(acme.send(acme.event("analysis", quantity=61)))
+    for _ in range(2):
+        jobs.look_around(shop)
+    assert [one[1:] for one in told(database)] == [
+        ("credits-out", "begun"), ("overage-begun", "begun"),
+    ]  # fmt: skip
+    acme.grant(100)
+    jobs.look_around(shop)
+    assert [one[1:] for one in told(database)[2:]] == [
+        ("credits-out", "over"), ("overage-begun", "over"),
+    ]  # fmt: skip
+
+
 def test_a_cap_that_the_forecast_passes_is_told_once_in_its_window(
     acme: Customer, database: Database, shop: Workshop, clock: Clock
 ) -> None:
@@ -234,7 +252,7 @@ def test_a_letter_says_what_happened_as_of_when_and_the_one_act(
         words = text_of(mail, kind)
         assert "10 of 10 credits are used this period" in words
         assert "As of 9 Nov, 12:00, UTC." in words
-        assert f"{BASE}/spending#{cap}" in words
+        assert f"{BASE}/limit/{cap}" in words
         assert f"{BASE}/unsubscribe/" in words
     assert str(mail["List-Unsubscribe"]).startswith(f"<{BASE}/unsubscribe/")
     assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"

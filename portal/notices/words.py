@@ -139,7 +139,8 @@ def _cap(message: Message, names: Names) -> Words:
             else "This cap only tells, nothing is blocked."
         )
         says = f"{used}. It starts again on {_until(facts, names)}. {does}"
-        return Words(f"{whose}: cap reached", says, "Change the cap", path)
+        # Whoever reads it finds there what they may do: change it, ask for more, or wait.
+        return Words(f"{whose}: cap reached", says, "See what you can do", f"/limit/{facts['cap']}")
     reached = max(facts["thresholds"])
     says = f"{used}, {amount(facts['remaining_micro'])} are left until {_until(facts, names)}."
     return Words(f"{whose}: {reached}% of the cap is used", says, "See the cap", path)
@@ -170,7 +171,7 @@ def _balance(message: Message, _names: Names) -> Words:
             "overage": "Work goes on beyond the plan, up to your limit.",
         }[facts["on_empty"]]
         return Words("No credits are left", then, "Buy credits", "/plans#packs")
-    says = f"{left} credits are left; you asked to be told below {amount(facts['low_micro'])}."
+    says = f"{left} credits are left. You are told below {amount(facts['low_micro'])}."
     return Words("Credits are running low", says, "Buy credits", "/plans#packs")
 
 
