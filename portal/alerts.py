@@ -1,8 +1,8 @@
 """What a cap's use has crossed: a record for each threshold, once in a window.
 
-The only writer of cap alerts. Invariant: an alert stands open exactly while what is spent in its
-window has reached its threshold, so that none is told twice and each recovery is told too: both are
-written to the outbox with the record.
+The only writer of cap alerts. Invariant: while a window runs an alert stands open exactly while
+what is spent in it has reached its threshold, so that none is told twice and each recovery is told
+too: both are written to the outbox with the record.
 """
 
 from __future__ import annotations

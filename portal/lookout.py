@@ -32,6 +32,8 @@ AT_LEAST_EVERY = timedelta(hours=1)
 #: How long before their end credits are told to expire.
 BEFORE_EXPIRY_DAYS = (30, 7)
 LOW_PERCENT = 10
+#: An allowance that lasts so long is told before it ends.
+LONG = timedelta(days=62)
 #: A cap that was on course to be passed no longer is, once less than this part of it is to come.
 STILL_PERCENT = 95
 TICK = timedelta(microseconds=1)
@@ -174,15 +176,17 @@ def _expiring(desk: Desk, balance: Balance) -> None:
     for lot in balance.lots:
         if lot.expires_at is None or not lot.remaining_micro:
             continue
+        # A month's allowance ends every month, and the next one comes.
+        if lot.source == "allowance" and lot.expires_at - lot.effective_at < LONG:
+            continue
         near = [
             days
             for days in BEFORE_EXPIRY_DAYS
-            # A month's allowance ends with its month: that is told a week before, not at its start.
             if lot.expires_at - desk.now <= timedelta(days=days)
             and lot.expires_at - lot.effective_at > timedelta(days=days + 2)
         ]
         if near:
-            on = words.day(lot.expires_at, desk.organization.zone)
+            on = words.day(lot.expires_at - TICK, desk.organization.zone)
             holds[f"{lot.grant_id} {min(near)}"] = (
                 f"{words.amount(lot.remaining_micro)} credits expire on {on}.",
                 {
@@ -270,7 +274,7 @@ def _projected(desk: Desk, coming: Mapping[str, int]) -> None:
             sentence = (
                 f"{names.whose(facts)} is on course to pass the cap of "
                 f"{words.amount(state.limit_micro)} credits: about "
-                f"{words.amount(coming[state.cap.cap_id])} at this pace."
+                f"{words.about(coming[state.cap.cap_id])} at this pace."
             )
             notices.raise_notice(
                 tx, organization_id, PROJECTED, sentence, subject=subject, facts=facts, now=now

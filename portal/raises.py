@@ -52,6 +52,8 @@ class RaiseRequest:
 
 def may_ask(cap: Cap, member: Member) -> bool:
     """Tell whether a cap is in this member's way: their own, their team's, or a shared one."""
+    if member.role == "viewer":
+        return False
     if cap.scope == "member":
         return cap.target == member.member_id
     return cap.hard and (cap.scope != "team" or cap.target == member.team_id)

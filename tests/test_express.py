@@ -13,7 +13,17 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from portal import accounts, authorization, caps, catalog, cost_books, ids, limits, onboarding
+from portal import (
+    accounts,
+    authorization,
+    caps,
+    catalog,
+    cost_books,
+    ids,
+    limits,
+    onboarding,
+    raises,
+)
 from portal.authorization import AuthorizeRequest, CaptureRequest
 from portal.core.costs import ModelUsage
 from portal.core.errors import ClearmeterError
@@ -111,6 +121,15 @@ def _act(database: Database, dice: random.Random, clock: Clock, holds: list[str]
         )  # fmt: skip
         organization, _ = onboarding.put_organization(database, "acme", change, now=now)
         return organization
+    if kind < 0.18:
+        with database.reading() as tx:
+            ana = accounts.find_member(tx, "acme", "ana")
+            mine = [one for one in caps.in_force(tx, "acme") if raises.may_ask(one, ana)]
+        asked = raises.ask(database, "acme", dice.choice(mine).cap_id, "ana", 15_000_000, now=now)
+        granted = dice.choice([None, 15_000_000])
+        return raises.answer(
+            database, "acme", asked.request_id, granted_micro=granted, actor="ben", now=now
+        )
     if kind < 0.55 or not holds:
         request = AuthorizeRequest(
             "acme", dice.choice(["document", "analysis", "image"]),

@@ -74,6 +74,16 @@ def test_every_kind_that_is_told_has_its_words() -> None:
     assert set(KINDS) == WORDED
 
 
+def test_a_kind_that_nobody_named_is_told_to_who_pays_as_it_was_written(
+    acme: Customer, database: Database, shop: Workshop, office: PostOffice, clock: Clock
+) -> None:
+    with database.transaction() as tx:
+        notices.raise_notice(tx, "acme", "new-and-odd", "It is odd.", url="/billing", now=clock())
+    jobs.tell(shop)
+    assert {str(one["To"]) for one in office.came} == {"ana@acme.example", "ben@acme.example"}
+    assert "It is odd." in text_of(office.came[0])
+
+
 def test_an_instant_is_written_as_the_organizations_clocks_show_it() -> None:
     instant = datetime(2026, 11, 30, 23, 30, tzinfo=UTC)
     assert moment(instant, Zone("Europe/Berlin")) == "1 Dec, 00:30, Berlin time"
@@ -193,6 +203,24 @@ def test_work_past_a_limit_is_told_once_in_a_period(
     assert [kind for _, kind, _ in told(database)].count("overrun") == 2
 
 
+def test_going_on_beyond_the_credits_is_told_once_and_when_it_is_over(
+    acme: Customer, database: Database, shop: Workshop
+) -> None:
+    ok(acme.api.put(acme.path, {"name": "Acme", "tier": "starter"}))
+    ok(acme.api.patch(f"{acme.path}/spending", {"on_empty": "overage", "overage_limit": "50"}))
+    ok(acme.send(acme.event("analysis", quantity=61)))
+    for _ in range(2):
+        jobs.look_around(shop)
+    assert [one[1:] for one in told(database)] == [
+        ("credits-out", "begun"), ("overage-begun", "begun"),
+    ]  # fmt: skip
+    acme.grant(100)
+    jobs.look_around(shop)
+    assert [one[1:] for one in told(database)[2:]] == [
+        ("credits-out", "over"), ("overage-begun", "over"),
+    ]  # fmt: skip
+
+
 def test_a_cap_that_the_forecast_passes_is_told_once_in_its_window(
     acme: Customer, database: Database, shop: Workshop, clock: Clock
 ) -> None:
@@ -224,7 +252,7 @@ def test_a_letter_says_what_happened_as_of_when_and_the_one_act(
         words = text_of(mail, kind)
         assert "10 of 10 credits are used this period" in words
         assert "As of 9 Nov, 12:00, UTC." in words
-        assert f"{BASE}/spending#{cap}" in words
+        assert f"{BASE}/limit/{cap}" in words
         assert f"{BASE}/unsubscribe/" in words
     assert str(mail["List-Unsubscribe"]).startswith(f"<{BASE}/unsubscribe/")
     assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"

@@ -40,6 +40,7 @@ OTHERS = [
     ("GET", "/v1/organizations/{}/events/event-1"),
     ("GET", "/v1/organizations/{}/forecast"),
     ("GET", "/v1/organizations/{}/caps"),
+    ("GET", "/v1/organizations/{}/raise_requests"),
     ("DELETE", "/v1/organizations/{}/members/cleo"),
     ("DELETE", "/v1/organizations/{}/caps/cap_1"),
 ]
@@ -49,6 +50,8 @@ BODIES = [
     ("PUT", "/v1/organizations/{}/projects/red", {"name": "Red"}),
     ("POST", "/v1/organizations/{}/caps", {"scope": "organization", "limit": {"credits": 1}}),
     ("PATCH", "/v1/organizations/{}/caps/cap_1", {"limit": {"credits": 1}}),
+    ("POST", "/v1/organizations/{}/caps/cap_1/raise_requests", {"member": "eve", "credits": 1}),
+    ("POST", "/v1/organizations/{}/raise_requests/raise_1/answer", {"answer": "allow"}),
     ("POST", "/v1/authorizations", {"organization": "{}", "action": "document"}),
 ]
 

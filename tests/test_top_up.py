@@ -19,6 +19,7 @@ from portal.billing import reconcile, top_up
 from portal.billing.customers import ensure_customer
 from portal.core.errors import InvalidRequest
 from portal.jobs import Workshop
+from portal.notices import outbox
 from portal.tables import notices, payments, top_ups
 from portal.top_ups import standing
 from portal.top_ups.terms import TopUpRequest
@@ -102,6 +103,17 @@ def test_turning_it_on_below_the_threshold_buys_at_once(shop: Shop) -> None:
     (bought,) = [one for one in shop.customer.balance()["grants"] if one["source"] == "pack"]
     assert bought["expires_at"] == "2027-11-09T12:00:00+00:00"
     assert work(shop) == 0
+
+
+def test_what_was_bought_is_told_once(shop: Shop) -> None:
+    shop.save_card()
+    turn_on(shop)
+    work(shop)
+    with shop.database.reading() as tx:
+        (message,) = outbox.latest(tx, "acme", limit=5)
+    assert (message.kind, message.state) == ("top-up-made", "once")
+    assert message.facts["credits_micro"] == 500_000_000
+    assert message.facts["amount_minor"] == PACK_MINOR
 
 
 def test_it_buys_when_credits_run_low_and_not_before(shop: Shop) -> None:

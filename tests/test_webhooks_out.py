@@ -266,6 +266,26 @@ def test_what_may_have_left_when_a_worker_died_is_sent_again_under_its_id(
     assert len(receiver.came) == 2
 
 
+def test_many_workers_at_once_send_it_once(
+    acme: Customer, database: Database, shop: Workshop, clock: Clock, receiver: Receiver
+) -> None:
+    listen(database, clock, receiver.url)
+    reach_a_cap(acme)
+    together = threading.Barrier(6)
+
+    def work() -> None:
+        together.wait(10)
+        jobs.tell(shop)
+
+    workers = [threading.Thread(target=work) for _ in range(6)]
+    for one in workers:
+        one.start()
+    for one in workers:
+        one.join()
+    assert len(receiver.came) == 1
+    assert statuses(database) == ["done"]
+
+
 def test_a_redirect_is_not_followed_and_gone_switches_it_off(
     acme: Customer, database: Database, shop: Workshop, clock: Clock, receiver: Receiver
 ) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+import structlog
 from sqlalchemy import Connection, and_, or_, select, update
 from standardwebhooks import Webhook
 
@@ -26,6 +27,8 @@ from portal.notices.kinds import type_of
 from portal.notices.mail import Mailer
 from portal.notices.outbox import Message, message_of
 from portal.tables import deliveries, outbox
+
+log = structlog.get_logger()
 
 LEASE = timedelta(minutes=5)
 #: How long after each failure it is tried again; the last one until it is dead.
@@ -242,6 +245,8 @@ def _again(database: Database, leased: Leased, detail: str, *, now: datetime) ->
     later = next_try(leased.attempts + 1, now=now)
     if later >= leased.created_at + DEAD_AFTER:
         _end(database, leased, "dead", detail, now=now)
+        organization_id = leased.message.organization_id
+        log.error("webhook given up", organization=organization_id, reason=detail)
         return
     with database.transaction() as tx:
         tx.execute(

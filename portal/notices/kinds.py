@@ -1,6 +1,6 @@
 """The kinds of what is told: who hears of each, how soon, and how people choose among them.
 
-Pure. Every kind that is ever written to the outbox is named here.
+Pure. A kind that is not named here is told to whoever pays, as it was written.
 """
 
 from __future__ import annotations
@@ -98,9 +98,17 @@ KINDS: Mapping[str, Kind] = {
 }
 
 
+_OTHER = Kind("payments", _PAYERS)
+
+
+def kind_of(name: str) -> Kind:
+    """Return what a kind is; one that is not named here is for who pays."""
+    return KINDS.get(name, _OTHER)
+
+
 def hears(message: Message, member: Member) -> bool:
     """Tell whether a message is for this member: by role, or because it is about them."""
-    if member.role in KINDS[message.kind].roles:
+    if member.role in kind_of(message.kind).roles:
         # Who asks for more need not be told that they did.
         return message.facts.get("member") != member.member_id or message.kind != "raise-asked"
     about_caps = message.kind in {"cap-reached", "cap-near"}
@@ -111,7 +119,7 @@ def hears(message: Message, member: Member) -> bool:
 
 def by_mail(kind: str, member: Member, choices: Mapping[str, str]) -> bool:
     """Tell whether a member hears of a kind by mail: as they chose, or as their role has it."""
-    group = next(one for one in GROUPS if one.key == KINDS[kind].group)
+    group = next(one for one in GROUPS if one.key == kind_of(kind).group)
     default = MAIL if member.role in group.mailed else PAGE
     return choices.get(group.key, default) == MAIL
 

@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from portal.accounts import Member, Organization
 from portal.ids import hash_secret
 from portal.notices import links
-from portal.notices.kinds import GROUPS, KINDS, Group
+from portal.notices.kinds import GROUPS, Group, kind_of
 from portal.notices.links import EVERYTHING, Unsubscribing
 from portal.notices.mail import Mail
 from portal.notices.outbox import Message
@@ -123,7 +123,7 @@ def last_words(messages: Sequence[Message]) -> list[Message]:
 def _sections(sender: Sender, messages: Sequence[Message], names: Names) -> list[Section]:
     found = []
     for group in GROUPS:
-        mine = [one for one in messages if KINDS[one.kind].group == group.key]
+        mine = [one for one in messages if kind_of(one.kind).group == group.key]
         # What stands comes before what is over.
         mine.sort(key=lambda one: one.state == "over")
         if mine:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+import structlog
 from sqlalchemy import Connection, and_, or_, select, update
 
 from portal import accounts, catalog
@@ -22,11 +23,12 @@ from portal.db import Database, insert_or_ignore
 from portal.ids import new_id
 from portal.notices import kinds
 from portal.notices.delivering import DEAD_AFTER, LEASE, Post, due, next_try
-from portal.notices.kinds import KINDS
 from portal.notices.letters import Sender, letter
 from portal.notices.outbox import Message, message_of
 from portal.notices.words import Names
 from portal.tables import deliveries, mailboxes, outbox
+
+log = structlog.get_logger()
 
 #: A letter follows the last one after this long at the soonest; an urgent one after less.
 BETWEEN = timedelta(hours=1)
@@ -123,7 +125,7 @@ def _letter(
     if begun:
         wanted = [one for one in begun if one.batch == begun[0].batch]
     elif wanted and mailed_at is not None:
-        urgent = any(KINDS[one.message.kind].urgent for one in wanted)
+        urgent = any(kinds.kind_of(one.message.kind).urgent for one in wanted)
         earliest = mailed_at + (BETWEEN_URGENT if urgent else BETWEEN)
         if now < earliest:
             _mark(tx, organization_id, wanted, due_at=earliest)
@@ -215,6 +217,7 @@ def _send(database: Database, post: Post, taken: _Letter, clock: Clock) -> bool:
         later = next_try(max(one.attempts for one in taken.due) + 1, now=now)
         if later >= min(one.created_at for one in taken.due) + DEAD_AFTER:
             _ended(tx, taken, "dead", failure, now)
+            log.error("mail given up", organization=taken.member.organization_id, reason=failure)
         else:
             # It has not left: what comes until then may go out with it.
             _mark(

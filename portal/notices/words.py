@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -63,6 +63,11 @@ def amount(micro: int) -> str:
     return f"{(Decimal(micro) / MICRO).quantize(Decimal('0.01')):,}".rstrip("0").rstrip(".")
 
 
+def about(micro: int) -> str:
+    """Write credits that are an estimate: to the whole credit."""
+    return f"{(Decimal(micro) / MICRO).to_integral_value():,}"
+
+
 def day(instant: datetime, zone: Zone) -> str:
     """Write a day as 30 Nov, as the organization's clocks show it."""
     local = instant.astimezone(zone.at(instant))
@@ -83,7 +88,7 @@ def describe(message: Message, names: Names) -> Words:
     if write is not None:
         return write(message, names)
     facts = message.facts
-    title, act, path = _PAYING[message.kind]
+    title, act, path = _PAYING.get(message.kind, _OTHER)
     if message.state == OVER:
         return Words(f"Settled: {title[:1].lower()}{title[1:]}", facts["was"], act, path)
     return Words(title, facts["sentence"], act, facts["url"] if _away(facts) else path)
@@ -104,6 +109,9 @@ _PAYING = {
     "top-up-authentication": ("Your bank asks you to confirm", "Buy the pack", "/plans#packs"),
     "top-up-limit": ("The limit for buying credits is reached", "See the limit", "/spending#empty"),
 }
+
+
+_OTHER = ("Something about your payments", "See your billing", "/billing")
 
 
 def _until(facts: Mapping[str, Any], names: Names, name: str = "resets_at") -> str:
@@ -131,7 +139,8 @@ def _cap(message: Message, names: Names) -> Words:
             else "This cap only tells, nothing is blocked."
         )
         says = f"{used}. It starts again on {_until(facts, names)}. {does}"
-        return Words(f"{whose}: cap reached", says, "Change the cap", path)
+        # Whoever reads it finds there what they may do: change it, ask for more, or wait.
+        return Words(f"{whose}: cap reached", says, "See what you can do", f"/limit/{facts['cap']}")
     reached = max(facts["thresholds"])
     says = f"{used}, {amount(facts['remaining_micro'])} are left until {_until(facts, names)}."
     return Words(f"{whose}: {reached}% of the cap is used", says, "See the cap", path)
@@ -144,7 +153,7 @@ def _projected(message: Message, names: Names) -> Words:
         says = f"At this pace the cap of {amount(facts['limit_micro'])} credits holds."
         return Words(f"{whose}: back within the cap", says, "See the cap", path)
     says = (
-        f"At this pace about {amount(facts['projected_micro'])} credits would be used until "
+        f"At this pace about {about(facts['projected_micro'])} credits would be used until "
         f"{_until(facts, names)}; the cap is {amount(facts['limit_micro'])}."
     )
     return Words(f"{whose}: on course to pass the cap", says, "See the cap", path)
@@ -162,13 +171,14 @@ def _balance(message: Message, _names: Names) -> Words:
             "overage": "Work goes on beyond the plan, up to your limit.",
         }[facts["on_empty"]]
         return Words("No credits are left", then, "Buy credits", "/plans#packs")
-    says = f"{left} credits are left; you asked to be told below {amount(facts['low_micro'])}."
+    says = f"{left} credits are left. You are told below {amount(facts['low_micro'])}."
     return Words("Credits are running low", says, "Buy credits", "/plans#packs")
 
 
 def _expiring(message: Message, names: Names) -> Words:
     facts = message.facts
-    on = day(datetime.fromisoformat(facts["expires_at"]), names.zone)
+    # What ends at midnight is there until the day before.
+    on = day(datetime.fromisoformat(facts["expires_at"]) - timedelta(microseconds=1), names.zone)
     says = (
         f"{amount(facts['remaining_micro'])} credits are left of this grant. "
         f"What is not used by {_until(facts, names, 'expires_at')} is gone."

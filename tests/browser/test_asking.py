@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.browser.paying import enter
 from tests.browser.product import Product
+from tests.browser.whole import check
 
 pytestmark = pytest.mark.browser
 
@@ -18,9 +21,7 @@ def at_the_desk_of(browser: Browser, product: Product, member: str) -> Iterator[
     """Open a browser of somebody's own and sign them in."""
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     page = context.new_page()
-    page.goto(product.link(member))
-    page.get_by_role("button").first.click()
-    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    enter(page, product, member)
     yield page
     context.close()
 
@@ -37,10 +38,11 @@ def test_a_member_who_hits_the_teams_cap_asks_is_granted_and_goes_on(
     with at_the_desk_of(browser, product, "ben") as ben:
         # Ben sets the design team a limit for the day.
         ben.goto(f"{product.url}/spending")
-        ben.get_by_label("For").select_option("team:design")
-        ben.get_by_label("Each").select_option("day")
-        ben.get_by_label("Limit in credits").last.fill("30")
-        ben.get_by_role("button", name="Set the cap").click()
+        cap = ben.get_by_role("region", name="New cap")
+        cap.get_by_label("For").select_option("team:design")
+        cap.get_by_label("Each").select_option("day")
+        cap.get_by_label("Limit in credits").fill("30")
+        cap.get_by_role("button", name="Set the cap").click()
         expect(ben.get_by_text("The cap is in force")).to_be_visible()
 
         # Cleo works until it is used up.
@@ -50,10 +52,11 @@ def test_a_member_who_hits_the_teams_cap_asks_is_granted_and_goes_on(
 
         with at_the_desk_of(browser, product, "cleo") as cleo:
             # She sees which limit it is, and asks for more.
-            limits = cleo.get_by_role("region", name="Your own use")
+            limits = cleo.get_by_role("region", name=re.compile("^Your own use"))
             expect(limits).to_contain_text("Design team")
             limits.get_by_role("link", name="Ask for more").click()
             expect(cleo.get_by_role("heading", name="Design team")).to_be_visible()
+            check(cleo, cleo.url)
             cleo.get_by_label("Credits more").fill("20")
             cleo.get_by_label("What for").fill("The Miller report is due today")
             cleo.get_by_role("button", name="Ask for more").click()
@@ -64,6 +67,9 @@ def test_a_member_who_hits_the_teams_cap_asks_is_granted_and_goes_on(
             decide = ben.get_by_role("region", name="For you to decide")
             expect(decide).to_contain_text("Cleo asks for 20 more credits")
             expect(decide).to_contain_text("The Miller report is due today")
+            asked = decide.get_by_role("link", name="Cleo asks for").get_attribute("href")
+            check(ben, f"{product.url}{asked}")
+            ben.goto(f"{product.url}/")
             decide.get_by_role("button", name="Allow 20").click()
             expect(ben.get_by_text("Allowed: 20 more credits")).to_be_visible()
 

@@ -143,20 +143,37 @@ def cap(limit: int, window: str = "period", action: str = "", **more: str) -> Ca
     ],
 )
 def test_a_cap_leaves_what_its_windows_have_left(one: Cap, room: Room) -> None:
+    assert _room(one) == room
+
+
+@pytest.mark.parametrize(
+    ("one", "room"),
+    [
+        (cap(1000), Room(1000 + 60 - 100 - 30, {})),
+        # What today is raised by is today's alone.
+        (cap(50, "day"), Room(20 + 60 + 5 * 50, {})),
+        (cap(40, action="image"), Room(None, {"image": 10 + 60})),
+    ],
+)
+def test_a_raise_leaves_more_in_the_window_of_today_alone(one: Cap, room: Room) -> None:
+    assert _room(one, raised_micro=60) == room
+
+
+def _room(one: Cap, raised_micro: int = 0) -> Room:
     friday = date(2026, 11, 20)
     spent = {
         (friday, "image"): 30,
         (friday - timedelta(days=1), "document"): 100,
         (friday - timedelta(days=30), "image"): 999,
     }
-    found = room_of_caps(
+    return room_of_caps(
         [one],
         spent,
         first_day=date(2026, 11, 1),
         today=friday,
         last_day=friday + timedelta(days=5),
+        raised_micro={one.cap_id: raised_micro},
     )
-    assert found == room
 
 
 def test_credits_run_out_on_the_day_the_course_says() -> None:
