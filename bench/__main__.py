@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import authorizations, events, forecast, history, memory, report, served
+from bench import authorizations, events, forecast, history, margin, memory, report, served
 from bench.machine import Machine
 from bench.report import Found
 from tests import postgresql
@@ -25,6 +25,7 @@ BENCHMARKS: dict[str, Callable[[Machine], Iterator[Found]]] = {
     "events": events.in_process,
     "http-events": served.events,
     "history": history.rows,
+    "margin": margin.rows,
     "memory": memory.rows,
     "forecast": forecast.rows,
 }
