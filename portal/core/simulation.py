@@ -225,7 +225,7 @@ def _spread(values: list[int]) -> Spread | None:
     if not values:
         return None
     ordered = sorted(values)
-    low, middle, high = (ordered[(len(ordered) - 1) * tenths // 10] for tenths in (1, 5, 9))
+    low, middle, high = (ordered[((len(ordered) - 1) * tenths + 5) // 10] for tenths in (1, 5, 9))
     return Spread(low, middle, high)
 
 
