@@ -47,7 +47,8 @@ def replayed(
         changes = workload.changes_of(was, versions)
         work = workload.work(tx, organization, days, changes, sums_rate_alike=whole)
         happenings = history.in_order([*was.happenings, *work])
-        found = replay(happenings, was.periods, Terms(books.in_force), opening=was.opening)
+        terms = Terms(books.in_force, spares=True)
+        found = replay(happenings, was.periods, terms, opening=was.opening)
     assert not found.unpriced_actions
     assert not found.unpriced_tiers
     return found.bills

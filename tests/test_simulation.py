@@ -174,6 +174,22 @@ def test_where_a_price_rounds_each_event_is_rated_as_the_ledger_rated_it(
     assert sum(bill.overage_minor for bill in found) == round(float(balance["amount"]) * 100)
 
 
+def test_what_a_cap_kept_from_being_charged_stays_uncharged_where_customers_keep_their_word(
+    delta: Customer, clock: Clock
+) -> None:
+    clock.set(utc(2026, 11, 21))
+    delta.cap("3100")
+    # 100 of 1,000 credits are charged, beyond the plan: 6.00 more.
+    ok(delta.send(delta.event("document", quantity=200)))
+    clock.set(utc(2026, 12, 1, 12))
+    assert delta.balance()["uncollected"] == "900"
+    today = simulated(delta.api, "today")["result"]["today"]["revenue"]
+    same = catalog.DEFAULT_FILE.read_text(encoding="utf-8")
+    kept = simulated(delta.api, "book", book=same)["result"]["simulated"]["revenue"]
+    gone = simulated(delta.api, "book", book=same, beyond="everybody")["result"]["simulated"]
+    assert (today, kept, gone["revenue"]) == ({"usd": "135"}, {"usd": "135"}, {"usd": "189"})
+
+
 def test_simulations_stand_side_by_side_newest_first(delta: Customer, clock: Clock) -> None:
     first = simulated(delta.api, "flat", price="79")
     clock.set(clock() + timedelta(minutes=1))

@@ -222,6 +222,13 @@ def test_each_event_of_a_sum_rounds_by_itself() -> None:
     assert first.used_micro == 2_000
 
 
+def test_what_was_not_charged_is_spared_in_proportion_where_the_terms_say_so() -> None:
+    kept = replace(documents(30, 1), rated_micro=150 * MICRO, spared_micro=50 * MICRO)
+    spares = Terms(lambda _: BOOK, spares=True)
+    assert told(bills(begun("small", 1), GOES_ON, kept, terms=spares)[0]) == (1000, 0, 0, 0, 50)
+    assert told(bills(begun("small", 1), GOES_ON, kept)[0]) == (1000, 0, 500, 50, 0)
+
+
 def test_an_action_or_a_tier_without_a_price_is_told_and_not_guessed() -> None:
     found = replay([begun("gold", 1), Used(at(1, 2), "video", MICRO)], MONTHS, TERMS)
     assert (found.unpriced_tiers, found.unpriced_actions) == ({"gold"}, {"video"})
