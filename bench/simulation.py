@@ -27,17 +27,19 @@ from portal.margin.simulation_runs import SimulationRequest
 LONG = 200_000
 ORGANIZATIONS = 10
 DAYS = 32
+#: Prices of a document: of the second every event is rated by itself.
+WHOLE, ROUNDING = "5", "5.000001"
 
 
 def rows(machine: Machine) -> Iterator[Found]:
     """Measure both ways, in turns with a scan, and the memory of the slower one."""
     events = FULL if machine.full else LONG
     long, short = (_store(machine, number) for number in (events, SHORT * ORGANIZATIONS))
-    for words, price in (("sums of days", "5"), ("every event", "5.000001")):
-        took, scan = in_turns(_timed(partial(_simulate, long, price)), _timed(lambda: _scan(long)))
+    for words, price in (("sums of days", WHOLE), ("every event", ROUNDING)):
+        took, scan = in_turns(_timed(partial(_simulate, long, price)), _timed(partial(_scan, long)))
         what = f"simulation of {events:,} events, by {words}"
         yield at_most(what, median(took), median(scan), "one scan of them", 10, "s")
-    peaks = [_peak_mib(partial(_simulate, store, "5.000001")) for store in (long, short)]
+    peaks = [_peak_mib(partial(_simulate, store, ROUNDING)) for store in (long, short)]
     what = f"memory of a simulation of {events:,} events"
     yield at_most(what, peaks[0], peaks[1], f"of {SHORT * ORGANIZATIONS:,}", 1.2, "MiB")
     for store in (long, short):
