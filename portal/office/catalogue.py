@@ -148,7 +148,9 @@ def check(tx: Connection, which: Which, document: str) -> Checked:
     except CatalogError as error:
         line, key = error.fields.get("line", 0), error.fields.get("key", "")
         return Checked(which, document, wrong=error.detail, line=line, key=key)
-    newest = sorted(books, key=lambda one: one.version)[-1] if books else None
+    newest: Book | None = None
+    for one in books:
+        newest = one if newest is None or one.version > newest.version else newest
     return Checked(
         which,
         document,
