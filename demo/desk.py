@@ -14,10 +14,11 @@ from portal.billing import inbox, reconcile
 from portal.billing.gateway import StripeEvent
 from portal.core.costs import ModelUsage
 from portal.core.events import StatedCost, UsageEvent
+from portal.core.margin.focus import Charge
 from portal.core.simulation import Kind
 from portal.core.units import NANO
 from portal.db import Database
-from portal.margin import simulation
+from portal.margin import costs, simulation
 from portal.margin.simulation_runs import SimulationRequest
 from portal.metering import Sent
 
@@ -32,6 +33,7 @@ def lay_out(database: Database, till: Till, *, now: datetime) -> None:
     with database.transaction() as tx:
         for name, organization in (("Production backend", None), ("Acme's own reports", "acme")):
             keys.create(tx, name=name, organization_id=organization, scopes=(), now=now - _A_WEEK)
+    _bills(database, now=now)
     payments = till.payments
     # An endpoint of the live account that was pointed at this one by mistake.
     stray = StripeEvent("evt_demo_stray", "invoice.paid", "in_demo_stray", livemode=True)
@@ -42,17 +44,33 @@ def lay_out(database: Database, till: Till, *, now: datetime) -> None:
 
 def _books(database: Database, *, now: datetime) -> None:
     """Have costs changed a week ago, and prices that change next month."""
-    costs = cost_books.EXAMPLE_FILE.read_text(encoding="utf-8")
+    spent = cost_books.EXAMPLE_FILE.read_text(encoding="utf-8")
     prices = catalog.DEFAULT_FILE.read_text(encoding="utf-8")
     dearer = prices.replace("credits = 2\n", "credits = 3\n", 1)
     next_month = (now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)) + 32 * timedelta(
         days=1
     )
     with database.transaction() as tx:
-        cost_books.load(tx, costs, now=now - 2 * _A_WEEK)
-        cheaper = costs.replace("input = 2.00", "input = 1.80", 1)
+        cost_books.load(tx, spent, now=now - 2 * _A_WEEK)
+        cheaper = spent.replace("input = 2.00", "input = 1.80", 1)
         cost_books.load(tx, cheaper, effective_at=now - _A_WEEK, now=now - _A_WEEK)
         catalog.load(tx, dearer, effective_at=next_month.replace(day=1), now=now)
+
+
+def _bills(database: Database, *, now: datetime) -> None:
+    """Have the bills for storage of two months say more than the work of customers explains."""
+    this = now.date().replace(day=1)
+    last = (this - timedelta(days=1)).replace(day=1)
+    following = (this + timedelta(days=32)).replace(day=1)
+    for start, end, dollars in ((last, this, 31), (this, following, 34)):
+        costs.import_invoice(
+            database,
+            f"storage {start}".encode(),
+            name=f"Storage, {start:%B %Y}",
+            charge=Charge("storage", "", start, end, dollars * NANO),
+            actor=f"operator:{OLGA}",
+            now=now,
+        )
 
 
 def _events(database: Database, *, now: datetime) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from portal.core.catalog import Action, Pack, PriceBook, Tier, minor_places
+from portal.core.catalog import Action, Pack, PriceBook, Tier, minor_places, money_words
 from portal.core.cost_book import PRICE_PLACES, CostBook, ModelPrices, UnitPrice
 from portal.core.units import format_micro, format_nano_usd, format_scaled
 
@@ -41,20 +41,17 @@ Facts = Mapping[str, tuple[Any, str]]
 
 def of_prices(old: PriceBook | None, new: PriceBook) -> list[Change]:
     """Return what changes from one price book to another; from none, everything is added."""
-    places = minor_places(new.currency)
     changes: list[Change] = []
     if old is not None and old.currency != new.currency:
         changes.append(
             Change("changed", "book", "currency", "Currency", "", old.currency, new.currency)
         )
+    changes += _entries("action", old.actions if old else {}, new.actions, _of_action)
     changes += _entries(
-        "action", old.actions if old else {}, new.actions, lambda one: _of_action(one)
-    )
-    changes += _entries(
-        "plan", old.tiers if old else {}, new.tiers, lambda one: _of_tier(one, places)
+        "plan", old.tiers if old else {}, new.tiers, lambda one: _of_tier(one, new.currency)
     )
     return changes + _entries(
-        "pack", old.packs if old else {}, new.packs, lambda one: _of_pack(one, places)
+        "pack", old.packs if old else {}, new.packs, lambda one: _of_pack(one, new.currency)
     )
 
 
@@ -122,14 +119,15 @@ def _of_action(one: Action) -> Facts:
     }
 
 
-def _of_tier(one: Tier, places: int) -> Facts:
+def _of_tier(one: Tier, currency: str) -> Facts:
+    places = minor_places(currency)
     overage = one.overage_price_micro_minor
     return {
         "price": (
             one.price_minor,
             ""
             if one.price_minor is None
-            else f"{format_scaled(one.price_minor, places=places)} a {one.interval}",
+            else f"{money_words(one.price_minor, currency)} a {one.interval}",
         ),
         "credits included": (one.allowance_micro, f"{format_micro(one.allowance_micro)} credits"),
         "price of a further credit": (
@@ -144,10 +142,10 @@ def _of_tier(one: Tier, places: int) -> Facts:
     }
 
 
-def _of_pack(one: Pack, places: int) -> Facts:
+def _of_pack(one: Pack, currency: str) -> Facts:
     days = one.expires_after_days
     return {
-        "price": (one.price_minor, format_scaled(one.price_minor, places=places)),
+        "price": (one.price_minor, money_words(one.price_minor, currency)),
         "credits": (one.credits_micro, f"{format_micro(one.credits_micro)} credits"),
         "lasts": (days, f"{days} days" if days else "without end"),
         "name": (one.name, one.name),

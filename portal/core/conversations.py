@@ -82,7 +82,7 @@ def _reasons(one: Known) -> Iterator[Conversation]:
     if _leaves(one) and before is not None:
         fell = 100 - one.used_micro * 100 // one.used_before_micro
         yield Conversation(one.customer, About.LEAVING, before * fell // 100, fell)
-    if revenue is not None and before is not None:
+    if revenue is not None and before is not None and revenue >= one.cost_nano_usd:
         less = (before - one.cost_before_nano_usd) - (revenue - one.cost_nano_usd)
         if revenue > 0 and less * 100 >= revenue * FELL_PERCENT:
             yield Conversation(one.customer, About.FELL, less)

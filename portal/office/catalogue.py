@@ -148,9 +148,9 @@ def check(tx: Connection, which: Which, document: str) -> Checked:
     except CatalogError as error:
         line, key = error.fields.get("line", 0), error.fields.get("key", "")
         return Checked(which, document, wrong=error.detail, line=line, key=key)
-    newest: Book | None = max(  # type: ignore[assignment] # one kind at a time
-        books, key=lambda one: one.version, default=None
-    )
+    newest: Book | None = None
+    for one in books:
+        newest = one if newest is None or one.version > newest.version else newest
     return Checked(
         which,
         document,
