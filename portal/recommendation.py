@@ -1,7 +1,6 @@
 """Which plan fits what an organization is going to use, with the arithmetic behind it. Reads only.
 
-What is projected is the period's own forecast: its middle, or what was used where a projection says
-too little. The rule is ``core.recommendation``'s.
+What is projected is the middle of the period's own forecast. The rule is ``core.recommendation``'s.
 """
 
 from __future__ import annotations
@@ -26,8 +25,11 @@ def recommended(
     found = forecast(tx, organization, now=now)
     if found.projection is None:
         return None
+    # Where the credits run out, a plan is chosen for the work that is wanted, not for what is left.
+    short = found.runs_out is not None and found.runs_out.middle is not None
+    wanted = found.wanted if short and found.wanted else found.projection
     return recommend(
         catalog.in_force(tx, at=now),
         current=organization.tier,
-        projected_micro=found.projection.middle_micro,
+        projected_micro=wanted.middle_micro,
     )

@@ -15,6 +15,7 @@ from portal.billing.gateway import Gateway
 from portal.core.forecast import MOST_DAYS
 from portal.db import Database
 from portal.jobs import Workshop
+from portal.recommendation import recommended
 from portal.web.formats import rounded
 from tests.cast import Customer, make_key, ok, refused
 from tests.clock import Clock
@@ -200,3 +201,19 @@ def test_the_page_says_where_it_goes_and_what_moves_it(
         found = forecasting.moved_by(tx, organization, now=clock())
     assert found is not None
     assert (found.action, found.change_percent) == ("image", 100)
+
+
+def test_a_plan_is_advised_for_the_work_that_is_wanted_where_the_credits_run_out(
+    acme: Customer, import_days: Callable[..., None], database: Database, clock: Clock
+) -> None:
+    ok(acme.api.put(acme.path, {"name": "Acme", "tier": "starter"}))
+    import_days([40] * 60)
+    ok(acme.send(acme.event("image", quantity=350)))
+    assert acme.standing == ("0", "0")
+    with database.reading() as tx:
+        organization = accounts.find_organization(tx, acme.id)
+        found = recommended(tx, organization, now=clock())
+    assert found is not None
+    assert found.best is not None
+    assert found.best.tier == "pro"
+    assert found.projected_micro > 2_000 * 10**6

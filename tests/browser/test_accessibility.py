@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from flask import Flask
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from portal.config import Settings
 from tests.browser.pages import CUSTOMER, DOORS, IN_FLOWS, NO_PAGES, OPERATOR, STATES
@@ -198,3 +198,25 @@ def test_the_main_task_of_each_page_is_done_by_keyboard_alone(page: Page, produc
     _reach(page, page.get_by_role("button", name=re.compile(r"^Buy for")).first)
     page.keyboard.press("Enter")
     page.wait_for_url(f"{product.sandbox_url}/**")
+
+
+@browser_test
+def test_a_part_that_is_fetched_says_so_and_says_when_it_could_not_be(
+    browser: Browser, product: Product
+) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    enter(page, product)
+    page.goto(f"{product.url}/usage")
+    before = page.locator("#results").bounding_box()
+    waiting: list[Route] = []
+    page.route(re.compile(r"/usage\?"), lambda route: waiting.append(route))
+    page.get_by_label("By", exact=True).select_option("member")
+    expect(page.locator("#loading")).to_have_class(re.compile("htmx-request"))
+    assert page.locator("#results").bounding_box() == before
+    waiting[0].abort()
+    expect(page.get_by_role("alert")).to_contain_text("This could not be loaded")
+    page.unroute(re.compile(r"/usage\?"))
+    page.get_by_label("By", exact=True).select_option("project")
+    expect(page.get_by_role("alert")).to_be_hidden()
+    context.close()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from portal import accounts
 from tests.browser.paying import delivered, enter, subscribe
 from tests.browser.product import Product
 from tests.browser.whole import check_everywhere
@@ -47,7 +48,13 @@ def test_the_finance_person_finds_last_month_equal_to_the_invoice(
     assert product.api("PATCH", f"{path}/spending", **allowed).ok
     product.move(timedelta(minutes=5))
     _use(product, books, 1300)
-    product.move(timedelta(days=31))
+    with product.database.reading() as tx:
+        ends = accounts.find_organization(tx, books).cycle_end
+    assert ends is not None
+    # The renewal's invoice is a draft for an hour, which what went beyond is put on.
+    product.move(ends - product.now() + timedelta(minutes=5))
+    delivered(product)
+    product.move(timedelta(hours=2))
     delivered(product)
 
     enter(page, product, "fay", books)
@@ -93,5 +100,4 @@ def test_the_buyer_who_is_told_that_a_larger_plan_costs_less_takes_it(
     page.goto(f"{product.url}/plans")
     expect(page.locator(".advice")).to_contain_text("Pro is the plan for you")
     page.goto(f"{product.url}/")
-    expect(page.locator(".balance")).to_contain_text("Included in Starter")
     expect(page.locator(".balance")).to_contain_text("Added by Pro")

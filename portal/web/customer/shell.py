@@ -85,6 +85,12 @@ def buyer() -> tuple[Organization, Member]:
 
 
 @blueprint.context_processor
+def instant() -> dict[str, object]:
+    """Give every page the instant its figures are of, for those that keep none of their own."""
+    return {"now": services().clock()}
+
+
+@blueprint.context_processor
 def overdue() -> dict[str, object]:
     """Give every page the payment that is late, if one is, and whether new work waits for it."""
     organization = current_session().visitor.organization
