@@ -20,13 +20,18 @@ from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
 
 from app import create_app
-from portal import access, accounts, catalog, invitations, keyring, keys
+from portal import access, accounts, catalog, invitations, keyring, keys, raises, telling
+from portal.core.simulation import Kind
+from portal.core.units import MICRO
 from portal.db import Database
+from portal.margin import simulation
+from portal.margin.simulation_runs import SimulationRequest
 from portal.tables import grants, metadata
+from portal.telling import Keeper
 from portal.web.security import limiter
 from tests.cast import Api, found_acme, found_bystander, make_key, ok
 from tests.clock import START, Clock
-from tests.conftest import hurry, settings_for
+from tests.conftest import SECRET_KEY, hurry, settings_for
 
 #: Everybody who knocks, in the order of the table's columns.
 PEOPLE = ("nobody", "owner", "admin", "billing", "member", "viewer")
@@ -36,6 +41,12 @@ ACTORS = (*PEOPLE, *STRANGERS, *KEYS)
 #: Who has nothing to find in Acme.
 OUTSIDE = ("nobody", "other", "wrong", "gone", "expired", "k-other", "k-revoked", "k-ended")
 MEMBER_OF = {"owner": "ana", "admin": "ben", "billing": "fay", "member": "cleo", "viewer": "gita"}
+
+DAY = timedelta(days=1)
+#: What the simulation that everybody may ask for was asked.
+SIMULATION = SimulationRequest(
+    "flat", Kind.FLAT, START.date() - DAY, START.date(), price_minor=4900
+)
 
 
 @dataclass
@@ -174,7 +185,17 @@ def _found(house: House) -> None:
     key = keyring.make(
         database, "acme", name="mine", scopes=("read",), lifetime="", by=ana, now=now
     )
+    asked = raises.ask(database, "acme", cap, "cleo", 5 * MICRO, now=now)
+    listener, _ = telling.make_endpoint(
+        database, Keeper("acme", "ana", SECRET_KEY), "https://acme.example/hook", [], now=now
+    )
+    simulated = simulation.take_on(database, SIMULATION, actor="tests", now=now)
     house.ids |= {
+        "request_id": asked.request_id,
+        "endpoint_id": listener.endpoint_id,
+        "simulation_id": simulated.simulation_id,
+        "which": "prices",
+        "number": "1",
         "organization_id": "acme",
         "member_id": "cleo",
         "team_id": "research",

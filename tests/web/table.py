@@ -12,7 +12,7 @@ from tests.web.house import ACTORS, House
 
 FILE = Path(__file__).with_name("access.table")
 #: Where the address of a route ends, in the table.
-WIDTH = 64
+WIDTH = 84
 
 #: What a request carries where an empty one would be refused for what it lacks.
 CARRIED: dict[str, dict[str, Any]] = {
@@ -30,7 +30,22 @@ CARRIED: dict[str, dict[str, Any]] = {
     },
     "customer.make_key": {"name": "another", "scope": "read", "lifetime": ""},
     "customer.replace_key": {"overlap": "now"},
+    "customer.ask_for_more": {"credits": "5", "reason": "a client waits"},
+    "customer.answer_raise": {"answer": "allow", "credits": "5"},
+    "customer.choose_notifications": {"mail": "caps"},
+    "customer.choose_low_balance": {"by": "percent", "low": "10"},
+    "customer.make_webhook": {"url": "https://acme.example/other"},
+    "customer.switch_webhook": {"on": "0"},
     "invited.join": {"name": "Ivy"},
+    "api.post_raise_request": {"member": "cleo", "credits": "5"},
+    "api.answer_raise_request": {"answer": "allow"},
+    "api.post_webhook_endpoint": {"url": "https://acme.example/other"},
+    "api.patch_webhook_endpoint": {"enabled": False},
+    "api.post_simulation": {
+        "name": "flat", "kind": "flat", "start": "2026-11-01", "end": "2026-11-02", "price": "49",
+    },
+    "operator.make_grant": {"credits": "5", "source": "promotion", "reason": "table"},
+    "operator.issue_key": {"name": "table"},
     "api.put_organization": {"name": "Acme"},
     "api.put_member": {"email": "cleo@acme.example", "role": "viewer"},
     "api.put_team": {"name": "R"},
