@@ -408,14 +408,12 @@ def sign_out(session: Session) -> None:
 
 
 def _note_end(tx: Connection, stored: StoredSession, *, now: datetime) -> None:
-    member, operator = stored.visitor.member, stored.visitor.operator_email
-    if member is None and not operator:
-        return
-    audit.note(
-        tx,
-        member.organization_id if member is not None else "",
-        actor=member.member_id if member is not None else f"operator:{operator}",
-        act="session.ended",
-        target=stored.session_id,
-        now=now,
-    )
+    if stored.owner:
+        audit.note(
+            tx,
+            stored.organization_id,
+            actor=stored.owner,
+            act="session.ended",
+            target=stored.session_id,
+            now=now,
+        )

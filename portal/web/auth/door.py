@@ -26,6 +26,8 @@ from portal.web.services import services
 blueprint = Blueprint("auth", __name__)
 log = structlog.get_logger()
 
+#: Where an operator begins.
+OPERATORS_PAGE = "operator.customers"
 LONGEST_EMAIL = 254
 #: Of what a library says was wrong.
 LONGEST_REASON = 200
@@ -97,7 +99,7 @@ def let_in(
     )
     if several:
         return redirect(url_for("auth.choose"), 303)
-    return redirect(url_for("operator.customers") if operates else goal)
+    return redirect(url_for(OPERATORS_PAGE) if operates else goal)
 
 
 def cannot(error: Unavailable) -> Response:
@@ -115,7 +117,7 @@ def sign_in() -> Response:
     if visitor.member is not None:
         return redirect(url_for("customer.overview"))
     if visitor.operator_email:
-        return redirect(url_for("operator.customers"))
+        return redirect(url_for(OPERATORS_PAGE))
     return door()
 
 
@@ -163,7 +165,7 @@ def sign_in_by_link(token: str) -> Response | str:
         link_id=used.link_id,
     )
     if used.operator_email:
-        return redirect(url_for("operator.customers"))
+        return redirect(url_for(OPERATORS_PAGE))
     return redirect(url_for(f"customer.{used.page}"))
 
 
