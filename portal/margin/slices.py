@@ -31,6 +31,7 @@ from portal.usage import on_days
 
 #: How long before and after its span a run may have its action.
 _NEAR = timedelta(days=7)
+_PARTS = ("tier_fees", *sums.PARTS.values())
 _SAME_EVENT = ("organization_id", "source", "event_id")
 
 
@@ -38,7 +39,7 @@ _SAME_EVENT = ("organization_id", "source", "event_id")
 class _Sums:
     """One slice while it is added up."""
 
-    parts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    parts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_PARTS, 0))
     layers: dict[str, int] = field(default_factory=lambda: dict.fromkeys(LAYERS, 0))
     qualities: dict[str, int] = field(default_factory=lambda: dict.fromkeys(QUALITIES, 0))
     unknown_lines: int = 0
@@ -58,7 +59,7 @@ class _Sums:
         return Figures(
             currency,
             rate,
-            Revenue(*(self.parts[name] for name in ("tier_fees", *sums.PARTS.values()))),
+            Revenue(*(self.parts[name] for name in _PARTS)),
             Cost(self.layers, self.qualities, self.unknown_lines),
             self.credits_micro,
             self.uncollected_micro,
@@ -101,9 +102,11 @@ def by_team(tx: Connection, span: Span, organization_id: str) -> list[Slice]:
 
 def _told(tx: Connection, span: Span, found: _Slices) -> list[Slice]:
     rates = rates_of(tx, span)
+    order = sorted(found, key=lambda key: (key[1] == "", key))
     return [
         Slice(label, found[currency, label].figures(currency, rates.of(currency)))
-        for currency, label in sorted(found, key=lambda key: (key[1] == "", key))
+        for currency, label in order
+        if found[currency, label] != _Sums()
     ]
 
 
