@@ -94,7 +94,7 @@ def _seen() -> Select[Any]:
 
     Of those alone who have paid anything, or owe a fee: nothing else is ever recognised.
     """
-    moved = _counted(payment_movements, func.count())
+    moved = _counted(payment_movements, func.sum(1 + func.abs(payment_movements.c.amount_minor)))
     paid = _counted(invoices, func.count(), invoices.c.status == "paid")
     terms = _counted(tier_terms, func.sum(1 + func.coalesce(tier_terms.c.seats, 0)))
     bought = _counted(grants, func.count(), grants.c.paid_minor > 0)
