@@ -27,6 +27,8 @@ from sqlalchemy import (
     select,
 )
 
+from portal import catalog
+from portal.core.catalog import PriceBook
 from portal.core.costs import LAYERS
 from portal.core.errors import InvalidRequest, NotFound
 from portal.core.margin.figures import (
@@ -65,13 +67,15 @@ class Before:
 class OrganizationMargin:
     """A customer's figures of a span, and those of the span before.
 
-    ``tier`` is the one in force at the span's end, "" where there was none.
+    ``tier`` is the one in force at the span's end, "" where there was none. Where it costs
+    something that nobody stated here, ``fee_stated`` is False, and the margin is less than it is.
     """
 
     organization_id: str
     name: str
     tier: str
     charging: str
+    fee_stated: bool
     figures: Figures
     before: Before
 
@@ -128,6 +132,7 @@ def _joined(
         **{one: got(cost, one) for one in QUALITIES},
         "unknown_lines": got(cost, "unknown_lines"),
         "tier_fees": got(fee, "tier_fees"),
+        "fees": got(fee, "fees"),
         **{one: got(revenue, one) for one in sums.PARTS.values()},
         **{one: got(use, one) for one in ("credits_micro", "uncollected_micro", "events")},
         "before_cost": got(cost, "before") + got(share, "before"),
@@ -205,7 +210,28 @@ def _figures(row: Any, currency: str, rates: Rates, leaked_nano_usd: int) -> Fig
     )
 
 
-def _organization(row: Any, rates: Rates, lost: Mapping[str, int]) -> OrganizationMargin:
+@dataclass(frozen=True)
+class _Known:
+    """What is known beside the sums: rates, prices, and what customers' work lost."""
+
+    rates: Rates
+    book: PriceBook
+    lost: Mapping[str, int]
+
+    def states_fee(self, tier: str, currency: str) -> bool:
+        """Tell whether the price book says what a tier costs, in that currency."""
+        found = self.book.tiers.get(tier)
+        priced = found is not None and found.price_minor is not None
+        return priced and self.book.currency == currency
+
+
+def _known(tx: Connection, span: Span, rates: Rates, named: Sequence[str] | None = None) -> _Known:
+    book = catalog.in_force(tx, at=datetime.combine(span.end, time(), UTC) - _TICK)
+    return _Known(rates, book, _lost(tx, span, named))
+
+
+def _organization(row: Any, known: _Known) -> OrganizationMargin:
+    rates, lost = known.rates, known.lost
     leaked_nano_usd = lost.get(row["organization_id"], 0)
     figures = _figures(row, row["currency"], rates, leaked_nano_usd)
     minor, cost = int(row["before_revenue"]), int(row["before_cost"])
@@ -213,8 +239,10 @@ def _organization(row: Any, rates: Rates, lost: Mapping[str, int]) -> Organizati
     before = Before(
         minor, cost, int(row["before_credits"]), None if rate is None else minor * rate - cost
     )
+    tier, currency = row["tier"], row["currency"]
+    stated = not tier or row["fees"] > 0 or known.states_fee(tier, currency)
     return OrganizationMargin(
-        row["organization_id"], row["name"], row["tier"], row["charging"], figures, before
+        row["organization_id"], row["name"], tier, row["charging"], stated, figures, before
     )
 
 
@@ -253,8 +281,8 @@ def of_organizations(
     order = by.desc() if falling else by.asc()
     query = query.order_by(order.nulls_last(), organizations.c.organization_id).limit(limit)
     rows = tx.execute(query).mappings().all()
-    lost = _lost(tx, span, [row["organization_id"] for row in rows])
-    return [_organization(row, rates, lost) for row in rows]
+    known = _known(tx, span, rates, [row["organization_id"] for row in rows])
+    return [_organization(row, known) for row in rows]
 
 
 def lost_by_action(
@@ -315,9 +343,9 @@ def each(tx: Connection, span: Span) -> Iterator[OrganizationMargin]:
     """Go through every customer, by id, without keeping them all."""
     rates = rates_of(tx, span)
     query = _each(_joined(tx, span, rates)).order_by(organizations.c.organization_id)
-    lost = _lost(tx, span)
+    known = _known(tx, span, rates)
     for row in tx.execute(query.execution_options(yield_per=1000)).mappings():
-        yield _organization(row, rates, lost)
+        yield _organization(row, known)
 
 
 def of_organization(tx: Connection, organization_id: str, span: Span) -> OrganizationMargin:
@@ -329,7 +357,7 @@ def of_organization(tx: Connection, organization_id: str, span: Span) -> Organiz
     row = tx.execute(query).mappings().first()
     if row is None:
         raise NotFound("organization", organization_id)
-    return _organization(row, rates, _lost(tx, span, [organization_id]))
+    return _organization(row, _known(tx, span, rates, [organization_id]))
 
 
 def by_month(tx: Connection, organization_id: str, span: Span) -> list[tuple[Span, Figures]]:

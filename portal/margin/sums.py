@@ -193,6 +193,7 @@ def fees(span: Span) -> Select[Any]:
             tier_fees.c.organization_id,
             func.sum(until[2] - until[1]).label("tier_fees"),
             func.sum(until[1] - until[0]).label("before"),
+            func.count().label("fees"),
         )
         .where(tier_fees.c.until_day > starts[0], tier_fees.c.from_day < starts[2])
         .group_by(tier_fees.c.organization_id)

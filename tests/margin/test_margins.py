@@ -266,6 +266,19 @@ def test_an_order_that_does_not_exist_is_refused(database: Database) -> None:
         margins.of_organizations(tx, NOVEMBER, sort="luck")
 
 
+def test_a_tier_whose_price_nobody_stated_is_told(
+    api: Api, database: Database, clock: Clock
+) -> None:
+    customer(api, "asked", tier="enterprise")
+    customer(api, "abroad", tier="seat", seats=1, currency="eur")
+    customer(api, "known", tier="seat", seats=1)
+    customer(api, "none")
+    revenue.bring_up_to_date(database, now=clock())
+    with database.reading() as tx:
+        found = {one.organization_id: one.fee_stated for one in margins.each(tx, NOVEMBER)}
+    assert found == {"asked": False, "abroad": False, "known": True, "none": True}
+
+
 def test_growth_is_against_the_span_before(api: Api, database: Database, clock: Clock) -> None:
     acme = customer(api, "acme")
     bought(acme, 100, "10.00")

@@ -140,6 +140,7 @@ def _organization(one: OrganizationMargin) -> dict[str, Any]:
         "name": one.name,
         "tier": one.tier or None,
         "charging": one.charging,
+        "fee_stated": one.fee_stated,
         **_figures(one.figures),
         "growth_usd": _usd(one.growth_nano_usd),
         "before": {
