@@ -54,7 +54,7 @@ def create_app(
             settings.stripe_api_base,
             automatic_tax=settings.stripe_automatic_tax,
         ),
-        mailer=Mailer.of(settings),
+        mailer=Mailer.of(settings, clock),
         provider=Provider(settings),
         errands=Errands(),
     )

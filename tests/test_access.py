@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -158,6 +159,60 @@ def test_a_password_is_hashed_and_belongs_to_one_membership(
         for wrong in ("short", "x" * 201):
             with pytest.raises(InvalidRequest):
                 access.set_password(tx, accounts.find_member(tx, "acme", "ana"), wrong)
+
+
+def token(database: Database, clock: Clock, purpose: str = access.INVITATION) -> str:
+    with database.transaction() as tx:
+        return access.make_token(
+            tx,
+            purpose=purpose,
+            email="eve@acme.example",
+            organization_id="acme",
+            data={"role": "viewer"},
+            lifetime=timedelta(hours=1),
+            now=clock(),
+        )[0]
+
+
+def test_a_token_gives_what_it_was_made_with_once(database: Database, clock: Clock) -> None:
+    made = token(database, clock)
+    with database.transaction() as tx:
+        found = access.find_token(tx, made, purpose=access.INVITATION, now=clock())
+        used = access.use_token(tx, made, purpose=access.INVITATION, now=clock())
+        assert found == used
+        assert (used.email, used.organization_id) == ("eve@acme.example", "acme")
+        assert used.data == {"role": "viewer"}
+        assert access.find_token(tx, made, purpose=access.INVITATION, now=clock()) is None
+    with pytest.raises(Unauthenticated), database.transaction() as tx:
+        access.use_token(tx, made, purpose=access.INVITATION, now=clock())
+
+
+def test_a_token_opens_what_it_is_for_and_nothing_else(database: Database, clock: Clock) -> None:
+    invitation, ended, void = (token(database, clock) for _ in range(3))
+    with pytest.raises(Unauthenticated), database.transaction() as tx:
+        access.use_token(tx, invitation, purpose="sign-in", now=clock())
+    with pytest.raises(Unauthenticated), database.transaction() as tx:
+        access.use_token(tx, ended, purpose=access.INVITATION, now=clock() + timedelta(hours=1))
+    with database.transaction() as tx:
+        assert access.void_tokens(tx, "eve@acme.example", purpose="sign-in") == 0
+        assert access.void_tokens(tx, "eve@acme.example", purpose=access.INVITATION) == 3
+    with pytest.raises(Unauthenticated), database.transaction() as tx:
+        access.use_token(tx, void, purpose=access.INVITATION, now=clock())
+
+
+def test_a_token_that_many_use_at_once_is_used_by_one(database: Database, clock: Clock) -> None:
+    made = token(database, clock)
+
+    def use(_: int) -> bool:
+        try:
+            with database.transaction() as tx:
+                access.use_token(tx, made, purpose=access.INVITATION, now=clock())
+        except Unauthenticated:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(use, range(16))) == 1
 
 
 def test_what_ended_is_forgotten_and_what_is_in_force_is_not(

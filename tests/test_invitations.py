@@ -81,7 +81,7 @@ def test_who_is_invited_joins_by_the_link_in_their_mail(
         assert application.test_client().open(path, method=method).status_code == 200
     ivy, status = _stranger(application, path, name="Ivy  Green")
     assert status == 303
-    assert ivy.client.get("/").status_code == 200
+    assert "Welcome. Under Account" in ivy.client.get("/").text
     with database.reading() as tx:
         known = accounts.member_of_address(tx, "acme", "ivy@acme.example")
         acts = tx.execute(select(audit_log.c.act).where(audit_log.c.organization_id == "acme"))

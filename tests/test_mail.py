@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from portal.config import Settings
 from portal.core.errors import Unavailable
 from portal.db import Database
 from portal.notices.mail import Mail, Mailer
+from tests.clock import START
 from tests.conftest import settings_for
 from tests.post import PostOffice, post_office, text_of
 from tests.postgresql import free_port
@@ -33,7 +35,7 @@ def office(opened: PostOffice) -> PostOffice:
 
 
 def mailer(office: PostOffice) -> Mailer:
-    return Mailer(office.url, "billing@scribe.example", "Scribe, Inc.")
+    return Mailer(office.url, "billing@scribe.example", "Scribe, Inc.", clock=lambda: START)
 
 
 def test_a_mail_arrives_as_text_and_as_html_from_the_brand(office: PostOffice) -> None:
@@ -41,6 +43,8 @@ def test_a_mail_arrives_as_text_and_as_html_from_the_brand(office: PostOffice) -
     came = office.one()
     assert (came["To"], came["Subject"]) == ("ana@acme.example", "Grüße")
     assert came["From"] == '"Scribe, Inc." <billing@scribe.example>'
+    assert came["Date"].datetime == START
+    assert re.fullmatch(r"<mail_\w+@scribe\.example>", came["Message-ID"])
     assert came["Auto-Submitted"] == "auto-generated"
     assert text_of(came).strip() == GREETING.text
     assert text_of(came, "html").strip() == GREETING.html
@@ -71,6 +75,13 @@ def test_a_line_break_cannot_smuggle_a_header_in(office: PostOffice, field: str)
     smuggled = replace(GREETING, **{field: "x@y.example\r\nBcc: all@y.example"})
     with pytest.raises(Unavailable):
         mailer(office).send(smuggled)
+    assert office.came == []
+
+
+@pytest.mark.parametrize("to", ["a,victim@y.example", "Eve <eve@y.example>", "nobody", "a@b@c", ""])
+def test_it_goes_to_one_address_or_nowhere(office: PostOffice, to: str) -> None:
+    with pytest.raises(Unavailable):
+        mailer(office).send(replace(GREETING, to=to))
     assert office.came == []
 
 

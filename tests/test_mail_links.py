@@ -316,6 +316,16 @@ def test_a_forgotten_password_is_set_anew_within_ten_minutes(
     assert reader.send("/account", "/account", **new).status_code == 422
 
 
+def test_whoever_came_for_a_new_password_is_led_to_where_it_is_set(
+    acme: Customer, office: PostOffice, reader: Reader
+) -> None:
+    ask_for_link(reader, "ana@acme.example")
+    path = path_of(office)
+    answer = reader.send(path, path, then="password")
+    assert answer.headers["Location"] == "/account#password-title"
+    assert reader.client.get("/account").status_code == 200
+
+
 def test_after_ten_minutes_the_old_password_is_asked_for_again(
     acme: Customer, application: Flask, office: PostOffice, database: Database, clock: Clock
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -15,7 +16,7 @@ from portal.config import Settings
 from portal.db import Database
 from portal.tables import passkeys
 from tests.authenticator import Device
-from tests.cast import Customer, ok
+from tests.cast import Api, Customer, found_acme, make_key, ok
 from tests.clock import Clock
 from tests.conftest import settings_for
 from tests.doors import acts, opened
@@ -259,6 +260,38 @@ def test_a_passkey_goes_with_whoever_is_removed(
     body = {"email": "cleo@acme.example", "role": "member"}
     ok(acme.api.put(f"{acme.path}/members/cleo", body))
     refused(visitor, try_in(visitor, device.sign(asked_to_sign_in(visitor))))
+
+
+def test_a_portal_with_a_name_takes_passkeys_for_that_name_over_https(
+    store: str, clock: Clock, built: Callable[[Settings], Flask]
+) -> None:
+    url = "https://billing.example.com"
+    with opened(built, settings_for(store, portal_base_url=url), clock) as away:
+        database = away.extensions["clearmeter"].database
+        found_acme(Api(away, make_key(database, clock)))
+        reader = Reader(away.test_client())
+        headers = {"Referer": f"{url}/"}
+        asked = reader.client.get("/sign-in", headers=headers, base_url=url)
+        assert "__Host-clearmeter=" in asked.headers["Set-Cookie"]
+        assert "Use a passkey" in asked.text
+        # Without MAIL_URL no mail leaves it, so none is promised.
+        assert "Mail me a link" not in asked.text
+        found = re.search(r'name="csrf_token" value="([^"]+)"', asked.text)
+        assert found is not None
+        options = reader.client.post(
+            "/sign-in/passkey/challenge",
+            json={},
+            headers={**headers, "X-CSRFToken": found[1]},
+            base_url=url,
+        )
+        assert options.json["rpId"] == "billing.example.com"
+        refused_mail = reader.client.post(
+            "/sign-in/mail",
+            data={"csrf_token": found[1], "email": "ana@acme.example"},
+            headers=headers,
+            base_url=url,
+        )
+        assert refused_mail.status_code == 422
 
 
 def test_by_number_there_are_no_passkeys_and_the_page_says_why(

@@ -35,9 +35,10 @@ def send_link(
     ``compose`` makes the mail for an address and a token. Call this beside the request, not in it:
     it takes longer for an address that is known. Raises Unavailable.
     """
-    with database.transaction() as tx:
+    with database.reading() as tx:
         if not people.places_of(tx, email):
             return False
+    with database.transaction() as tx:
         unused = tokens.count_unused(tx, email, purpose=tokens.SIGN_IN, since=now - LIFETIME)
         if unused >= MOST_UNUSED:
             return False

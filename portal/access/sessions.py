@@ -65,6 +65,9 @@ class StoredSession:
     created_at: datetime | None = None
     #: Whether the role changed since its secret was made.
     is_outdated: bool = False
+    #: Whose it is, whatever is looked at in it: an organization's member or the operator.
+    organization_id: str = ""
+    owner: str = ""
 
     def is_fresh_from_mail(self, now: datetime) -> bool:
         """Whether a link from the mail began it just now, which is as good as the password."""
@@ -138,7 +141,9 @@ def find_session(tx: Connection, secret: str, *, now: datetime) -> StoredSession
         row.session_id,
         row.method,
         row.created_at,
-        is_outdated=visitor.member is not None and visitor.member.role != row.role,
+        is_outdated=bool(row.member_id and visitor.member and visitor.member.role != row.role),
+        organization_id=row.organization_id or "",
+        owner=row.member_id or (f"operator:{row.operator_email}" if row.operator_email else ""),
     )
 
 

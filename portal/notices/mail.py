@@ -9,15 +9,19 @@ from __future__ import annotations
 import smtplib
 import ssl
 from dataclasses import dataclass
+from email.errors import MessageError
+from email.headerregistry import Address
 from email.message import EmailMessage
-from email.utils import formataddr
+from email.utils import format_datetime, formataddr
 from urllib.parse import unquote, urlsplit
 
 import structlog
 
+from portal.clock import Clock
 from portal.config import Settings
 from portal.core.errors import Unavailable
 from portal.db import in_transaction
+from portal.ids import new_id
 
 log = structlog.get_logger()
 
@@ -44,15 +48,18 @@ class Mailer:
     sender: str
     name: str = ""
     readable: bool = False
+    #: Dates what is sent; without it that is left to the server.
+    clock: Clock | None = None
 
     @classmethod
-    def of(cls, settings: Settings) -> Mailer:
+    def of(cls, settings: Settings, clock: Clock | None = None) -> Mailer:
         """Return the mailer of an application."""
         return cls(
             settings.mail_url,
             settings.mail_from,
             settings.brand.name,
             readable=settings.demo or not settings.secure_cookies,
+            clock=clock,
         )
 
     @property
@@ -79,10 +86,14 @@ class Mailer:
         message = EmailMessage()
         try:
             message["From"] = formataddr((self.name, self.sender))
-            message["To"] = mail.to
+            # One address: a comma in it must not make two of it.
+            message["To"] = Address(addr_spec=mail.to)
             message["Subject"] = mail.subject
-        except ValueError as error:
+        except (ValueError, IndexError, MessageError) as error:
             raise Unavailable("The mail was not sent: its address is no address.") from error
+        if self.clock is not None:
+            message["Date"] = format_datetime(self.clock())
+        message["Message-ID"] = f"<{new_id('mail')}@{self.sender.rpartition('@')[2]}>"
         message["Auto-Submitted"] = "auto-generated"
         message.set_content(mail.text)
         message.add_alternative(mail.html, subtype="html")

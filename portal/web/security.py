@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -25,7 +26,7 @@ from portal import access, accounts, audit
 from portal.access import StoredSession, Visitor
 from portal.core.devices import device_name
 from portal.core.errors import InvalidRequest, Unauthenticated
-from portal.ids import new_id
+from portal.ids import hash_secret, new_id
 from portal.web.services import Services, services
 
 #: Paths that carry a key or nothing, never a session.
@@ -82,6 +83,13 @@ class Session(dict[str, Any], SessionMixin):
         """Whether there is something to write."""
         return dict(self) != self.before
 
+    def go_on_as(self, secret: str, carried: dict[str, Any]) -> None:
+        """Go on under another secret, whose row carries this and nothing of before."""
+        self.clear()
+        self.update(carried)
+        self.before = dict(self)
+        self.new_secret = secret
+
 
 class StoreSessions(SessionInterface):
     """Sessions as rows: a cookie copied before signing out is worth nothing after it.
@@ -123,6 +131,10 @@ class StoreSessions(SessionInterface):
                 self.cookie, path="/", secure=self.secure, httponly=True, samesite="Lax"
             )
         elif session.new_secret is not None:
+            if session.changed:
+                with self.parts.database.transaction() as tx:
+                    stored = hash_secret(session.new_secret)
+                    access.keep_session(tx, stored, dict(session), now=self.parts.clock())
             self._set_cookie(response, session.new_secret)
         elif session.stored is not None:
             renewed = self._keep(session, session.stored)
@@ -310,6 +322,45 @@ def goal_of(session: Session, otherwise: str) -> str:
     return f"{page}?{goal['query']}" if goal.get("query") else page
 
 
+@dataclass(frozen=True)
+class _Act:
+    """A session's beginning or end, for the audit log of whose it is."""
+
+    organization_id: str
+    actor: str
+    act: str
+    target: str = ""
+    detail: dict[str, str] = field(default_factory=dict)
+
+
+def _begun(place: access.Place, method: str, session_id: str = "") -> list[_Act]:
+    if not place.member_id:
+        return []
+    actor = place.member_id if place.organization_id else f"operator:{place.member_id}"
+    detail = {"by": method, "device": device_name(request.user_agent.string)}
+    return [_Act(place.organization_id, actor, "session.begun", session_id, detail)]
+
+
+def _ended(stored: StoredSession | None) -> list[_Act]:
+    if stored is None or not stored.owner:
+        return []
+    return [_Act(stored.organization_id, stored.owner, "session.ended", stored.session_id)]
+
+
+def _note(tx: Connection, acts: list[_Act], *, now: datetime) -> None:
+    # In one order for everybody, so that no two wait for each other.
+    for one in sorted(acts, key=lambda one: one.organization_id):
+        audit.note(
+            tx,
+            one.organization_id,
+            actor=one.actor,
+            act=one.act,
+            target=one.target,
+            detail=dict(one.detail),
+            now=now,
+        )
+
+
 def sign_in(
     session: Session,
     *,
@@ -325,15 +376,13 @@ def sign_in(
 
     With nobody named they are signed in as the owner of ``proven_email`` and choose where.
     """
-    parts = services()
-    device = request.user_agent.string
+    parts, stored = services(), session.stored
     with parts.database.transaction() as tx:
         if organization_id is not None and member_id is not None:
             accounts.saw(tx, organization_id, member_id, now=parts.clock())
-        if session.stored is not None:
-            access.end_session(tx, session.stored.session_hash)
-            _note_end(tx, session.stored, now=parts.clock())
-        session.new_secret = access.begin_session(
+        if stored is not None:
+            access.end_session(tx, stored.session_hash)
+        secret = access.begin_session(
             tx,
             organization_id=organization_id,
             member_id=member_id,
@@ -341,26 +390,19 @@ def sign_in(
             data=carried,
             method=method,
             proven_email=proven_email,
-            device=device,
+            device=request.user_agent.string,
             link_id=link_id,
             now=parts.clock(),
         )
-        if member_id or operator:
-            audit.note(
-                tx,
-                organization_id or "",
-                actor=member_id or f"operator:{operator}",
-                act="session.begun",
-                detail={"by": method, "device": device_name(device)},
-                now=parts.clock(),
-            )
-    session.clear()
+        place = access.Place(organization_id or "", member_id=member_id or operator or "")
+        _note(tx, _ended(stored) + _begun(place, method), now=parts.clock())
+    session.go_on_as(secret, carried or {})
 
 
 def move(session: Session, place: access.Place) -> None:
     """Lead a session to another place its person belongs to; it gets a new secret.
 
-    What it carried of the last place stays behind.
+    What it carried of the last place stays behind. Raises Unauthenticated where it has ended.
     """
     parts, stored = services(), session.stored
     if stored is None:
@@ -370,8 +412,7 @@ def move(session: Session, place: access.Place) -> None:
     with parts.database.transaction() as tx:
         if not operates:
             accounts.saw(tx, place.organization_id, place.member_id, now=parts.clock())
-        _note_end(tx, stored, now=parts.clock())
-        session.new_secret = access.renew_session(
+        secret = access.renew_session(
             tx,
             stored.session_hash,
             organization_id=place.organization_id or None,
@@ -380,16 +421,9 @@ def move(session: Session, place: access.Place) -> None:
             data=kept,
             now=parts.clock(),
         )
-        audit.note(
-            tx,
-            place.organization_id,
-            actor=f"operator:{place.member_id}" if operates else place.member_id,
-            act="session.begun",
-            target=stored.session_id,
-            detail={"by": stored.method, "device": device_name(request.user_agent.string)},
-            now=parts.clock(),
-        )
-    session.clear()
+        acts = _ended(stored) + _begun(place, stored.method, stored.session_id)
+        _note(tx, acts, now=parts.clock())
+    session.go_on_as(secret, kept)
 
 
 def sign_out(session: Session) -> None:
@@ -398,20 +432,6 @@ def sign_out(session: Session) -> None:
     if stored is not None:
         with parts.database.transaction() as tx:
             access.end_session(tx, stored.session_hash)
-            _note_end(tx, stored, now=parts.clock())
+            _note(tx, _ended(stored), now=parts.clock())
     session.ended = True
     session.clear()
-
-
-def _note_end(tx: Connection, stored: StoredSession, *, now: datetime) -> None:
-    member, operator = stored.visitor.member, stored.visitor.operator_email
-    if member is None and not operator:
-        return
-    audit.note(
-        tx,
-        member.organization_id if member is not None else "",
-        actor=member.member_id if member is not None else f"operator:{operator}",
-        act="session.ended",
-        target=stored.session_id,
-        now=now,
-    )

@@ -7,7 +7,7 @@ from werkzeug.wrappers import Response
 
 from portal import access
 from portal.core.errors import NotFound
-from portal.web.auth.door import blueprint, current_session
+from portal.web.auth.door import OPERATORS_PAGE, blueprint, current_session
 from portal.web.security import move
 from portal.web.services import services
 
@@ -38,5 +38,5 @@ def go_there() -> Response:
     if found is None:
         raise NotFound("organization", wanted[0])
     move(session, found)
-    page = "customer.overview" if found.organization_id else "operator.customers"
+    page = "customer.overview" if found.organization_id else OPERATORS_PAGE
     return redirect(url_for(page), 303)

@@ -16,7 +16,7 @@ from wtforms.validators import InputRequired, Length
 
 from portal import access
 from portal.access import attempts
-from portal.core.errors import RateLimited, Unauthenticated
+from portal.core.errors import RateLimited, Unauthenticated, Unavailable
 from portal.web.auth import sites
 from portal.web.security import ELSEWHERE, Session, goal_of, limiter
 from portal.web.security import sign_in as begin
@@ -26,7 +26,11 @@ from portal.web.services import services
 blueprint = Blueprint("auth", __name__)
 log = structlog.get_logger()
 
+#: Where an operator begins.
+OPERATORS_PAGE = "operator.customers"
 LONGEST_EMAIL = 254
+#: Of what a library says was wrong.
+LONGEST_REASON = 200
 
 
 class SignInForm(FlaskForm):  # type: ignore[misc] # flask_wtf has no types
@@ -66,8 +70,9 @@ def door(refused: str | bool = False, status: int = 200) -> Response:
 
 
 def refuse(method: str, error: Unauthenticated) -> Response:
-    """Show the ways in to somebody who did not get in, and write it down."""
-    log.warning("sign-in refused", method=method, address=get_remote_address())
+    """Show the ways in to somebody who did not get in, and write down why."""
+    why = {"why": str(error.__cause__)[:LONGEST_REASON]} if error.__cause__ else {}
+    log.warning("sign-in refused", method=method, address=get_remote_address(), **why)
     return door(error.detail, error.status)
 
 
@@ -94,7 +99,13 @@ def let_in(
     )
     if several:
         return redirect(url_for("auth.choose"), 303)
-    return redirect(url_for("operator.customers") if operates else goal)
+    return redirect(url_for(OPERATORS_PAGE) if operates else goal)
+
+
+def cannot(error: Unavailable) -> Response:
+    """Show the other ways in where one does not work now, and write down why."""
+    log.error("sign-in unavailable", why=str(error.__cause__ or error.detail)[:LONGEST_REASON])
+    return door(error.detail, error.status)
 
 
 @blueprint.get("/sign-in")
@@ -106,7 +117,7 @@ def sign_in() -> Response:
     if visitor.member is not None:
         return redirect(url_for("customer.overview"))
     if visitor.operator_email:
-        return redirect(url_for("operator.customers"))
+        return redirect(url_for(OPERATORS_PAGE))
     return door()
 
 
@@ -154,7 +165,7 @@ def sign_in_by_link(token: str) -> Response | str:
         link_id=used.link_id,
     )
     if used.operator_email:
-        return redirect(url_for("operator.customers"))
+        return redirect(url_for(OPERATORS_PAGE))
     return redirect(url_for(f"customer.{used.page}"))
 
 

@@ -10,7 +10,7 @@ from werkzeug.wrappers import Response
 from portal import access
 from portal.access.openid import Departure
 from portal.core.errors import NotFound, Unauthenticated, Unavailable
-from portal.web.auth.door import blueprint, current_session, door, let_in, refuse
+from portal.web.auth.door import blueprint, cannot, current_session, let_in, refuse
 from portal.web.security import limiter
 from portal.web.services import services
 
@@ -32,7 +32,7 @@ def depart() -> Response:
     try:
         gone = parts.provider.depart(now=parts.clock())
     except Unavailable as error:
-        return door(error.detail, error.status)
+        return cannot(error)
     except Unauthenticated as error:
         return refuse(access.BY_PROVIDER, error)
     current_session()[DEPARTURE] = [
@@ -66,7 +66,7 @@ def arrive() -> Response:
             now=parts.clock(),
         )
     except Unavailable as error:
-        return door(error.detail, error.status)
+        return cannot(error)
     except Unauthenticated as error:
         return refuse(access.BY_PROVIDER, error)
     with parts.database.reading() as tx:
