@@ -11,10 +11,11 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 
+from app import create_app
 from portal import accounts, audit, keys
 from portal.db import Database
 from portal.tables import metadata
-from tests.cast import Customer, ok, refused
+from tests.cast import Api, Customer, ok, refused
 from tests.clock import Clock
 from tests.conftest import settings_for
 from tests.readers import Reader, enter
@@ -104,9 +105,6 @@ def test_a_key_that_is_replaced_goes_on_for_as_long_as_was_chosen(
 def test_a_revoked_key_is_refused_at_the_next_request_in_every_process(
     acme: Customer, ana: Reader, store: str, clock: Clock
 ) -> None:
-    from app import create_app
-    from tests.cast import Api
-
     key = _make(ana)
     elsewhere = create_app(settings_for(store), clock=clock)
     there = Api(elsewhere, key)

@@ -27,6 +27,7 @@ from structlog.testing import capture_logs
 
 from portal import (
     accounts,
+    audit,
     authorization,
     balances,
     catalog,
@@ -128,6 +129,7 @@ class LedgerMachine(RuleBasedStateMachine):
             accounts.put_project(tx, "acme", "atlas", name="Atlas")
         for member, team in TEAMS.items():
             self.put_member(member, team)
+            self.posted.add("audit_log")
         self.bystander = Bystander(self.database, now=START)
         self.begun = True
         # Enough to begin with, so that most of what follows meets a limit and not an empty purse.
@@ -146,6 +148,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 self.prove_everything()
                 with self.database.reading() as tx:
                     self.bystander.prove_complete(tx)
+                    assert list(audit.verify(tx)) == []
         finally:
             for database in (self.database, *self.others):
                 database.close()
@@ -539,6 +542,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(member=st.sampled_from(sorted(TEAMS)), team=st.sampled_from(["", "research", "design"]))
     def move_to_another_team(self, member: str, team: str) -> None:
         self.put_member(member, team)
+        self.posted.add("audit_log", times=int(self.model.teams[member] != team))
         self.model.teams[member] = team
 
     @rule(member=st.sampled_from(sorted(TEAMS)))
@@ -547,6 +551,7 @@ class LedgerMachine(RuleBasedStateMachine):
         with self.database.transaction() as tx:
             accounts.remove_member(tx, "acme", member, now=self.clock())
         self.put_member(member, self.model.teams[member])
+        self.posted.add("audit_log")
 
     # --- time, jobs, processes ---
 
