@@ -45,6 +45,7 @@ def raise_notice(
     now: datetime,
 ) -> bool:
     """Tell of something unless it stands already; returns whether it is new."""
+    outbox.wait_turn(tx, organization_id)
     news = insert_or_ignore(
         tx,
         notices,
@@ -114,6 +115,7 @@ def _end(
     quietly: bool = False,
 ) -> int:
     """End what stands, and tell of each that it is over."""
+    outbox.wait_turn(tx, organization_id)
     ended = tx.execute(
         update(notices)
         .where(

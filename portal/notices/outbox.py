@@ -35,12 +35,23 @@ class Message:
     at: datetime
 
 
+_TURN = (
+    select(wallets.c.told).where(wallets.c.organization_id == bindparam("org")).with_for_update()
+)
 _NEXT = (
     update(wallets)
     .where(wallets.c.organization_id == bindparam("org"))
     .values(told=wallets.c.told + 1)
     .returning(wallets.c.told)
 )
+
+
+def wait_turn(tx: Connection, organization_id: str) -> None:
+    """Take the organization's turn before writing what will be told of.
+
+    Whoever holds it already goes on; who does not must not make those wait who do.
+    """
+    tx.execute(_TURN, {"org": organization_id})
 
 
 def tell(

@@ -52,6 +52,7 @@ def test_a_member_who_hits_the_teams_cap_asks_is_granted_and_goes_on(
 
         with at_the_desk_of(browser, product, "cleo") as cleo:
             # She sees which limit it is, and asks for more.
+            check(cleo, f"{product.url}/")
             limits = cleo.get_by_role("region", name=re.compile("^Your own use"))
             expect(limits).to_contain_text("Design team")
             limits.get_by_role("link", name="Ask for more").click()
