@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -217,3 +218,21 @@ def test_a_plan_is_advised_for_the_work_that_is_wanted_where_the_credits_run_out
     assert found.best is not None
     assert found.best.tier == "pro"
     assert found.projected_micro > 2_000 * 10**6
+
+
+def test_the_day_the_credits_run_out_stands_in_the_sentence_and_in_the_picture(
+    acme: Customer,
+    import_days: Callable[..., None],
+    application: Flask,
+    database: Database,
+    clock: Clock,
+) -> None:
+    import_days([5] * 60)
+    ana = enter(application, database, clock, "ana")
+    page = ana.client.get("/").text
+    (day,) = re.findall(r"At this pace credits run out on (\d+ Nov)", page)
+    assert f">Credits run out {day}</text>" in page
+    (x,) = re.findall(r'class="out-line" x1="([\d.]+)%"', page)
+    assert float(x) == pytest.approx((int(day.split()[0]) - 0.5) * 100 / 30, abs=2)
+    acme.grant(10_000)
+    assert "out-line" not in ana.client.get("/").text

@@ -177,6 +177,7 @@ def test_the_main_task_of_each_page_is_done_by_keyboard_alone(page: Page, produc
     _reach(page, page.locator(".run a").first)
     page.keyboard.press("Enter")
     expect(page.locator(".run.open")).to_be_visible()
+    expect(page.locator(".run.open a").first).to_be_focused()
 
     page.goto(f"{product.url}/spending")
     _reach(page, page.get_by_label("Limit in credits").last)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from portal.breakdown import Breakdown
 from portal.core.caps import Cap
@@ -17,10 +18,14 @@ USAGE_PIXELS = 190.0
 
 @dataclass(frozen=True)
 class Month:
-    """The overview's chart: the sum so far above, the days below."""
+    """The overview's chart: the sum so far above, the days below.
+
+    ``out_x`` is where the credits run out, None where they do not within the period.
+    """
 
     course: charts.Course
     days: charts.Bars
+    out_x: str | None
 
 
 def month(page: Overview) -> Month:
@@ -52,13 +57,26 @@ def month(page: Overview) -> Month:
         steps=3,
         today=len(page.days) - 1,
     )
-    return Month(course, days)
+    return Month(course, days, _out_x(page))
 
 
 def _elapsed(page: Overview) -> float:
     """Return how much of the period has passed, counted from the first instant of its first day."""
+    return _part_until(page, page.as_of)
+
+
+def _part_until(page: Overview, instant: datetime) -> float:
     start = start_of_day(page.first_day, page.organization.zone)
-    return charts.elapsed_part(page.as_of - start, page.period.end - start)
+    return charts.elapsed_part(instant - start, page.period.end - start)
+
+
+def _out_x(page: Overview) -> str | None:
+    out = page.outlook.runs_out if page.outlook else None
+    if out is None or out.middle is None or not page.standing.balance.available_micro:
+        return None
+    if not page.as_of < out.middle < page.period.end:
+        return None
+    return charts.percent(_part_until(page, out.middle))
 
 
 def _counts_this_sum(cap: Cap, *, own_only: bool) -> bool:
