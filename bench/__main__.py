@@ -13,7 +13,17 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import authorizations, events, forecast, history, memory, report, served
+from bench import (
+    authorizations,
+    events,
+    forecast,
+    history,
+    margin,
+    memory,
+    report,
+    served,
+    simulation,
+)
 from bench.machine import Machine
 from bench.report import Found
 from tests import postgresql
@@ -25,8 +35,10 @@ BENCHMARKS: dict[str, Callable[[Machine], Iterator[Found]]] = {
     "events": events.in_process,
     "http-events": served.events,
     "history": history.rows,
+    "margin": margin.rows,
     "memory": memory.rows,
     "forecast": forecast.rows,
+    "simulation": simulation.rows,
 }
 
 

@@ -103,7 +103,7 @@ def rows(machine: Machine) -> Iterator[Found]:
     prepare_books(database)
     now = datetime.now(UTC)
     for name, length in (("short", SHORT), ("long", long)):
-        _organization(database, name, length, now)
+        write_organization(database, name, length, now)
     with database.reading() as tx:
         faults = proof.ledger_faults(tx, "short")
     if faults:
@@ -117,7 +117,8 @@ def rows(machine: Machine) -> Iterator[Found]:
     database.close()
 
 
-def _organization(database: Database, name: str, length: int, now: datetime) -> None:
+def write_organization(database: Database, name: str, length: int, now: datetime) -> None:
+    """Write an organization with so many events over the last days, as ingestion leaves them."""
     begun = now - timedelta(days=DAYS + 1)
     onboarding.put_organization(database, name, OrganizationRequest(name), now=begun)
     lots = GrantRequest(100_000_000 * MICRO, "adjustment", "bench")

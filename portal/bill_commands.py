@@ -22,12 +22,14 @@ from portal.core.units import NotExact, format_nano_usd, parse_micro, parse_nano
 from portal.margin import costs, revenue
 
 margin_commands = AppGroup("margin", help="What was recognised of what customers paid.")
+#: What belongs to the commands about costs.
+_bills = AppGroup("costs")
 _DAY = click.DateTime(["%Y-%m-%d"])
 #: Whose acts these are, in the record.
 _ACTOR = "operator:cli"
 
 
-@click.command("import")
+@_bills.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--layer", type=click.Choice(LAYERS), help="The layer that all of it is.")
 @click.option("--amount", help="Of an invoice: what it asks, in US dollars, such as 412.50.")
@@ -94,14 +96,14 @@ def _show(found: Sequence[costs.Bill]) -> None:
     Console(width=160).print(table)
 
 
-@click.command("bills")
+@_bills.command("bills")
 def list_bills() -> None:
     """List all bills, and how they were shared out."""
     with plainly(), parts().database.reading() as tx:
         _show(costs.every(tx))
 
 
-@click.command("reconcile")
+@_bills.command("reconcile")
 @click.option("--start", type=_DAY, required=True, help="The first day.")
 @click.option("--end", type=_DAY, required=True, help="The day after the last one.")
 def reconcile_bills(start: datetime, end: datetime) -> None:
@@ -124,7 +126,7 @@ def reconcile_bills(start: datetime, end: datetime) -> None:
     Console(width=160).print(table)
 
 
-@click.command("share")
+@_bills.command("share")
 @click.argument("bill_id", metavar="BILL")
 @click.option("--by", "rule", type=click.Choice(list(costs.RULES)), required=True)
 @click.option(
@@ -158,7 +160,7 @@ def _weights(path: Path) -> dict[str, int]:
     return found
 
 
-@click.command("withdraw")
+@_bills.command("withdraw")
 @click.argument("digest", metavar="IMPORT")
 def withdraw_import(digest: str) -> None:
     """Forget IMPORT, its bills and what was shared out of them."""
@@ -188,4 +190,4 @@ def rebuild_revenue(organization_id: str | None) -> None:
     click.echo(f"{done} organizations recognised anew.")
 
 
-COMMANDS = (import_bill, list_bills, reconcile_bills, share_bill, withdraw_import)
+COMMANDS = tuple(_bills.commands.values())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 from sqlalchemy import select
 
 from portal import accounts, catalog
 from portal.core.replay import Bill, Terms, replay
+from portal.core.units import MICRO
+from portal.db import Database
 from portal.margin import history, workload
 from portal.tables import invoices, top_ups
 from tests.subscribers import Subscriber
@@ -29,24 +31,30 @@ def billed_minor(acme: Subscriber) -> int:
         return sum(paid) + sum(bought)
 
 
-def replayed(acme: Subscriber, *, since: date | None = None) -> list[Bill]:
+def replayed(
+    database: Database, organization_id: str, now: datetime, *, since: date | None = None
+) -> list[Bill]:
     """Return the bills of today's prices over all that happened, or that happened since a day."""
-    now = acme.clock()
-    with acme.database.reading() as tx:
-        organization = accounts.find_organization(tx, "acme")
+    with database.reading() as tx:
+        organization = accounts.find_organization(tx, organization_id)
         days = (since or organization.created_at.date()), now.date() + timedelta(days=1)
         books = catalog.price_books_of(tx)
+        whole = all(
+            one.price_micro % MICRO == 0 for book in books.versions for one in book.actions.values()
+        )
         was = history.as_it_was(tx, organization, days)
         versions = [one.effective_at for one in books.versions if one.effective_at]
-        work = workload.work(
-            tx, organization, days, workload.changes_of(was, versions), sums_rate_alike=True
-        )
+        changes = workload.changes_of(was, versions)
+        work = workload.work(tx, organization, days, changes, sums_rate_alike=whole)
         happenings = history.in_order([*was.happenings, *work])
-        found = replay(happenings, was.periods, Terms(books.in_force), opening=was.opening)
+        terms = Terms(books.in_force, spares=True)
+        found = replay(happenings, was.periods, terms, opening=was.opening)
     assert not found.unpriced_actions
     assert not found.unpriced_tiers
     return found.bills
 
 
-def replayed_minor(acme: Subscriber) -> int:
-    return sum(bill.total_minor for bill in replayed(acme))
+def replayed_minor(acme: Subscriber, *, since: date | None = None) -> int:
+    """Return what the replay bills Acme, in minor units."""
+    bills = replayed(acme.database, "acme", acme.clock(), since=since)
+    return sum(bill.total_minor for bill in bills)

@@ -19,6 +19,7 @@ PORTAL = ROOT / "portal"
 EXACT = (
     "core/units.py", "core/ledger.py", "core/rating.py", "core/caps.py", "core/catalog.py",
     "core/upgrades.py", "core/recommendation.py",
+    "core/replay.py", "core/simulation.py", "core/routing.py",
     "wallet.py", "caps.py", "holds.py", "authorization.py", "metering.py", "events.py", "tiers.py",
 )  # fmt: skip
 CLOCKS = {("datetime", "now"), ("datetime", "utcnow"), ("datetime", "today"), ("date", "today"),

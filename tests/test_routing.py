@@ -166,6 +166,22 @@ def test_it_is_the_operators_alone(acme: Customer, database: Database, clock: Cl
     )
 
 
+def test_a_model_cheaper_than_the_fitting_one_has_saved_as_well() -> None:
+    prices = {"tiny": 1, "small": 10, "big": 100}
+    calls = [
+        Calls("standard", "", name, DAY, 1, ModelUsage(10), 10 * price)
+        for name, price in prices.items()
+    ]
+    rows = routed(
+        calls,
+        lambda _: {"standard": Route("small")},
+        lambda _, model, usage, __: usage.input_tokens * prices[model],
+    )
+    assert {row.model: (row.missed_nano_usd, row.realised_nano_usd) for row in rows} == {
+        "tiny": (0, 990), "small": (0, 900), "big": (900, 0),
+    }  # fmt: skip
+
+
 def test_the_operators_word_changes_with_the_day_it_is_given() -> None:
     calls = [
         Calls("standard", "house", "big", date(2026, 11, day), 1, ModelUsage(100), 1_000)

@@ -7,14 +7,17 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import func, select
 
 from portal import catalog
+from portal.core.units import format_micro
 from portal.db import Database
 from portal.margin import simulation
+from portal.tables import events
 from tests.a_year import bought, changed, spending, used
 from tests.cast import Api, Customer, make_key, ok, problem, refused
 from tests.clock import Clock
-from tests.replays import billed_minor, replayed_minor
+from tests.replays import billed_minor, replayed, replayed_minor
 from tests.subscribers import Subscriber, subscriber, utc
 
 
@@ -146,6 +149,45 @@ def test_each_way_to_charge_is_what_was_worked_out_by_hand(
     more_paid = float(revenue) > 129
     assert found["result"]["pays_more"] == int(more_paid)
     assert [one["organization"] for one in found["grandfather"]] == ["delta"] * more_paid
+
+
+def test_where_a_price_rounds_each_event_is_rated_as_the_ledger_rated_it(
+    delta: Customer, database: Database, clock: Clock
+) -> None:
+    text = catalog.DEFAULT_FILE.read_text(encoding="utf-8")
+    with database.transaction() as tx:
+        catalog.load(tx, text.replace("credits = 2\n", "credits = 0.333333\n"), now=clock())
+    clock.set(utc(2026, 12, 3, 9))
+    halves = [delta.event("image", quantity="0.5") for _ in range(5)]
+    thirds = [delta.event("image", quantity="0.3", time=utc(2026, 12, 2, 23)) for _ in range(5)]
+    ok(delta.send(*halves, *thirds))
+    columns = (func.sum(events.c.credits_micro), func.sum(events.c.uncollected_micro))
+    with database.reading() as tx:
+        rated, lost = tx.execute(select(*columns).where(events.c.organization_id == "delta")).one()
+    found = replayed(database, "delta", clock())
+    # 166,666.5 and 99,999.9 millionths, five of each, each rounded by itself, half to even.
+    assert sum(bill.used_micro for bill in found) == rated == 3_000 * 10**6 + 1_333_330
+    assert sum(bill.uncollected_micro for bill in found) == lost == 0
+    balance = delta.balance()["overage"]
+    beyond = sum(bill.beyond_micro for bill in found)
+    assert format_micro(beyond) == balance["credits"]
+    assert sum(bill.overage_minor for bill in found) == round(float(balance["amount"]) * 100)
+
+
+def test_what_a_cap_kept_from_being_charged_stays_uncharged_where_customers_keep_their_word(
+    delta: Customer, clock: Clock
+) -> None:
+    clock.set(utc(2026, 11, 21))
+    delta.cap("3100")
+    # 100 of 1,000 credits are charged, beyond the plan: 6.00 more.
+    ok(delta.send(delta.event("document", quantity=200)))
+    clock.set(utc(2026, 12, 1, 12))
+    assert delta.balance()["uncollected"] == "900"
+    today = simulated(delta.api, "today")["result"]["today"]["revenue"]
+    same = catalog.DEFAULT_FILE.read_text(encoding="utf-8")
+    kept = simulated(delta.api, "book", book=same)["result"]["simulated"]["revenue"]
+    gone = simulated(delta.api, "book", book=same, beyond="everybody")["result"]["simulated"]
+    assert (today, kept, gone["revenue"]) == ({"usd": "135"}, {"usd": "135"}, {"usd": "189"})
 
 
 def test_simulations_stand_side_by_side_newest_first(delta: Customer, clock: Clock) -> None:

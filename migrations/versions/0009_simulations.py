@@ -81,11 +81,6 @@ def upgrade() -> None:
             ["organizations.organization_id"],
             name=op.f("fk_simulated_customers_organizations"),
         ),
-        sa.ForeignKeyConstraint(
-            ["simulation_id"],
-            ["simulations.simulation_id"],
-            name=op.f("fk_simulated_customers_simulations"),
-        ),
         sa.PrimaryKeyConstraint(
             "organization_id", "simulation_id", name=op.f("pk_simulated_customers")
         ),

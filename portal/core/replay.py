@@ -86,12 +86,17 @@ class Chose:
 
 @dataclass(frozen=True)
 class Used:
-    """Work that was done: ``times`` events of ``quantity_micro`` each, all of one action."""
+    """Work that was done: ``times`` events of ``quantity_micro`` each, all of one action.
+
+    Of the ``rated_micro`` credits that it came to then, ``spared_micro`` were never charged.
+    """
 
     at: datetime
     action: str
     quantity_micro: int
     times: int = 1
+    rated_micro: int = 0
+    spared_micro: int = 0
 
 
 Happening = Begun | Stepped | Ended | Given | TakenBack | Chose | Used
@@ -115,13 +120,15 @@ class Terms:
     """How the replay is priced: the book of each instant, and which tier stands for which.
 
     ``plan`` puts everybody on one tier, whatever they had; ``tiers`` names what replaces a tier.
-    ``goes_on``: everybody pays for use beyond all grants, whatever they chose.
+    ``goes_on``: everybody pays for use beyond all grants, whatever they chose. ``spares``: what was
+    not charged then, past a cap or past zero, is not charged now.
     """
 
     book_at: Callable[[datetime], PriceBook]
     tiers: dict[str, str] = field(default_factory=dict)
     plan: str = ""
     goes_on: bool = False
+    spares: bool = False
     tokens: TokenPrices | None = None
 
     def tier(self, key: str, at: datetime) -> Tier | None:
@@ -350,6 +357,10 @@ class _Replay:
         if credits_micro < 0:
             self._give_back(-credits_micro)
             return
+        if self.terms.spares and one.spared_micro > 0:
+            spared = min(credits_micro, credits_micro * one.spared_micro // one.rated_micro)
+            self.bill.uncollected_micro += spared
+            credits_micro -= spared
         receipt, missing = take(in_burn_down_order(self.lots.values(), now=one.at), credits_micro)
         for line in receipt:
             self.lots[line.account] = self.lots[line.account].plus(-line.amount_micro)

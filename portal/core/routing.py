@@ -39,8 +39,8 @@ ASSUMPTIONS = (
     "The fitting model would have used the same tokens, and done the work as well.",
     "Prices are those of the day of each call: the cost book's, or else the public list's.",
     (
-        "Missed is what was paid beyond the fitting model's price. Realised is what the fitting "
-        "model's calls would have cost more on the dearest model that was in use."
+        "Missed is what was paid beyond the fitting model's price. Realised is what calls that "
+        "cost no more than that would have cost more on the dearest model that was in use."
     ),
 )
 
@@ -137,15 +137,14 @@ def routed(
 def _compared(
     one: Calls, fitting: Route | None, models: Sequence[tuple[str, str]], price: Price
 ) -> Routed:
-    """Compare one day's calls with the fitting model; where it was that, with the dearest."""
+    """Compare one day's calls with the fitting model; where it cost no more, with the dearest."""
     cost = one.cost_nano_usd
-    fits = fitting is None or _is(one, fitting)
     other = cost
-    if cost is not None and fitting is not None and not fits:
+    if cost is not None and fitting is not None and not _is(one, fitting):
         other = priced(one, fitting.provider, fitting.model, price)
     known = cost is not None and other is not None
     realised = 0
-    if known and fitting is not None and fits:
+    if known and fitting is not None and (cost or 0) <= (other or 0):
         dearest = [priced(one, provider, model, price) for provider, model in models]
         realised = max([0, *(amount - (cost or 0) for amount in dearest if amount is not None)])
     return Routed(

@@ -183,9 +183,11 @@ def inverted_churn(customers: Sequence[Customer], span: Span) -> Signal:
     left = [one for one in paying if one.left]
     margins = [_earlier_margin(one) for one in left]
     stayed = [_earlier_margin(one) for one in paying if not one.left]
-    few = min(len(left), len(stayed)) < FEWEST_OF_A_SIDE
-    if few or len(paying) < FEWEST:
+    if len(paying) < FEWEST:
         return _too_few(CHURN, span, len(paying))
+    if min(len(left), len(stayed)) < FEWEST_OF_A_SIDE:
+        says = f"{len(left)} left and {len(stayed)} stayed: {FEWEST_OF_A_SIDE} of each are needed."
+        return _too_few(CHURN, span, len(paying), says)
     found = higher(margins, stayed)
     if found is None:
         return _flat(CHURN, span, len(paying))
@@ -208,7 +210,7 @@ def attributed_share(
     ``unknown_lines`` are those whose cost nobody knows; they are in neither sum.
     """
     if total_nano_usd <= 0:
-        return _too_few(ATTRIBUTION, span, n)
+        return _too_few(ATTRIBUTION, span, n, "No cost is known yet.")
     share = attributed_nano_usd / total_nano_usd
     parts = {"unknown_lines": float(unknown_lines)}
     exact = Range(share, share, share)
@@ -255,10 +257,9 @@ def _tested(signal: Signal, p_value: float) -> Signal:
     )
 
 
-def _too_few(kind: Kind, span: Span, n: int) -> Signal:
-    return _silent(
-        _empty(kind, span, n), Silence.TOO_FEW, f"Of {n} customers nothing can be said yet."
-    )
+def _too_few(kind: Kind, span: Span, n: int, says: str = "") -> Signal:
+    few = f"{n:,} customers are too few to tell: {FEWEST} are needed."
+    return _silent(_empty(kind, span, n), Silence.TOO_FEW, says or few)
 
 
 def _flat(kind: Kind, span: Span, n: int) -> Signal:

@@ -86,11 +86,13 @@ def terms_of(scenario: Scenario) -> Terms:
     book = scenario.book
     if book is None:
         raise AssertionError("today's prices are dated: they come from the books in force")
+    goes_on = scenario.goes_on or scenario.kind is Kind.CREDITS
     return Terms(
         lambda _: book,
         dict(scenario.tiers),
         "" if scenario.as_it_was else PLAN,
-        scenario.goes_on or scenario.kind is Kind.CREDITS,
+        goes_on,
+        scenario.as_it_was and not goes_on,
         scenario.tokens,
     )
 
@@ -225,7 +227,7 @@ def _spread(values: list[int]) -> Spread | None:
     if not values:
         return None
     ordered = sorted(values)
-    low, middle, high = (ordered[(len(ordered) - 1) * tenths // 10] for tenths in (1, 5, 9))
+    low, middle, high = (ordered[((len(ordered) - 1) * tenths + 5) // 10] for tenths in (1, 5, 9))
     return Spread(low, middle, high)
 
 
@@ -235,14 +237,15 @@ ASSUMPTIONS = (
     "A price for a cycle counts in full in the period in which that cycle begins.",
     "Cost is what events say; bills that were shared out among customers are left out.",
     "Revenue is what would have been billed, before tax, refunds, disputes and payment fees.",
-    "Work past a hard cap is replayed like any other: what a cap would have kept is not known.",
 )
 ASSUMPTIONS_AS_IT_WAS = (
     "Customers bought the packs they bought; a pack the book has is bought at the book's price.",
     "Grants keep what was left of them when the range begins.",
+    "What was not charged then, past a cap or past zero, is not charged, unless everybody goes on.",
     "Imported history that was never charged is replayed as if it were.",
 )
 ASSUMPTIONS_OF_A_PLAN = (
+    "All work counts, also what a cap or an empty balance kept from being charged.",
     "Everybody is on the one plan from the month they came, and packs and grants are left out.",
     "Seats are those an organization has, or else the people it has today.",
 )

@@ -123,17 +123,13 @@ def per_seat(
     )
     held = {one.holds for one in conditions}
     works = Holds.NO if Holds.NO in held else Holds.UNKNOWN if Holds.UNKNOWN in held else Holds.YES
-    failed = [one.title.lower() for one in conditions if one.holds is Holds.NO]
+    failed = [one.title for one in conditions if one.holds is Holds.NO]
     says = {
         Holds.YES: "Pricing by the seat still works: all three conditions hold.",
-        Holds.NO: f"Pricing by the seat has stopped working: not true that {_listed(failed)}.",
+        Holds.NO: f"Pricing by the seat has stopped working. Not true: {'; '.join(failed)}.",
         Holds.UNKNOWN: "Whether pricing by the seat works cannot be said yet: a figure is missing.",
     }[works]
     return PerSeat(span, conditions, works, says, pattern_of(selling))
-
-
-def _listed(parts: Sequence[str]) -> str:
-    return " and that ".join(parts)
 
 
 def _feature(customers: Sequence[Customer]) -> Condition:
@@ -160,7 +156,7 @@ def _feature(customers: Sequence[Customer]) -> Condition:
 
 def _natural_cap(uses: Sequence[int]) -> Condition:
     """Use is capped by nature: nobody can do much more of it than others."""
-    key, title = "natural-cap", "use is capped by nature"
+    key, title = "natural-cap", "Use is capped by nature"
     some = sorted(one for one in uses if one > 0)
     if len(some) < FEWEST:
         return _missing(key, title, "times", NATURAL_CAP, len(some), "people who use it")
@@ -175,7 +171,7 @@ def _natural_cap(uses: Sequence[int]) -> Condition:
 
 def _affordable(customers: Sequence[Customer]) -> Condition:
     """The subsidy can be afforded: the heaviest lose little of what the rest earn."""
-    key, title = "affordable", "the heaviest can be afforded"
+    key, title = "affordable", "The heaviest can be afforded"
     known = [one for one in customers if one.revenue_nano_usd is not None]
     profits = {one.customer: (one.revenue_nano_usd or 0) - one.cost_nano_usd for one in known}
     earned = sum(one for one in profits.values() if one > 0)

@@ -362,7 +362,7 @@ def reconcile(tx: Connection, span: Span) -> list[Reconciled]:
         Reconciled(
             layer,
             provider,
-            sum(_of_span(bill, span) for bill in mine),
+            sum(of_span(bill, span) for bill in mine),
             attributed[layer, provider],
             sum(_shared(tx, bill, span) for bill in mine if bill.rule),
         )
@@ -400,7 +400,7 @@ def _explained(span: Span, layers: set[str]) -> Select[Any]:
     )
 
 
-def _of_span(bill: Bill, span: Span) -> int:
+def of_span(bill: Bill, span: Span) -> int:
     """Return what of a bill is for the days of a span: by time, rounded as fees are."""
     first = bill.span.start.toordinal()
     until = [

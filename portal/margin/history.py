@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, func, or_, select
+from sqlalchemy import Connection, RowMapping, and_, bindparam, func, or_, select
 
 from portal import balances
 from portal.accounts import Organization
@@ -136,10 +136,11 @@ def as_it_was(tx: Connection, organization: Organization, days: tuple[date, date
     opening, owed = _opening(tx, organization, whole.start)
     before = [one for one in every_cycle if one.at < whole.start]
     found: list[Happening] = [one for one in every_cycle if one.at >= whole.start]
-    found += _given(tx, named, known={lot.grant_id for lot in opening})
+    rows = tx.execute(_GRANTS, named).mappings().all()
+    found += _given(rows, whole.start, known={lot.grant_id for lot in opening})
     found += _taken_back(tx, named)
     found += _choices(tx, named)
-    allowances = _allowances(tx, named)
+    allowances = _allowances(rows)
     named_alike = [
         replace(lot, grant_id=allowances.get(lot.grant_id, lot.grant_id)) for lot in opening
     ]
@@ -283,14 +284,14 @@ def _opening(
     return found.lots, found.debt_micro
 
 
-def _given(tx: Connection, named: dict[str, Any], known: set[str]) -> list[Happening]:
+def _given(rows: Sequence[RowMapping], start: datetime, known: set[str]) -> list[Happening]:
     """Return the grants beside allowances that came within the span."""
     found: list[Happening] = []
-    for row in tx.execute(_GRANTS, named).mappings():
+    for row in rows:
         if row["source"] in {"allowance", "rollover"} or row["grant_id"] in known:
             continue
         at = max(row["effective_at"], row["created_at"])
-        if at < named["start"]:
+        if at < start:
             continue
         lot = replace(lot_of(row), frozen=False, voided=False, claimed_micro=0)
         paid = (row["paid_minor"] or 0) if row["source"] == "pack" else 0
@@ -298,11 +299,11 @@ def _given(tx: Connection, named: dict[str, Any], known: set[str]) -> list[Happe
     return found
 
 
-def _allowances(tx: Connection, named: dict[str, Any]) -> dict[str, str]:
+def _allowances(rows: Sequence[RowMapping]) -> dict[str, str]:
     """Return what a replay calls each allowance, by its own id."""
     return {
         row["grant_id"]: allowance_id(row["effective_at"])
-        for row in tx.execute(_GRANTS, named).mappings()
+        for row in rows
         if row["source"] == "allowance"
     }
 

@@ -105,9 +105,13 @@ class _Joined:
     columns: Mapping[str, ColumnElement[Any]]
 
 
-def _joined(tx: Connection, span: Span, rates: Rates) -> _Joined:
-    cost, use = sums.costs(span).subquery(), sums.uses(span).subquery()
-    revenue, fee = sums.revenues(span).subquery(), sums.fees(span).subquery()
+def _joined(
+    tx: Connection, span: Span, rates: Rates, organization_id: str | None = None
+) -> _Joined:
+    cost, use, revenue, fee = (
+        sums.of(query, organization_id).subquery()
+        for query in (sums.costs(span), sums.uses(span), sums.revenues(span), sums.fees(span))
+    )
     share = sums.shares(costs.overlapping(tx, Span(span.before.start, span.end)), span)
     terms = _terms_at(span)
     source: FromClause = organizations
@@ -319,7 +323,7 @@ def each(tx: Connection, span: Span) -> Iterator[OrganizationMargin]:
 def of_organization(tx: Connection, organization_id: str, span: Span) -> OrganizationMargin:
     """Return one customer's figures. Raises NotFound."""
     rates = rates_of(tx, span)
-    query = _each(_joined(tx, span, rates)).where(
+    query = _each(_joined(tx, span, rates, organization_id)).where(
         organizations.c.organization_id == organization_id
     )
     row = tx.execute(query).mappings().first()

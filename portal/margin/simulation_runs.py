@@ -97,7 +97,7 @@ class Run:
         self._whole = all(map(_whole_prices, every_book))
         self._currency = (scenario.book or books.versions[-1]).currency
         self._rates = rates_of(tx, Span(*request.days))
-        self._today = Terms(books.in_force)
+        self._today = Terms(books.in_force, spares=True)
         self._terms = terms_of(scenario) if scenario.book else self._today
 
     def outcome(self, organization: Organization) -> Outcome | None:

@@ -31,6 +31,7 @@ from portal.usage import on_days
 
 #: How long before and after its span a run may have its action.
 _NEAR = timedelta(days=7)
+_PARTS = ("tier_fees", *sums.PARTS.values())
 _SAME_EVENT = ("organization_id", "source", "event_id")
 
 
@@ -38,7 +39,7 @@ _SAME_EVENT = ("organization_id", "source", "event_id")
 class _Sums:
     """One slice while it is added up."""
 
-    parts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    parts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_PARTS, 0))
     layers: dict[str, int] = field(default_factory=lambda: dict.fromkeys(LAYERS, 0))
     qualities: dict[str, int] = field(default_factory=lambda: dict.fromkeys(QUALITIES, 0))
     unknown_lines: int = 0
@@ -58,7 +59,7 @@ class _Sums:
         return Figures(
             currency,
             rate,
-            Revenue(*(self.parts[name] for name in ("tier_fees", *sums.PARTS.values()))),
+            Revenue(*(self.parts[name] for name in _PARTS)),
             Cost(self.layers, self.qualities, self.unknown_lines),
             self.credits_micro,
             self.uncollected_micro,
@@ -101,9 +102,11 @@ def by_team(tx: Connection, span: Span, organization_id: str) -> list[Slice]:
 
 def _told(tx: Connection, span: Span, found: _Slices) -> list[Slice]:
     rates = rates_of(tx, span)
+    order = sorted(found, key=lambda key: (key[1] == "", key))
     return [
         Slice(label, found[currency, label].figures(currency, rates.of(currency)))
-        for currency, label in sorted(found, key=lambda key: (key[1] == "", key))
+        for currency, label in order
+        if found[currency, label] != _Sums()
     ]
 
 
@@ -121,11 +124,11 @@ def _paid_and_used(tx: Connection, span: Span, organization_id: str | None, labe
     for row in tx.execute(_revenues(span, organization_id, label)):
         name = sums.PARTS[row.part]
         found[currency_of[row.organization_id], row.label].parts[name] += int(row.amount_minor)
-    for row in tx.execute(_of(sums.fees(span), organization_id)):
+    for row in tx.execute(sums.of(sums.fees(span), organization_id)):
         _share_fee(found, currency_of[row.organization_id], row, by_owner[row.organization_id])
     bills = costs.overlapping(tx, Span(span.before.start, span.end))
     shares = sums.shares(bills, span)
-    for row in tx.execute(_of(select(shares), organization_id)) if shares is not None else ():
+    for row in tx.execute(sums.of(select(shares), organization_id)) if shares is not None else ():
         for layer in LAYERS:
             one = found[currency_of[row.organization_id], ""]
             one.add_cost(layer, "allocated", int(getattr(row, layer)), 0)
@@ -149,16 +152,9 @@ def _currencies(tx: Connection, organization_id: str | None) -> dict[str, str]:
     return {row.organization_id: row.currency for row in tx.execute(known)}
 
 
-def _of(query: Select[Any], organization_id: str | None) -> Select[Any]:
-    """Return a query of sums by organization, of one of them where it is named."""
-    if organization_id is None:
-        return query
-    return query.where(query.selected_columns.organization_id == organization_id)
-
-
 def _uses(span: Span, organization_id: str | None, label: str) -> Select[Any]:
     labels = (usage_daily.c.organization_id, usage_daily.c[label])
-    return _of(
+    return sums.of(
         select(
             labels[0],
             labels[1].label("label"),
@@ -175,7 +171,7 @@ def _uses(span: Span, organization_id: str | None, label: str) -> Select[Any]:
 
 def _revenues(span: Span, organization_id: str | None, label: str) -> Select[Any]:
     labels = (revenue_daily.c.organization_id, revenue_daily.c[label], revenue_daily.c.part)
-    return _of(
+    return sums.of(
         select(
             labels[0],
             labels[1].label("label"),

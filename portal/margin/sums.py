@@ -74,6 +74,13 @@ def share_of(
     return quotient + case((up, away), else_=0)
 
 
+def of(query: Select[Any], organization_id: str | None) -> Select[Any]:
+    """Return a query of sums by organization, of one of them alone where it is named."""
+    if organization_id is None:
+        return query
+    return query.where(query.selected_columns.organization_id == organization_id)
+
+
 def costs(span: Span) -> Select[Any]:
     """Return the query of each organization's cost: by layer and quality, and of the span before.
 

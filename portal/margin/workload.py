@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, and_, case, func, or_, select
 
 from portal.accounts import Organization
 from portal.core.periods import DAY, Period, local_day, start_of_day
@@ -21,6 +22,12 @@ from portal.tables import COUNTS_ON_ANOTHER_DAY, cost_daily, events, usage_daily
 
 #: A local day begins and ends within this of the same day in UTC, also where a zone changes.
 _NEAR = timedelta(days=3)
+_SUMS = ("quantity_micro", "credits_micro", "uncollected_micro")
+_COUNTED = (
+    func.count().label("times"),
+    func.sum(events.c.credits_micro).label("rated_micro"),
+    func.sum(events.c.uncollected_micro).label("spared_micro"),
+)
 
 
 def changes_of(history: History, books_at: Iterable[datetime]) -> list[datetime]:
@@ -72,7 +79,7 @@ def _by_days(
         select(
             usage_daily.c.day,
             usage_daily.c.action,
-            func.sum(usage_daily.c.quantity_micro).label("q"),
+            *(func.sum(usage_daily.c[name]).label(name) for name in _SUMS),
         )
         .where(
             usage_daily.c.organization_id == organization.organization_id,
@@ -83,7 +90,13 @@ def _by_days(
         .group_by(usage_daily.c.day, usage_daily.c.action)
     )
     return [
-        Used(start_of_day(row.day, organization.zone), row.action, int(row.q))
+        Used(
+            start_of_day(row.day, organization.zone),
+            row.action,
+            int(row.quantity_micro),
+            rated_micro=int(row.credits_micro) + int(row.uncollected_micro),
+            spared_micro=int(row.uncollected_micro),
+        )
         for row in rows
         if row.day not in without
     ]
@@ -107,12 +120,10 @@ def _by_quantities(
 ) -> list[Used]:
     columns = (events.c.day, events.c.action, events.c.quantity_micro)
     rows = tx.execute(
-        select(*columns, func.count().label("times"))
-        .where(*_on_days(organization, *days))
-        .group_by(*columns)
+        select(*columns, *_COUNTED).where(*_on_days(organization, *days)).group_by(*columns)
     )
     return [
-        Used(start_of_day(row.day, organization.zone), row.action, row.quantity_micro, row.times)
+        _alike(start_of_day(row.day, organization.zone), row)
         for row in rows
         if row.day not in without
     ]
@@ -131,12 +142,19 @@ def _by_parts(
     ).label("part")
     columns = (part, events.c.action, events.c.quantity_micro)
     rows = tx.execute(
-        select(*columns, func.count().label("times"))
+        select(*columns, *_COUNTED)
         .where(*_on_days(organization, day, day + DAY))
         .group_by(*columns)
     )
     begins = [start_of_day(day, organization.zone), *instants]
-    return [Used(begins[row.part], row.action, row.quantity_micro, row.times) for row in rows]
+    return [_alike(begins[row.part], row) for row in rows]
+
+
+def _alike(at: datetime, row: Row[Any]) -> Used:
+    """Return events of one quantity; what they were rated at has in it what was not charged."""
+    return Used(
+        at, row.action, row.quantity_micro, row.times, int(row.rated_micro), int(row.spared_micro)
+    )
 
 
 def cost_of(

@@ -59,6 +59,5 @@ simulated_customers = table(
     whole("today_swing_permille"),
     whole("uncollected_micro"),
     of("organizations", "organization_id"),
-    of("simulations", "simulation_id"),
     Index(None, "simulation_id", "organization_id"),
 )
