@@ -110,7 +110,8 @@ class Database:
     def reading(self, *, patient: bool = False) -> Iterator[Connection]:
         """Open one consistent snapshot for reading; nothing written in it would be kept.
 
-        A ``patient`` one may read for as long as it takes: for proofs, never for a request.
+        A ``patient`` one may read for as long as it takes: for proofs and the operator's figures
+        over all customers, never for a customer's request.
         """
         with self.engine.connect() as connection:
             if self.dialect == "sqlite":

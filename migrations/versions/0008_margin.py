@@ -34,13 +34,13 @@ KNOWN = (
     FROM subscriptions
     """,
     """
-    INSERT INTO payment_movements (organization_id, payment_id, number, kind, amount_minor, at)
-    SELECT organization_id, payment_id, 0, 'fee', fee_minor, settled_at
+    INSERT INTO payment_movements (organization_id, payment_id, kind, amount_minor, at)
+    SELECT organization_id, payment_id, 'fee', fee_minor, settled_at
     FROM payments WHERE kind <> 'unknown' AND settled_at IS NOT NULL AND fee_minor <> 0
     """,
     """
-    INSERT INTO payment_movements (organization_id, payment_id, number, kind, amount_minor, at)
-    SELECT organization_id, payment_id, 1, 'refund',
+    INSERT INTO payment_movements (organization_id, payment_id, kind, amount_minor, at)
+    SELECT organization_id, payment_id, 'refund',
         (refunded_minor + disputed_minor) * (amount_minor - tax_minor) / amount_minor, settled_at
     FROM payments WHERE kind <> 'unknown' AND settled_at IS NOT NULL AND amount_minor > 0
         AND (refunded_minor + disputed_minor) * (amount_minor - tax_minor) >= amount_minor
@@ -221,12 +221,11 @@ def upgrade() -> None:
         "payment_movements",
         sa.Column("organization_id", sa.Text(), nullable=False),
         sa.Column("payment_id", sa.Text(), nullable=False),
-        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("at", portal.tables.Instant(timezone=True), nullable=False),
         sa.Column(
             "amount_minor", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
         ),
-        sa.Column("at", portal.tables.Instant(timezone=True), nullable=False),
         sa.CheckConstraint(
             "kind IN ('refund', 'fee')", name=op.f("ck_payment_movements_kind_known")
         ),
@@ -237,7 +236,7 @@ def upgrade() -> None:
             name=op.f("fk_payment_movements_payments"),
         ),
         sa.PrimaryKeyConstraint(
-            "organization_id", "payment_id", "number", name=op.f("pk_payment_movements")
+            "organization_id", "payment_id", "kind", "at", name=op.f("pk_payment_movements")
         ),
         sqlite_strict=True,
     )

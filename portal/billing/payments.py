@@ -12,7 +12,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from portal.billing import money_back
 from portal.billing.effects import Quarantined
@@ -246,28 +257,29 @@ def _store(wallet: Wallet, known: Settled, whole: Settled) -> None:
 
 
 def _note_movements(wallet: Wallet, before: Settled | None, after: Settled) -> None:
-    """Write down by how much it takes more from revenue, or less; a fee as of the payment."""
+    """Write down by how much it takes more from revenue, or less; a fee as of the payment.
+
+    What is told in parts at one instant is one movement, so that their order does not matter.
+    """
     known = before.takes if before else {}
-    mine = (
-        payment_movements.c.organization_id == wallet.organization_id,
-        payment_movements.c.payment_id == after.payment.payment_id,
-    )
     for kind, amount in after.takes.items():
         more = amount - known.get(kind, 0)
         if not more:
             continue
         settled_at = after.payment.settled_at if kind == "fee" else None
-        numbers = select(func.coalesce(func.max(payment_movements.c.number), -1)).where(*mine)
-        wallet.tx.execute(
-            insert(payment_movements).values(
-                organization_id=wallet.organization_id,
-                payment_id=after.payment.payment_id,
-                number=wallet.tx.execute(numbers).scalar_one() + 1,
-                kind=kind,
-                amount_minor=more,
-                at=settled_at or wallet.now,
-            )
-        )
+        key = {
+            "organization_id": wallet.organization_id,
+            "payment_id": after.payment.payment_id,
+            "kind": kind,
+            "at": settled_at or wallet.now,
+        }
+        this = [payment_movements.c[name] == value for name, value in key.items()]
+        found = select(payment_movements.c.amount_minor).where(*this)
+        so_far = wallet.tx.execute(found).scalar() or 0
+        wallet.tx.execute(delete(payment_movements).where(*this))
+        if so_far + more:
+            movement = key | {"amount_minor": so_far + more}
+            wallet.tx.execute(insert(payment_movements).values(movement))
 
 
 def _columns(settled: Settled) -> dict[str, object]:

@@ -90,28 +90,33 @@ def _counted(table: Any, what: ColumnElement[Any], *where: ColumnElement[bool]) 
 
 
 def _seen() -> Select[Any]:
-    """Return the query of how much has happened to each organization, and how much was seen."""
-    moved = _counted(payment_movements, func.count())
+    """Return the query of how much has happened to each organization, and how much was seen.
+
+    Of those alone who have paid anything, or owe a fee: nothing else is ever recognised.
+    """
+    moved = _counted(payment_movements, func.sum(1 + func.abs(payment_movements.c.amount_minor)))
     paid = _counted(invoices, func.count(), invoices.c.status == "paid")
     terms = _counted(tier_terms, func.sum(1 + func.coalesce(tier_terms.c.seats, 0)))
-    mine = wallets.c.organization_id
-    seen = (
-        wallets.c.transfers
-        + func.coalesce(moved.c.number, 0)
-        + func.coalesce(paid.c.number, 0)
-        + func.coalesce(terms.c.number, 0)
-    )
+    bought = _counted(grants, func.count(), grants.c.paid_minor > 0)
+    beyond = _counted(overage_periods, func.count())
+    numbers = [func.coalesce(one.c.number, 0) for one in (moved, paid, terms, bought, beyond)]
+    money = sum(numbers[1:], numbers[0])
     joined = wallets
-    for one in (moved, paid, terms, recognitions):
-        joined = joined.outerjoin(one, one.c.organization_id == mine)  # type: ignore[assignment]
-    return select(
-        mine,
-        seen.label("seen"),
-        wallets.c.transfers,
-        func.coalesce(recognitions.c.seen, 0).label("known"),
-        func.coalesce(recognitions.c.transfers, 0).label("known_transfers"),
-        recognitions.c.at,
-    ).select_from(joined)
+    for one in (moved, paid, terms, bought, beyond, recognitions):
+        same = one.c.organization_id == wallets.c.organization_id
+        joined = joined.outerjoin(one, same)  # type: ignore[assignment]
+    return (
+        select(
+            wallets.c.organization_id,
+            (wallets.c.transfers + money).label("seen"),
+            wallets.c.transfers,
+            func.coalesce(recognitions.c.seen, 0).label("known"),
+            func.coalesce(recognitions.c.transfers, 0).label("known_transfers"),
+            recognitions.c.at,
+        )
+        .select_from(joined)
+        .where(money > 0)
+    )
 
 
 _SEEN = _seen()
@@ -152,9 +157,10 @@ def recognise(database: Database, organization_id: str, *, now: datetime) -> Non
     """Write down what of an organization's money has become revenue. Raises NotFound."""
     with database.reading(patient=True) as tx:
         organization = accounts.find_organization(tx, organization_id)
-        mark = (
-            tx.execute(_SEEN.where(wallets.c.organization_id == organization_id)).mappings().one()
-        )
+        mine = _SEEN.where(wallets.c.organization_id == organization_id)
+        mark = tx.execute(mine).mappings().first()
+        if mark is None:
+            return
         fees = _fees(tx, organization)
         origins, rows = _by_use(tx, organization, mark)
         rows += _movements(tx, organization)

@@ -84,23 +84,29 @@ def of(query: Select[Any], organization_id: str | None) -> Select[Any]:
 def costs(span: Span) -> Select[Any]:
     """Return the query of each organization's cost: by layer and quality, and of the span before.
 
-    The rollup is read once.
+    The rollup is read once, and added up by its own labels before they become columns: that is
+    several times as fast as asking each row about each of them.
     """
-    now = cost_daily.c.day >= span.start
-    cost = cost_daily.c.cost_nano_usd
-    return (
+    labels = [cost_daily.c[name] for name in ("organization_id", "layer", "quality")]
+    labels.append((cost_daily.c.day >= span.start).label("now"))  # type: ignore[arg-type]
+    each = (
         select(
-            cost_daily.c.organization_id,
-            *(_sum_where(now & (cost_daily.c.layer == one), cost).label(one) for one in LAYERS),
-            *(_sum_where(now & (cost_daily.c.quality == q), cost).label(q) for q in QUALITIES),
-            _sum_where(now & (cost_daily.c.quality == "unknown"), cost_daily.c.lines).label(
-                "unknown_lines"
-            ),
-            _sum_where(~now, cost).label("before"),
+            *labels,
+            func.sum(cost_daily.c.cost_nano_usd).label("cost"),
+            func.sum(cost_daily.c.lines).label("lines"),
         )
         .where(cost_daily.c.day >= span.before.start, cost_daily.c.day < span.end)
-        .group_by(cost_daily.c.organization_id)
+        .group_by(*labels)
+        .subquery()
     )
+    now, cost = each.c.now, each.c.cost
+    return select(
+        each.c.organization_id,
+        *(_sum_where(now & (each.c.layer == one), cost).label(one) for one in LAYERS),
+        *(_sum_where(now & (each.c.quality == q), cost).label(q) for q in QUALITIES),
+        _sum_where(now & (each.c.quality == "unknown"), each.c.lines).label("unknown_lines"),
+        _sum_where(~now, cost).label("before"),
+    ).group_by(each.c.organization_id)
 
 
 def uses(span: Span) -> Select[Any]:
@@ -130,15 +136,26 @@ def leaking(span: Span, *where: ColumnElement[bool]) -> Select[Any]:
     ``where`` says of which organizations.
     """
     labels = ("organization_id", "day", "action")
+    # Few days have any: they are found first, and only their work is added up.
+    short = (
+        select(*(usage_daily.c[name] for name in labels))
+        .where(
+            usage_daily.c.day >= span.start,
+            usage_daily.c.day < span.end,
+            usage_daily.c.uncollected_micro != 0,
+            *where,
+        )
+        .distinct()
+        .subquery()
+    )
     use = (
         select(
-            *(usage_daily.c[name] for name in labels),
+            *short.c,
             func.sum(usage_daily.c.credits_micro).label("credits_micro"),
             func.sum(usage_daily.c.uncollected_micro).label("uncollected_micro"),
         )
-        .where(usage_daily.c.day >= span.start, usage_daily.c.day < span.end, *where)
-        .group_by(*(usage_daily.c[name] for name in labels))
-        .having(func.sum(usage_daily.c.uncollected_micro) > 0)
+        .join(short, and_(*(usage_daily.c[name] == short.c[name] for name in labels)))
+        .group_by(*short.c)
         .subquery()
     )
     same = and_(*(cost_daily.c[name] == use.c[name] for name in labels))

@@ -5,7 +5,7 @@ Days are counted as ``date.toordinal`` counts them where a figure is shared out 
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, Column, Index, Integer
+from sqlalchemy import CheckConstraint, Column, Index
 
 from portal.tables.columns import (
     Day,
@@ -42,11 +42,10 @@ payment_movements = table(
     "payment_movements",
     key("organization_id"),
     key("payment_id"),
-    Column("number", Integer, primary_key=True, autoincrement=False),
-    text_column("kind"),
+    key("kind"),
+    Column("at", Instant, primary_key=True),
     # What it takes from revenue, before tax; below zero where a dispute gives it back.
     whole("amount_minor"),
-    instant("at"),
     one_of("kind", "refund", "fee"),
     CheckConstraint("amount_minor <> 0", name="moves_something"),
     of("payments", "organization_id", "payment_id"),

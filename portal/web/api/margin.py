@@ -61,7 +61,7 @@ def _begun() -> tuple[Span, dict[str, Any]]:
 def get_margin() -> tuple[Response, int]:
     """Answer what all customers paid for, what they cost, and what is left."""
     span, body = _begun()
-    with services().database.reading() as tx:
+    with services().database.reading(patient=True) as tx:
         found = margins.totals(tx, span)
         actions = slices.by_action(tx, span)
         rates = margins.rates_of(tx, span)
@@ -74,7 +74,7 @@ def list_margins() -> tuple[Response, int]:
     span, body = _begun()
     sort, limit = request.args.get("sort", "margin"), page_size()
     place = cursors.sent(f"margin:{sort}:{span.start}:{span.end}", parts=2)
-    with services().database.reading() as tx:
+    with services().database.reading(patient=True) as tx:
         found = margins.of_organizations(
             tx, span, sort=sort, after=(place[0], place[1]) if place else None, limit=limit + 1
         )
@@ -93,7 +93,7 @@ def list_margins() -> tuple[Response, int]:
 def get_margin_of_organization(organization_id: str) -> tuple[Response, int]:
     """Answer one customer's margin: step by step, by action, team and month."""
     span, body = _begun()
-    with services().database.reading() as tx:
+    with services().database.reading(patient=True) as tx:
         found = margins.of_organization(tx, organization_id, span)
         actions = slices.by_action(tx, span, organization_id)
         teams = slices.by_team(tx, span, organization_id)

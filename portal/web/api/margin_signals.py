@@ -28,7 +28,7 @@ def get_margin_signals() -> tuple[Response, int]:
     need("read")
     parts, now = services(), services().clock()
     span = asked_span(signals.last_quarter(now.date()))
-    revenue.bring_up_to_date(parts.database, now=now)
+    caught = revenue.bring_up_to_date(parts.database, now=now)
     with parts.database.reading(patient=True) as tx:
         found = signals.report(tx, span, now=now)
     return answers.answer(
@@ -36,6 +36,7 @@ def get_margin_signals() -> tuple[Response, int]:
             "start": span.start.isoformat(),
             "end": span.end.isoformat(),
             "as_of": answers.when(now),
+            "not_up_to_date": caught.waiting,
             "data": [_signal(one) for one in found.signals],
             "per_seat": _per_seat(found.per_seat),
         }
