@@ -17,7 +17,7 @@ from portal.accounts import Organization
 from portal.core.ledger import Account
 from portal.db import among
 from portal.tables import accounts as ledger_accounts
-from portal.tables import cost_daily, grants, usage_daily
+from portal.tables import cost_daily, grants, subscriptions, usage_daily
 from portal.usage import Totals
 
 _BATCH = 500
@@ -49,6 +49,12 @@ def organizations(tx: Connection) -> list[Organization]:
         found += page
         if len(page) < _BATCH:
             return found
+
+
+def overdue(tx: Connection) -> set[str]:
+    """Return the organizations whose payment for their plan is late."""
+    late = select(subscriptions.c.organization_id).where(subscriptions.c.stops_at.is_not(None))
+    return set(tx.execute(late).scalars())
 
 
 def _on_days(

@@ -19,6 +19,12 @@ TELLS = re.compile(r"987,?654|gpt-canary", re.IGNORECASE)
 
 
 @pytest.fixture
+def store(sqlite_store: str) -> str:
+    """Who may ask for what does not depend on the store."""
+    return sqlite_store
+
+
+@pytest.fixture
 def used(acme: Customer, bystander: Customer) -> Customer:
     """Acme with work whose cost and model would be known anywhere."""
     cost = {"layer": "inference", "provider": "openai", "model": "gpt-canary"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from decimal import Decimal
 
 import pytest
 from flask import Flask
@@ -91,3 +92,27 @@ def test_pages_of_customers_follow_one_another_without_gap_or_double(
 def test_a_place_that_no_list_gave_is_refused(olga: Reader, place: str) -> None:
     for path in ("audit", "events", "payments", "payments/inbox", "customers/acme/timeline"):
         assert olga.client.get(f"/operator/{path}?after={place}").status_code == 422
+
+
+def test_the_margin_of_a_customer_is_one_figure_on_every_page_and_in_the_api(
+    olga: Reader, acme: Customer
+) -> None:
+    ok(acme.api.put(acme.path, {"name": "Acme", "tier": "starter"}))
+    cost = [{"layer": "inference", "amount_usd": "40.25"}]
+    ok(acme.send(acme.event("document", costs=cost, member="cleo")))
+    span = "start=2026-10-11&end=2026-11-10"
+    told = ok(acme.api.get(f"/v1/margin/organizations/acme?{span}"))["margin_usd"]
+    whole = ok(acme.api.get(f"/v1/margin?{span}"))["margin_usd"]
+    (line,) = csv.DictReader(io.StringIO(olga.client.get("/operator/customers.csv").text))
+    assert line["Margin of 30 days USD"] == told == whole
+    shown = f"−${-Decimal(told):,.2f}"
+    for path in ("/operator/", "/operator/customers", "/operator/customers/acme"):
+        assert shown in olga.client.get(path).text, path
+    talk = olga.client.get("/operator/").text.partition('id="talk"')[2].partition("</section>")[0]
+    assert 'href="/operator/customers/acme"' in talk
+    assert "Costs" in talk
+
+
+def test_signals_say_of_how_few_customers_nothing_can_be_said(olga: Reader) -> None:
+    page = olga.client.get("/operator/").text
+    assert "0 customers are too few to tell: 20 are needed." in page

@@ -56,6 +56,34 @@ def give_back(
     Raises NotFound, InvalidRequest where it is more than is left or more than is unspent and no
     reason is given, Unavailable where Stripe does not do it: ask again then.
     """
+    settled, wanted = _decided(
+        database, organization_id, payment_id, amount, reason, actor=actor, key=key, now=now
+    )
+    payment = settled.payment
+    amount_minor, before = int(wanted["amount"]), int(wanted["before"])
+    started = payments.refund(
+        payment.charge_id or payments.payment(payment_id).charge_id,
+        amount_minor,
+        key=f"{payment_id}-{before}-{amount_minor}",
+        reason=reason,
+    )
+    payment_news.sync(database, payments, started.refund_id, now=now)
+    words = money_words(started.amount_minor, payment.currency)
+    return GivenBack(started.refund_id, words, started.status)
+
+
+def _decided(
+    database: Database,
+    organization_id: str,
+    payment_id: str,
+    amount: str | None,
+    reason: str,
+    *,
+    actor: str,
+    key: str | None,
+    now: datetime,
+) -> tuple[Settled, dict[str, Any]]:
+    """Decide once what goes back, and put it on record; the same key has the first decision."""
     with database.transaction() as tx:
         wallet = open_desk(tx, organization_id, now=now).wallet
         wallet.write()
@@ -83,17 +111,7 @@ def give_back(
             now=now,
             act=decide,
         )
-    payment, wanted = settled.payment, json.loads(decided.body)
-    amount_minor, before = int(wanted["amount"]), int(wanted["before"])
-    started = payments.refund(
-        payment.charge_id or payments.payment(payment_id).charge_id,
-        amount_minor,
-        key=f"{payment_id}-{before}-{amount_minor}",
-        reason=reason,
-    )
-    payment_news.sync(database, payments, started.refund_id, now=now)
-    words = money_words(started.amount_minor, payment.currency)
-    return GivenBack(started.refund_id, words, started.status)
+    return settled, json.loads(decided.body)
 
 
 def _known(wallet: Wallet, payment_id: str) -> Settled:

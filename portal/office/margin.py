@@ -13,7 +13,6 @@ from datetime import date, datetime, timedelta
 from sqlalchemy import Connection
 
 from portal import everybody
-from portal.accounts import Organization
 from portal.core.conversations import Conversation, Known, choose
 from portal.core.costs import LAYERS
 from portal.core.errors import InvalidRequest
@@ -116,9 +115,6 @@ def margin_page(tx: Connection, key: str, *, late: int, now: datetime) -> Margin
     span = span_of(key, today=now.date())
     totals, before = margins.totals(tx, span), margins.totals(tx, span.before)
     every = list(margins.each(tx, span))
-    overdue = {
-        one.organization_id: one for one in everybody.organizations(tx) if one.stops_at is not None
-    }
     under = sorted(
         (one for one in every if (one.figures.margin_nano_usd or 0) < 0),
         key=lambda one: one.figures.margin_nano_usd or 0,
@@ -137,7 +133,7 @@ def margin_page(tx: Connection, key: str, *, late: int, now: datetime) -> Margin
         known=len(busy),
         under_water=under,
         lost_nano_usd=-sum(one.figures.margin_nano_usd or 0 for one in under),
-        talks=_talks(every, overdue),
+        talks=_talks(every, everybody.overdue(tx)),
         names={one.organization_id: one.name for one in every},
         report=signals.report(tx, span, now=now),
         late=late,
@@ -172,14 +168,14 @@ def _tiers(totals: Totals) -> list[TierLine]:
     return sorted(lines, key=lambda one: one.margin_nano_usd)
 
 
-def _talks(every: Sequence[OrganizationMargin], overdue: Mapping[str, Organization]) -> list[Talk]:
+def _talks(every: Sequence[OrganizationMargin], overdue: set[str]) -> list[Talk]:
     """Return whom to talk to this week: who has the most at stake, and about what."""
     by_id = {one.organization_id: one for one in every}
     chosen = choose((_known(one, overdue) for one in every), most=MOST_CONVERSATIONS)
     return [Talk(one, by_id[one.customer]) for one in chosen]
 
 
-def _known(one: OrganizationMargin, overdue: Mapping[str, Organization]) -> Known:
+def _known(one: OrganizationMargin, overdue: set[str]) -> Known:
     figures, rate = one.figures, one.figures.rate_nano_usd
     return Known(
         customer=one.organization_id,

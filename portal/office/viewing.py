@@ -19,7 +19,7 @@ from portal.db import Database
 LONGEST_REASON = 500
 
 
-def begin(
+def look_on(
     database: Database,
     organization_id: str,
     member_id: str,

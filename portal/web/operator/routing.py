@@ -6,7 +6,7 @@ from flask import render_template, request
 
 from portal.core.routing import ASSUMPTIONS, RULES
 from portal.margin import routing as read
-from portal.office.margin import SPANS, span_of
+from portal.office.margin import DAY, SPANS, span_of
 from portal.web.operator.shell import blueprint
 from portal.web.services import services
 
@@ -22,6 +22,7 @@ def routing() -> str:
     return render_template(
         "operator/routing.html",
         found=found,
+        last_day=found.span.end - DAY,
         key=key,
         spans=SPANS,
         rules=RULES,

@@ -25,7 +25,7 @@ def view(organization_id: str) -> str:
 def begin_view(organization_id: str) -> Response:
     """Begin to look on as a member; from here on nothing can be changed until the view ends."""
     parts = services()
-    current_session()[VIEW] = viewing.begin(
+    current_session()[VIEW] = viewing.look_on(
         parts.database,
         organization_id,
         request.form.get("member", ""),
