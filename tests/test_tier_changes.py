@@ -266,6 +266,17 @@ def test_a_preview_is_confirmed_while_it_is_true_by_who_asked(acme: Subscriber) 
     assert len(acme.invoices()) == 2
 
 
+def test_a_preview_from_other_seats_is_no_longer_true(acme: Subscriber) -> None:
+    acme.subscribe("seat", seats=5)
+    acme.to(START + DAY)
+    found, first = acme.preview("seat", seats=7), acme.preview("seat", seats=10)
+    assert acme.confirm(first).status == "done"
+    acme.tell()
+    with pytest.raises(InvalidRequest, match="changed meanwhile"):
+        acme.confirm(found)
+    assert acme.billed.seats == 10
+
+
 def test_what_stripe_did_not_answer_is_gone_on_with_by_the_same_key(acme: Subscriber) -> None:
     acme.subscribe("starter")
     acme.to(HALF)

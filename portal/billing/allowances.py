@@ -16,6 +16,7 @@ from sqlalchemy import and_, bindparam, func, select
 
 from portal import catalog
 from portal.billing import payments as settled
+from portal.billing.effects import Quarantined
 from portal.billing.gateway import InvoiceLine, InvoiceState, PaymentState, tier_of_product
 from portal.billing.invoices import kind_of
 from portal.core.catalog import PriceBook
@@ -113,12 +114,12 @@ def give(
     cycle: Cycle,
     found: Sequence[InvoiceState],
     charges: Mapping[str, PaymentState],
-) -> int:
+) -> tuple[int, dict[str, str]]:
     """Grant what the paid invoices of a subscription include, and book their payments.
 
     ``found`` are its invoices, oldest first, whole cycles of them; ``charges`` tell of payments
-    that are not known whole yet, by their ids. Returns the most that any tier
-    of the cycle that runs includes, in millionths.
+    that are not known whole yet, by their ids. Returns the most that any tier of the cycle that
+    runs includes, in millionths, and the invoices whose payment does not fit, with why.
     """
     given: dict[str, str] = {}
     for invoice in found:
@@ -131,9 +132,31 @@ def give(
         given = more | given
         if wallet.now in period:
             largest = most
+    misfits = {}
     for invoice in found:
-        book(wallet, invoice, given.get(invoice.invoice_id), charges)
-    return largest
+        try:
+            book(wallet, invoice, given.get(invoice.invoice_id), charges)
+        except Quarantined as error:
+            misfits[invoice.invoice_id] = error.detail
+    return largest, misfits
+
+
+def check(wallet: Wallet, invoice: InvoiceState) -> None:
+    """Refuse an invoice whose payment is known otherwise, before it gives anything.
+
+    Raises Quarantined.
+    """
+    payment_id = invoice.payment_id or invoice.charge_id
+    if invoice.status != "paid" or not invoice.paid_minor or not payment_id:
+        return
+    known = settled.of(wallet.tx, wallet.organization_id, payment_id)
+    ours = (invoice.paid_minor, invoice.currency)
+    if known and (known.payment.amount_minor, known.payment.currency) != ours:
+        raise Quarantined(
+            f"Invoice {invoice.invoice_id} was paid with {invoice.paid_minor} {invoice.currency} "
+            f"by {payment_id}, which we have with {known.payment.amount_minor} "
+            f"{known.payment.currency}."
+        )
 
 
 def _whole(invoice: InvoiceState) -> list[InvoiceLine]:

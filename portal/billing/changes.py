@@ -105,6 +105,7 @@ def preview(
                 from_tier=found.from_tier,
                 to_tier=found.to_tier,
                 seats=found.seats,
+                from_seats=ground.billed.seats,
                 as_of=found.effective_at,
                 charge_minor=found.charge_minor,
                 currency=found.currency,
@@ -237,10 +238,11 @@ def confirm(
 
 
 def _still_true(ground: _Ground, change: TierChange) -> None:
-    """Refuse what was previewed from another tier or in another cycle. Raises InvalidRequest."""
+    """Refuse what was previewed from another plan or in another cycle. Raises InvalidRequest."""
     billed = ground.billed
     same_cycle = billed.cycle_start <= change.as_of <= billed.cycle_end
-    if change.status == "previewed" and (billed.tier != change.from_tier or not same_cycle):
+    same_plan = (billed.tier, billed.seats) == (change.from_tier, change.from_seats)
+    if change.status == "previewed" and not (same_plan and same_cycle):
         raise InvalidRequest("The plan has changed meanwhile. Look at the change again.")
 
 

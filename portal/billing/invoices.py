@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, case, select, update
+from sqlalchemy import Connection, RowMapping, case, delete, select, update
 
 from portal import accounts
 from portal.accounts import Organization
@@ -162,6 +162,38 @@ def listed(
     if not drafts:
         query = query.where(invoices.c.status != "draft")
     return [_invoice(row) for row in tx.execute(query).mappings()]
+
+
+def owner_of(tx: Connection, invoice_id: str) -> str | None:
+    """Return whose invoice it is, as far as we have a copy."""
+    found = tx.execute(
+        select(invoices.c.organization_id).where(invoices.c.invoice_id == invoice_id).limit(1)
+    ).scalar()
+    return None if found is None else str(found)
+
+
+def forget_draft(tx: Connection, organization_id: str, invoice_id: str) -> None:
+    """Forget a draft that was deleted; what went further stays."""
+    tx.execute(
+        delete(invoices).where(
+            invoices.c.organization_id == organization_id,
+            invoices.c.invoice_id == invoice_id,
+            invoices.c.status == "draft",
+        )
+    )
+
+
+def unfinished(tx: Connection) -> list[tuple[str, str, str]]:
+    """Return the invoices of everybody that may still be paid or withdrawn, oldest first.
+
+    For each whose it is, its id, and its status as we know it.
+    """
+    rows = tx.execute(
+        select(invoices.c.organization_id, invoices.c.invoice_id, invoices.c.status)
+        .where(invoices.c.status.in_(("draft", "open")))
+        .order_by(invoices.c.issued_at, invoices.c.invoice_id)
+    )
+    return [(row.organization_id, row.invoice_id, row.status) for row in rows]
 
 
 def page_of(tx: Connection, organization_id: str, invoice_id: str | None) -> str:

@@ -1,0 +1,45 @@
+"""What became of overage on its invoice, what part of a payment was for its grant, seats before.
+
+Revision ID: 0011
+Revises: 0003
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0011"
+down_revision = "0003"
+
+_WHOLE = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+def upgrade() -> None:
+    """Add the columns."""
+    # As one statement: SQLite takes a check only with the column it is about.
+    op.execute(
+        "ALTER TABLE overage_bills ADD COLUMN status TEXT DEFAULT 'due' NOT NULL "
+        "CONSTRAINT ck_overage_bills_status_known "
+        "CHECK (status IN ('due', 'waived', 'uncollectible'))"
+    )
+    op.add_column("payments", sa.Column("grant_part_minor", _WHOLE, nullable=True))
+    op.add_column(
+        "payments",
+        sa.Column("grant_refunded_minor", _WHOLE, nullable=False, server_default=sa.text("0")),
+    )
+    op.execute("UPDATE payments SET grant_refunded_minor = refunded_minor")
+    op.add_column(
+        "payments",
+        sa.Column("receipt_url", sa.Text(), nullable=False, server_default=""),
+    )
+    op.add_column("tier_changes", sa.Column("from_seats", _WHOLE, nullable=True))
+
+
+def downgrade() -> None:
+    """Take them away again."""
+    op.drop_column("tier_changes", "from_seats")
+    op.drop_column("payments", "receipt_url")
+    op.drop_column("payments", "grant_refunded_minor")
+    op.drop_column("payments", "grant_part_minor")
+    op.drop_column("overage_bills", "status")
