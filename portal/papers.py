@@ -197,6 +197,7 @@ def _of_payment(paid: Settled, settled_at: datetime) -> Paper:
         due_minor=0,
         currency=payment.currency,
         status="paid",
+        page_url=payment.receipt_url,
         refunded_minor=paid.reversal.refunded_minor,
         dispute=paid.reversal.dispute,
     )

@@ -24,11 +24,11 @@ def upgrade() -> None:
         "CHECK (status IN ('due', 'waived', 'uncollectible'))"
     )
     op.add_column("payments", sa.Column("grant_part_minor", _WHOLE, nullable=True))
-    op.add_column(
-        "payments",
-        sa.Column("grant_refunded_minor", _WHOLE, nullable=False, server_default=sa.text("0")),
-    )
-    op.execute("UPDATE payments SET grant_refunded_minor = refunded_minor")
+    for name in ("plan_refunded_minor", "overage_refunded_minor"):
+        op.add_column(
+            "payments",
+            sa.Column(name, _WHOLE, nullable=False, server_default=sa.text("0")),
+        )
     op.add_column(
         "payments",
         sa.Column("receipt_url", sa.Text(), nullable=False, server_default=""),
@@ -40,6 +40,7 @@ def downgrade() -> None:
     """Take them away again."""
     op.drop_column("tier_changes", "from_seats")
     op.drop_column("payments", "receipt_url")
-    op.drop_column("payments", "grant_refunded_minor")
+    op.drop_column("payments", "overage_refunded_minor")
+    op.drop_column("payments", "plan_refunded_minor")
     op.drop_column("payments", "grant_part_minor")
     op.drop_column("overage_bills", "status")

@@ -297,8 +297,24 @@ def book(
             charge_id=charge.charge_id if charge else invoice.charge_id,
             invoice_id=invoice.invoice_id,
             fee_minor=charge.fee_minor if charge else None,
+            grant_part_minor=plan_part_minor(invoice) if grant_id else None,
+            receipt_url=charge.receipt_url if charge else "",
         ),
     )
+
+
+def plan_part_minor(invoice: InvoiceState) -> int | None:
+    """Return what of a payment was for the plan, in minor units, by the invoice's lines.
+
+    Tax and what the customer's balance paid count for each line in proportion. None where nothing
+    but the plan was billed.
+    """
+    plan = sum(one.net_minor for one in invoice.lines if kind_of(one) in {"tier", "proration"})
+    rest = sum(one.net_minor for one in invoice.lines) - plan
+    if not any(kind_of(one) == "overage" for one in invoice.lines) or plan + rest <= 0:
+        return None
+    part = (2 * invoice.paid_minor * plan + plan + rest) // (2 * (plan + rest))
+    return max(0, min(invoice.paid_minor, part))
 
 
 def _granted(wallet: Wallet, external_keys: Sequence[str]) -> dict[str, tuple[str, int]]:

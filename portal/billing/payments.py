@@ -10,11 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, insert, or_, select, update
 
 from portal.billing import money_back
 from portal.billing.effects import Quarantined
 from portal.billing.money_back import Reversal
+from portal.core.refunds import of_plan
 from portal.tables import payments
 from portal.top_ups import standing
 from portal.wallet import Wallet
@@ -29,7 +30,8 @@ class Payment:
 
     ``payment_id`` is the payment intent's id, the charge's where there is none. ``amount_minor`` is
     all that was charged, with ``tax_minor`` of it: refunds are a part of that. ``kind`` is pack,
-    top_up, tier or overage.
+    top_up, tier or overage. ``grant_part_minor`` is what of it was for the grant where some was for
+    overage, None where all was.
     """
 
     payment_id: str
@@ -42,6 +44,13 @@ class Payment:
     charge_id: str = ""
     invoice_id: str = ""
     fee_minor: int | None = None
+    grant_part_minor: int | None = None
+    receipt_url: str = ""
+
+    @property
+    def for_grant_minor(self) -> int:
+        """What of it was for the grant."""
+        return self.amount_minor if self.grant_part_minor is None else self.grant_part_minor
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,14 @@ class Settled:
 
     payment: Payment
     reversal: Reversal
+
+    @property
+    def grant_refunded_minor(self) -> int:
+        """What of the part for the grant was refunded."""
+        part = self.payment.for_grant_minor
+        return of_plan(
+            self.payment.amount_minor, part, refunded=self.reversal.refunded, disputed_minor=0
+        )[0]
 
 
 def record(wallet: Wallet, payment: Payment) -> None:
@@ -129,12 +146,35 @@ def settled_since(tx: Connection, since: datetime) -> list[tuple[str, Settled]]:
     return [(row.organization_id, _settled(row)) for row in rows]
 
 
+def unsettled(tx: Connection) -> list[tuple[str, Settled]]:
+    """Return the payments of which more is to be told, with whose, however old they are.
+
+    Those that a bank has not decided about, and those of which only a reversal was told so far.
+    """
+    rows = tx.execute(
+        select(payments)
+        .where(
+            or_(
+                payments.c.dispute.in_(("inquiry", "open", "withdrawn")),
+                payments.c.kind == UNKNOWN,
+            )
+        )
+        .order_by(payments.c.organization_id, payments.c.payment_id)
+    )
+    return [(row.organization_id, _settled(row)) for row in rows]
+
+
 def _followed(wallet: Wallet, whole: Settled, told: Reversal, *, before: Reversal) -> Settled:
     payment = whole.payment
-    if payment.grant_id is None or not payment.amount_minor:
+    if payment.grant_id is None or not payment.for_grant_minor:
         return whole
     done = money_back.bring(
-        wallet, payment.grant_id, payment.amount_minor, before=before, told=told
+        wallet,
+        payment.grant_id,
+        payment.amount_minor,
+        grant_part_minor=payment.for_grant_minor,
+        before=before,
+        told=told,
     )
     return replace(whole, reversal=done)
 
@@ -162,6 +202,8 @@ def _filled_in(known: Payment, told: Payment) -> Payment:
         charge_id=known.charge_id or told.charge_id,
         invoice_id=known.invoice_id or told.invoice_id,
         fee_minor=known.fee_minor if told.fee_minor is None else told.fee_minor,
+        grant_part_minor=known.grant_part_minor if known.grant_id else told.grant_part_minor,
+        receipt_url=known.receipt_url or told.receipt_url,
     )
 
 
@@ -187,10 +229,14 @@ def _columns(settled: Settled) -> dict[str, object]:
         "currency": payment.currency,
         "fee_minor": payment.fee_minor,
         "grant_id": payment.grant_id,
+        "grant_part_minor": payment.grant_part_minor,
+        "receipt_url": payment.receipt_url,
         "stripe_charge_id": payment.charge_id or None,
         "stripe_invoice_id": payment.invoice_id or None,
         "settled_at": payment.settled_at,
         "refunded_minor": reversal.refunded_minor,
+        "plan_refunded_minor": reversal.plan_refunded_minor,
+        "overage_refunded_minor": reversal.overage_refunded_minor,
         "disputed_minor": reversal.disputed_minor,
         "dispute": reversal.dispute,
         "stripe_dispute_id": reversal.dispute_id or None,
@@ -212,9 +258,13 @@ def _settled(row: Row[tuple[object, ...]]) -> Settled:
             charge_id=row.stripe_charge_id or "",
             invoice_id=row.stripe_invoice_id or "",
             fee_minor=row.fee_minor,
+            grant_part_minor=row.grant_part_minor,
+            receipt_url=row.receipt_url,
         ),
         Reversal(
             refunded_minor=row.refunded_minor,
+            plan_refunded_minor=row.plan_refunded_minor,
+            overage_refunded_minor=row.overage_refunded_minor,
             disputed_minor=row.disputed_minor,
             dispute=row.dispute,
             dispute_id=row.stripe_dispute_id or "",

@@ -1,7 +1,12 @@
 """Refunds that the operator starts.
 
 Invariant: without a reason no more goes back than what of the grant nobody spent; the same refund
-asked for again before its news arrived is the same refund at Stripe, never a second one.
+asked for again before its news arrived is the same refund at Stripe, never a second one, whatever
+reason is given.
+
+Where a payment was for a plan and for overage, a refund may say which of them it is of. Of the plan
+it takes back credits for that part alone, of overage none; without a word it counts for both in
+proportion.
 """
 
 from __future__ import annotations
@@ -42,15 +47,17 @@ def give_back(
     organization_id: str,
     payment_id: str,
     amount: str | None,
+    of: str = "",
     reason: str,
     actor: str,
     now: datetime,
 ) -> GivenBack:
     """Start a refund of a payment, and take its credits back; returns what was started.
 
-    ``amount`` is a decimal in the payment's currency; without one it is all that is unspent.
-    Raises NotFound, InvalidRequest where it is more than is left or more than is unspent and no
-    reason is given, Unavailable where Stripe does not do it: ask again then.
+    ``amount`` is a decimal in the payment's currency; without one it is all that is unspent, or
+    ``of`` overage all that is left of that. ``of`` is ``plan``, ``overage`` or nothing. Raises
+    NotFound, InvalidRequest where it is more than is left or more than is unspent and no reason is
+    given, Unavailable where Stripe does not do it: ask again then.
     """
     with database.transaction() as tx:
         wallet = open_desk(tx, organization_id, now=now).wallet
@@ -58,14 +65,17 @@ def give_back(
         settled = book.of(tx, organization_id, payment_id)
         if settled is None:
             raise NotFound("payment", payment_id)
-        amount_minor = _amount(settled, amount, _unspent(wallet, settled), reason)
+        unspent = _unspent(wallet, settled)
+        if amount is None and not of and settled.payment.grant_part_minor is not None:
+            of = "plan"
+        amount_minor = _amount(settled, amount, of, unspent, reason)
         audit.note(
             tx,
             organization_id,
             actor=actor,
             act="refund.started",
             target=payment_id,
-            detail={"amount_minor": amount_minor, "reason": reason},
+            detail={"amount_minor": amount_minor, "of": of, "reason": reason},
             now=now,
         )
     payment = settled.payment
@@ -73,8 +83,8 @@ def give_back(
     started = payments.refund(
         payment.charge_id or payments.payment(payment_id).charge_id,
         amount_minor,
+        of=of,
         key=f"{payment_id}-{before}-{amount_minor}",
-        reason=reason,
     )
     payment_news.sync(database, payments, started.refund_id, now=now)
     words = money_words(started.amount_minor, payment.currency)
@@ -89,19 +99,32 @@ def _unspent(wallet: Wallet, settled: Settled) -> int:
     lot = wallet.lot(payment.grant_id)
     left = 0 if lot.expired(wallet.now) else lot.remaining_micro
     return unspent_minor(
-        payment.amount_minor,
+        payment.for_grant_minor,
         credits_micro=lot.granted_micro,
         unspent_micro=left,
-        refunded_minor=settled.reversal.refunded_minor,
+        refunded_minor=settled.grant_refunded_minor,
     )
 
 
-def _amount(settled: Settled, amount: str | None, unspent: int, reason: str) -> int:
+def _left(settled: Settled, of: str) -> int:
+    """Return what was not given back yet, of the plan or of overage where that is said."""
+    payment, refunded = settled.payment, settled.reversal.refunded_minor
+    left = payment.amount_minor - refunded
+    if of == "plan":
+        return min(left, payment.for_grant_minor - settled.grant_refunded_minor)
+    if of == "overage" and payment.grant_id is not None:
+        beyond = payment.amount_minor - payment.for_grant_minor
+        return min(left, beyond - (refunded - settled.grant_refunded_minor))
+    return left
+
+
+def _amount(settled: Settled, amount: str | None, of: str, unspent: int, reason: str) -> int:
     payment = settled.payment
-    left = payment.amount_minor - settled.reversal.refunded_minor
+    left = _left(settled, of)
+    unspent = 0 if of == "overage" else unspent
     try:
         wanted = (
-            unspent
+            (left if of == "overage" else unspent)
             if amount is None
             else parse_scaled(amount, places=minor_places(payment.currency), largest=LARGEST)
         )

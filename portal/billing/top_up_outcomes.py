@@ -141,6 +141,7 @@ def _succeed(desk: Desk, attempt: Attempt, intent: TopUpIntent) -> None:
             grant_id=grant_id,
             charge_id=intent.charge_id,
             fee_minor=intent.fee_minor,
+            receipt_url=intent.receipt_url,
         ),
     )
     if not news:

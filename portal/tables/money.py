@@ -135,7 +135,9 @@ payments = table(
     text_column("receipt_url", ""),
     instant("settled_at", nullable=True),
     whole("refunded_minor", 0),
-    whole("grant_refunded_minor", 0),
+    # What of it said which part of the payment it was of.
+    whole("plan_refunded_minor", 0),
+    whole("overage_refunded_minor", 0),
     whole("disputed_minor", 0),
     text_column("dispute", "none"),
     maybe("stripe_dispute_id"),
