@@ -185,7 +185,7 @@ def test_a_renewal_carries_what_went_beyond(shop: Shop) -> None:
     )  # fmt: skip
 
 
-# --- what becomes of it on its invoice ------------------------------------------------------------
+# --- what becomes of it on its invoice -----------------------------------------------------------
 
 
 def billed(shop: Shop) -> Any:

@@ -180,6 +180,84 @@ def test_a_discount_is_taken_off_what_was_paid_and_not_off_the_credits(acme: Sub
     assert acme.differences() == []
 
 
+def discounted(acme: Subscriber, percent: int) -> None:
+    """Subscribe to Starter with so much off for ever."""
+    coupon = acme.stripe.v1.coupons.create({"percent_off": percent, "duration": "forever"})
+    promotion = {"type": "coupon", "coupon": coupon.id}
+    acme.stripe.v1.promotion_codes.create({"promotion": promotion, "code": "HALF"})  # type: ignore[arg-type]
+    url = acme.open("starter")
+    acme.pay(url, promotion_code="HALF", apply="1")
+    assert acme.pay(url, promotion_code="HALF").status_code == 303
+    acme.tell()
+
+
+@pytest.mark.parametrize(("percent", "charge"), [(50, 1750), (100, 0)])
+def test_a_discount_for_ever_takes_off_the_money_and_not_the_credits(
+    acme: Subscriber, percent: int, charge: int
+) -> None:
+    discounted(acme, percent)
+    acme.to(HALF)
+    found = acme.change("pro")
+    assert (found.charge_minor, found.credits_micro) == (charge, 1000 * MICRO)
+    assert acme.given()[1] == (1000, charge)
+    assert acme.differences() == []
+
+
+def test_a_discount_buys_nothing_in_the_last_minute(acme: Subscriber) -> None:
+    discounted(acme, 50)
+    acme.to(END - timedelta(seconds=60))
+    assert acme.change("pro").credits_micro == 0
+    assert len(acme.given()) == 1
+
+
+@pytest.mark.parametrize("hears", [True, False])
+def test_an_upgrade_that_waits_for_its_payment_can_be_dropped(
+    acme: Subscriber, hears: bool
+) -> None:
+    acme.subscribe("starter")
+    acme.to(HALF)
+    acme.card(DECLINED)
+    outcome = acme.confirm(acme.preview("pro"))
+    acme.tell()
+    if not hears:
+        acme.fail("reset_after", "/v1/invoices/*/void", times=3)
+        with pytest.raises(Unavailable):
+            acme.drop()
+    acme.drop()
+    acme.tell()
+    assert (acme.organization.tier, acme.pending().awaited_tier) == ("starter", None)
+    assert (acme.given(), acme.notices(), status(acme)) == ([(500, 2900)], {}, ["failed"])
+    assert acme.invoices()[0].status == "void"
+    assert "cannot be paid" in acme.pay(outcome.pay_url, GOOD).text or acme.invoices()[0].total
+    with pytest.raises(InvalidRequest, match="No change waits"):
+        acme.drop()
+    acme.card(GOOD)
+    acme.change("pro")
+    assert acme.given()[1:] == [(1000, 3500)]
+
+
+def test_an_upgrade_that_was_paid_meanwhile_is_not_dropped(acme: Subscriber) -> None:
+    acme.subscribe("starter")
+    acme.to(HALF)
+    acme.card(DECLINED)
+    outcome = acme.confirm(acme.preview("pro"))
+    acme.tell()
+    acme.pay(outcome.pay_url, GOOD)
+    with pytest.raises(InvalidRequest, match="has been paid"):
+        acme.drop()
+    assert (acme.organization.tier, acme.given()[1:]) == ("pro", [(1000, 3500)])
+
+
+def test_an_end_on_a_day_of_its_own_is_taken_back_too(acme: Subscriber) -> None:
+    acme.subscribe("pro")
+    day = int((START + 9 * DAY).timestamp())
+    acme.stripe.v1.subscriptions.update(acme.billed.stripe_subscription_id, {"cancel_at": day})
+    acme.tell()
+    assert acme.pending().cancels_at == START + 9 * DAY
+    acme.undo()
+    assert (acme.pending().cancels_at, acme.subscription().cancel_at) == (None, None)
+
+
 def test_an_upgrade_that_nobody_pays_is_dropped(acme: Subscriber) -> None:
     acme.subscribe("starter")
     acme.to(HALF)

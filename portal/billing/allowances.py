@@ -27,6 +27,7 @@ from portal.core.upgrades import (
     Earlier,
     Included,
     Step,
+    at_list,
     beginning,
     credits_of_all,
     largest_of,
@@ -83,10 +84,11 @@ def included(book: PriceBook, tier: str, quantity: int) -> Included:
     return Included(price * quantity if found.kind == "per_seat" else price, found.allowance_micro)
 
 
-def steps_of(lines: Iterable[InvoiceLine], book: PriceBook) -> list[Step]:
+def steps_of(lines: Iterable[InvoiceLine], book: PriceBook, *, cycle: Period) -> list[Step]:
     """Return the changes of tier that an invoice prorates, in the order they took effect.
 
-    Of each change one line gives back the tier before and one charges the tier after it.
+    Of each change one line gives back the tier before and one charges the tier after it. Stripe's
+    lines are less than the list price by the discounts that run, which take off no credits.
     """
     prorated = sorted(
         (one for one in lines if kind_of(one) == "proration"), key=lambda one: one.start
@@ -100,7 +102,9 @@ def steps_of(lines: Iterable[InvoiceLine], book: PriceBook) -> list[Step]:
             continue
         origin = _included_by(back[-1], book) if back else Included(0, 0)
         target = _included_by(charged[-1], book)
-        found.append(Step(at, origin, target, sum(one.amount_minor for one in parts)))
+        charge = sum(one.amount_minor for one in parts)
+        listed = at_list(origin, target, at=at, cycle=cycle)
+        found.append(Step(at, origin, target, max(charge, listed)))
     return found
 
 
@@ -262,7 +266,7 @@ def _upgrades(wallet: Wallet, period: Period, found: Sequence[InvoiceState]) -> 
         if invoice.status != "paid" or not lines:
             continue
         book = catalog.in_force(wallet.tx, at=lines[0].start)
-        steps = steps_of(lines, book)
+        steps = steps_of(lines, book, cycle=period)
         if steps:
             paid = Paid(max(0, sum(one.net_minor for one in lines)), invoice.currency)
             listed.append(_Upgrade(invoice.invoice_id, steps, paid))

@@ -192,8 +192,8 @@ def _priced(
     found: Preview, ground: _Ground, state: SubscriptionState, invoice: InvoiceState
 ) -> Preview:
     """Return a preview with the charge and the credits of the invoice it would make."""
-    steps = allowances.steps_of(invoice.lines, ground.book)
     cycle = cycle_of(state).at(state.cycle_start)
+    steps = allowances.steps_of(invoice.lines, ground.book, cycle=cycle)
     largest = ground.billed.largest_allowance_micro
     return replace(
         found,
@@ -341,6 +341,37 @@ def undo(
             actor=member.member_id,
             act="tier.change_undone",
             target=billed.scheduled_tier or billed.tier,
+            now=now,
+        )
+
+
+def drop(
+    database: Database,
+    payments: Gateway,
+    *,
+    organization_id: str,
+    member: Member,
+    now: datetime,
+) -> None:
+    """Give up an upgrade that waits for its payment: from then on it can never be paid.
+
+    Raises InvalidRequest where none waits or it has just been paid, Unavailable where Stripe does
+    not answer.
+    """
+    billed = _ground(database, organization_id, now=now).billed
+    if billed.awaited_tier is None or billed.awaited_invoice_id is None:
+        raise InvalidRequest("No change waits for its payment here.")
+    payments.drop_awaited(billed.awaited_invoice_id)
+    after = sync_subscription(database, payments, billed.stripe_subscription_id, now=now).after
+    if after is not None and after.tier == billed.awaited_tier:
+        raise InvalidRequest("The change has been paid already: you have the larger plan.")
+    with database.transaction() as tx:
+        audit.note(
+            tx,
+            organization_id,
+            actor=member.member_id,
+            act="tier.upgrade_dropped",
+            target=billed.awaited_tier,
             now=now,
         )
 
