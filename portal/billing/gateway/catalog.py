@@ -61,9 +61,9 @@ class CatalogCalls(Caller):
                 params["recurring"] = {"interval": interval}
             key = f"clearmeter-price-{lookup_key}"
             made = self._made(v1.prices.create, params, key)
-            if not v1.prices.retrieve(made.id).active:
+            while not v1.prices.retrieve(made.id).active:
                 # Made within the day and archived since: Stripe remembers it with the key.
-                made = v1.prices.create(params, {"idempotency_key": f"{key}-after-{made.id}"})
+                made = self._made(v1.prices.create, params, f"{key}-after-{made.id}")
             return str(made.id)
 
     def _ensure_product(self, v1: Any, product: str, name: str) -> None:

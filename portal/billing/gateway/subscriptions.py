@@ -10,7 +10,7 @@ from typing import Any
 
 import stripe
 
-from portal.billing.gateway.caller import Caller, keyed
+from portal.billing.gateway.caller import Caller
 from portal.billing.gateway.checkout import CheckoutSession, read_session
 from portal.billing.gateway.invoices import instant_of, maybe_instant
 from portal.billing.gateway.shapes import id_of
@@ -169,7 +169,7 @@ class SubscriptionCalls(Caller):
             kept: dict[str, Any] = {}
             if state.discount_ids:
                 kept["discounts"] = [{"discount": one} for one in state.discount_ids]
-            params: dict[str, Any] = {
+            phases: dict[str, Any] = {
                 "end_behavior": "release",
                 "proration_behavior": "none",
                 "phases": [
@@ -187,9 +187,9 @@ class SubscriptionCalls(Caller):
                     },
                 ],
             }
-            # By what is asked for: the discounts and the cycle may be others by the next try.
-            key = keyed(f"clearmeter-{change_id}", params)
-            v1.subscription_schedules.update(schedule_id, params, key)
+            # Without a key of ours: said twice it is the same, and by the next try it may have to
+            # be said otherwise, in another cycle or with other discounts.
+            v1.subscription_schedules.update(schedule_id, phases)
 
     def unschedule(self, state: SubscriptionState) -> None:
         """Let go of what is scheduled and of a cancellation ahead: the subscription goes on."""
