@@ -1,4 +1,4 @@
-"""What became of overage on its invoice, what part of a payment was for its grant, seats before.
+"""Rules of money: what becomes of overage on its invoice, which part of a payment was for its grant.
 
 Revision ID: 0011
 Revises: 0003
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
+
+import portal.tables
 
 revision = "0011"
 down_revision = "0003"
@@ -34,10 +36,19 @@ def upgrade() -> None:
         sa.Column("receipt_url", sa.Text(), nullable=False, server_default=""),
     )
     op.add_column("tier_changes", sa.Column("from_seats", _WHOLE, nullable=True))
+    # A decline waits for another payment method, and no longer for an hour.
+    op.execute(
+        "UPDATE auto_top_ups SET suspended = 'declined' WHERE declines > 0 AND suspended = ''"
+    )
+    op.drop_column("auto_top_ups", "cools_until")
 
 
 def downgrade() -> None:
     """Take them away again."""
+    op.add_column(
+        "auto_top_ups",
+        sa.Column("cools_until", portal.tables.Instant(timezone=True), nullable=True),
+    )
     op.drop_column("tier_changes", "from_seats")
     op.drop_column("payments", "receipt_url")
     op.drop_column("payments", "overage_refunded_minor")

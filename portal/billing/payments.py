@@ -73,8 +73,9 @@ def record(wallet: Wallet, payment: Payment) -> None:
     """Write a payment down, once; what refunds and disputes claim already is taken at once.
 
     Runs in the transaction that settles it, after the grant it paid for and before the wallet is
-    written. Again it fills in what was not known. A payment that settles ends a row of declines of
-    auto top-up. Raises Quarantined where it is known with another amount, currency or grant.
+    written. Again it fills in what was not known. A payment that settles ends auto top-up's wait
+    for somebody whom a bank had asked for. Raises Quarantined where it is known with another
+    amount, currency or grant.
     """
     known = of(wallet.tx, wallet.organization_id, payment.payment_id)
     if known is None:
@@ -85,18 +86,18 @@ def record(wallet: Wallet, payment: Payment) -> None:
                 **_columns(Settled(payment, Reversal())),
             )
         )
-        _ends_declines(wallet, payment)
+        _ends_wait(wallet, payment)
         return
     whole = replace(known, payment=_filled_in(known.payment, payment))
     if known.payment.kind == UNKNOWN:
-        _ends_declines(wallet, payment)
+        _ends_wait(wallet, payment)
     if known.payment.grant_id is None:
         whole = _followed(wallet, whole, known.reversal, before=known.reversal)
     _store(wallet, known, whole)
 
 
-def _ends_declines(wallet: Wallet, payment: Payment) -> None:
-    """Have a payment that settled end a row of declines of auto top-up."""
+def _ends_wait(wallet: Wallet, payment: Payment) -> None:
+    """Have a payment that settled end auto top-up's wait for somebody to pay."""
     if payment.kind != UNKNOWN:
         standing.settled(wallet.tx, wallet.organization_id, now=wallet.now)
 

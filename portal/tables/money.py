@@ -189,7 +189,6 @@ auto_top_ups = table(
     text_column("set_by"),
     instant("set_at"),
     whole("declines", 0),
-    instant("cools_until", nullable=True),
     # Why it rests until a person acts, and with which payment method it failed.
     text_column("suspended", ""),
     maybe("failed_method_id"),
