@@ -11,7 +11,7 @@ import stripe
 from portal import accounts
 from portal.billing.customers import ensure_customer
 from portal.billing.gateway import Gateway
-from portal.core.errors import Unavailable
+from portal.core.errors import InvalidRequest, Unavailable
 from tests.cast import ok
 from tests.clock import Clock
 from tests.shop import Shop
@@ -75,6 +75,16 @@ def test_an_organization_that_was_renamed_has_the_customer_it_had(shop: Shop) ->
     customer = customer_of(shop)
     (known,) = shop.stripe.v1.customers.list().data
     assert (known.id, known.name, known.email) == (customer, "Acme Works", "pay@acme.example")
+
+
+def test_no_two_organizations_have_one_customer(shop: Shop) -> None:
+    customer = customer_of(shop)
+    shop.found("zenith")
+    with (
+        pytest.raises(InvalidRequest, match="another organization"),
+        shop.database.transaction() as tx,
+    ):
+        accounts.remember_stripe_customer(tx, "zenith", customer)
 
 
 def customer_of(shop: Shop) -> str:

@@ -43,6 +43,7 @@ def preview_top_up() -> str | tuple[str, int]:
         organization=organization,
         method=method,
         known=known,
+        taxed_elsewhere=services().settings.stripe_automatic_tax,
     )
 
 
