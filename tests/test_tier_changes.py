@@ -58,6 +58,24 @@ def test_an_upgrade_charges_and_gives_what_was_previewed(acme: Subscriber) -> No
     assert acme.available == "0"
 
 
+def test_the_worst_case_has_what_a_change_really_cost(acme: Subscriber) -> None:
+    acme.subscribe("starter")
+    assert worst(acme) == "29"
+    acme.to(HALF)
+    acme.change("pro")
+    assert worst(acme) == "64"
+    # Until the renewal is billed it is the list price, and then what that says.
+    acme.to(END, told=False)
+    assert worst(acme) == "99"
+    acme.tell()
+    acme.to(END + HOUR / 60)
+    assert worst(acme) == "99"
+
+
+def worst(acme: Subscriber) -> str:
+    return str(acme.acme.balance()["worst_case"]["amount"])
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_at_any_instant_the_preview_is_the_grant_and_never_under_the_list_price(
     acme: Subscriber, seed: int

@@ -310,11 +310,11 @@ def placed(
 def follow(
     tx: Connection, organization_id: str, invoice_id: str, invoice_status: str
 ) -> tuple[str, int] | None:
-    """Have the bills on an invoice follow what became of it.
+    """Have the bills on an invoice follow what became of it, as far as it came by all we know.
 
     Returns what they are from now on and what they come to, in minor units; None without news.
     """
-    status = _ENDS.get(invoice_status, "due")
+    status = _ENDS.get(_furthest(tx, organization_id, invoice_id, invoice_status), "due")
     news = (
         *_on(organization_id, invoice_id),
         overage_bills.c.done_at.is_not(None),
@@ -325,6 +325,17 @@ def follow(
         return None
     tx.execute(update(overage_bills).where(*news).values(status=status))
     return status, int(amount)
+
+
+def _furthest(tx: Connection, organization_id: str, invoice_id: str, told: str) -> str:
+    """Return how far an invoice came: what was fetched before another's write does not stand."""
+    kept = tx.execute(
+        select(invoices.c.status).where(
+            invoices.c.organization_id == organization_id, invoices.c.invoice_id == invoice_id
+        )
+    ).scalar()
+    ended = kept in {"void", "paid"} or (kept == "uncollectible" and told in {"draft", "open"})
+    return str(kept) if ended else told
 
 
 def move(tx: Connection, organization_id: str, bill: Bill, to: str | None) -> None:

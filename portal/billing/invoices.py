@@ -20,9 +20,12 @@ from portal.billing.effects import Quarantined
 from portal.billing.gateway import InvoiceLine, InvoiceState, tier_of_product
 from portal.billing.gateway.overage import MARK
 from portal.core.errors import NotFound
+from portal.core.periods import Period
 from portal.db import insert_or_ignore
 from portal.tables import invoices
 
+#: The kinds of lines that a plan is billed by.
+_OF_PLAN = ("tier", "proration")
 #: How far an invoice has come: it never goes back.
 _COURSE = {"draft": 0, "open": 1, "uncollectible": 2, "void": 3, "paid": 3}
 
@@ -194,6 +197,25 @@ def unfinished(tx: Connection) -> list[tuple[str, str, str]]:
         .order_by(invoices.c.issued_at, invoices.c.invoice_id)
     )
     return [(row.organization_id, row.invoice_id, row.status) for row in rows]
+
+
+def for_plan_minor(tx: Connection, organization_id: str, period: Period) -> int | None:
+    """Return what a plan costs in a billing period by its invoices, changes within it included.
+
+    In minor units, before discounts and tax. None where no invoice has the period itself yet.
+    """
+    rows = tx.execute(
+        select(invoices.c.lines).where(
+            invoices.c.organization_id == organization_id,
+            invoices.c.status.in_(("open", "paid", "uncollectible")),
+            invoices.c.issued_at >= period.start,
+        )
+    ).scalars()
+    lines = [_shown(one) for found in rows for one in found if one["kind"] in _OF_PLAN]
+    lines = [one for one in lines if one.start in period]
+    if all(one.kind != "tier" for one in lines):
+        return None
+    return max(0, sum(one.amount_minor for one in lines))
 
 
 def page_of(tx: Connection, organization_id: str, invoice_id: str | None) -> str:
