@@ -34,8 +34,8 @@ class Paper:
     """An invoice or a receipt; amounts in minor units.
 
     ``status`` is Stripe's of an invoice, or ``paid``. What went back of it stands beside it, and
-    how a dispute of it stands; ``waived_minor`` is what of it was for credits beyond the customer's
-    own that need not be paid.
+    how a dispute of it stands; ``with_credits`` where credits went back with it.
+    ``waived_minor`` is what of it was for credits beyond the customer's own that need not be paid.
     """
 
     number: str
@@ -49,6 +49,7 @@ class Paper:
     file_url: str = ""
     refunded_minor: int = 0
     dispute: str = "none"
+    with_credits: bool = False
     waived_minor: int = 0
 
 
@@ -157,6 +158,7 @@ def _of_invoice(
         file_url=invoice.file_url,
         refunded_minor=paid.reversal.refunded_minor if paid else 0,
         dispute=paid.reversal.dispute if paid else "none",
+        with_credits=_with_credits(paid),
         waived_minor=waived_minor,
     )
 
@@ -200,4 +202,10 @@ def _of_payment(paid: Settled, settled_at: datetime) -> Paper:
         page_url=payment.receipt_url,
         refunded_minor=paid.reversal.refunded_minor,
         dispute=paid.reversal.dispute,
+        with_credits=_with_credits(paid),
     )
+
+
+def _with_credits(paid: Settled | None) -> bool:
+    """Tell whether credits went back with what was refunded: of overage none do."""
+    return paid is not None and paid.payment.grant_id is not None and paid.grant_refunded_minor > 0

@@ -14,6 +14,7 @@ from portal.core.refunds import Refunded, of_plan
 from portal.tables import payments
 from tests.cast import ok
 from tests.clock import Clock
+from tests.readers import enter
 from tests.subscribers import HOUR, Subscriber, subscriber, utc
 
 END = utc(2026, 12, 9, 12)
@@ -63,6 +64,8 @@ def test_overage_that_is_given_back_takes_no_credits_and_the_rest_takes_all(
     assert renewal(acme).grant_part_minor == PLAN
     refund(acme, 140, part="overage")
     assert (acme.available, renewal(acme).refunded_minor) == ("500", 140)
+    ana = enter(acme.application, acme.database, acme.clock, "ana")
+    assert "$1.40 was given back." in ana.client.get("/billing").text
     with pytest.raises(InvalidRequest, match="reason"):
         give_back(acme, of="overage")
     with pytest.raises(InvalidRequest, match=r"at most 1\.00"):
@@ -86,6 +89,9 @@ def test_what_is_unspent_is_of_the_plan_alone(acme: Subscriber) -> None:
 def test_a_refund_that_says_nothing_counts_for_both_in_proportion(acme: Subscriber) -> None:
     refund(acme, (PLAN + OVERAGE) // 2)
     assert (acme.available, acme.differences()) == ("250", [])
+    ana = enter(acme.application, acme.database, acme.clock, "ana")
+    said = "$15.70 was given back, and that part of the credits."
+    assert said in ana.client.get("/billing").text
     refund(acme, (PLAN + OVERAGE) // 2)
     assert (acme.available, acme.acme.balance()["debt"]) == ("0", "0")
     assert acme.differences() == []
