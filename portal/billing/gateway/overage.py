@@ -102,18 +102,14 @@ class OverageCalls(Caller):
                 "metadata": {"organization": organization_id, MARK: key},
                 "pending_invoice_items_behavior": "exclude",
             }
+            stem = f"clearmeter-overage-invoice-{organization_id}-{key}"
             if self.automatic_tax:
                 params["automatic_tax"] = {"enabled": True}
+                stem += "-taxed"
             # Stripe remembers a key also of a draft that was closed or deleted since.
             for time in range(_DRAFTS_MOST):
-                again = f"-{time}" if time else ""
-                made = v1.invoices.create(
-                    params,
-                    {
-                        "idempotency_key": f"clearmeter-overage-invoice-{organization_id}-{key}"
-                        f"{again}"
-                    },
-                )
+                made_by = stem + (f"-{time}" if time else "")
+                made = v1.invoices.create(params, {"idempotency_key": made_by})
                 draft = _standing(v1, made.id)
                 if draft is not None and draft.takes_items:
                     return draft
