@@ -28,6 +28,7 @@ from portal.core.upgrades import (
     Included,
     Step,
     at_list,
+    before_discounts,
     beginning,
     credits_of_all,
     largest_of,
@@ -104,7 +105,7 @@ def steps_of(lines: Iterable[InvoiceLine], book: PriceBook, *, cycle: Period) ->
         target = _included_by(charged[-1], book)
         charge = sum(one.amount_minor for one in parts)
         listed = at_list(origin, target, at=at, cycle=cycle)
-        found.append(Step(at, origin, target, max(charge, listed)))
+        found.append(Step(at, origin, target, before_discounts(charge, listed)))
     return found
 
 

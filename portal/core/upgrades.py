@@ -16,6 +16,8 @@ from datetime import datetime, timedelta
 from portal.core.periods import Period
 
 _SECOND = timedelta(seconds=1)
+#: How far two lines may be off the list price, where one gives back what was itself rounded.
+ROUNDING_MINOR = 2
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,15 @@ def at_list(origin: Included, target: Included, *, at: datetime, cycle: Period) 
         (2 * tier.price_minor * left + whole) // (2 * whole) for tier in (origin, target)
     )
     return charged - back
+
+
+def before_discounts(charge_minor: int, listed_minor: int) -> int:
+    """Return what a step costs before the discounts that Stripe's lines have taken off already.
+
+    That is the charge itself, unless it is less than the list price by more than rounding makes.
+    """
+    discounted = listed_minor - charge_minor > ROUNDING_MINOR
+    return listed_minor if discounted else charge_minor
 
 
 def credits_of(step: Step, *, cycle: Period, largest_micro: int) -> int:
