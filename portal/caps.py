@@ -629,7 +629,10 @@ def _limit(
         raise InvalidRequest.at(
             "/limit/amount", "cannot be counted: no plan prices a credit. Set the limit in credits"
         )
-    return min(credits_within(limit_minor, value), LARGEST_LIMIT_MICRO)
+    within = credits_within(limit_minor, value)
+    if limit_minor and not within:
+        raise InvalidRequest.at("/limit/amount", "is less than the smallest part of a credit costs")
+    return min(within, LARGEST_LIMIT_MICRO)
 
 
 def _check(

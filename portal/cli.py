@@ -464,8 +464,14 @@ def replay(events: tuple[str, ...]) -> None:
 @click.argument("organization_id", metavar="ORGANIZATION")
 @click.argument("payment_id", metavar="PAYMENT")
 @click.option("--amount", help="In the payment's currency, such as 10.50; default: the unspent.")
+@click.option(
+    "--of",
+    type=click.Choice(["plan", "overage"]),
+    default="",
+    help="What of an invoice for both; default: both in proportion.",
+)
 @click.option("--reason", default="", help="Needed for more than was left unspent.")
-def refund(organization_id: str, payment_id: str, amount: str | None, reason: str) -> None:
+def refund(organization_id: str, payment_id: str, amount: str | None, of: str, reason: str) -> None:
     """Give PAYMENT of ORGANIZATION back, as far as its credits are unspent."""
     parts = _parts()
     with _plainly():
@@ -475,6 +481,7 @@ def refund(organization_id: str, payment_id: str, amount: str | None, reason: st
             organization_id=organization_id,
             payment_id=payment_id,
             amount=amount,
+            of=of,
             reason=reason,
             actor="operator",
             now=parts.clock(),

@@ -16,7 +16,7 @@ from portal.caps import CapChange, CapRequest
 from portal.core.caps import CapState
 from portal.core.catalog import PriceBook
 from portal.core.errors import InvalidRequest
-from portal.core.units import format_micro
+from portal.core.units import credits_within, format_micro
 from portal.db import Database
 from portal.desk import Desk, open_desk
 from portal.top_ups import standing
@@ -150,9 +150,15 @@ def _check_overage(book: PriceBook, organization: Organization, request: Spendin
             f"cannot be overage: credits are priced in {book.currency.upper()}, this organization "
             f"is billed in {organization.currency.upper()}",
         )
-    if book.overage_price(organization.tier) is None:
+    price = book.overage_price(organization.tier)
+    if price is None:
         raise InvalidRequest.at(
             "/on_empty", "cannot be overage: the plan sells no credits beyond its own"
+        )
+    limit = request.overage_limit_minor
+    if limit and not credits_within(limit, price):
+        raise InvalidRequest.at(
+            "/overage_limit", "is less than the smallest part of a credit costs"
         )
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from portal import statements
 from portal.accounts import Organization
-from portal.billing import invoices, payments, plan
+from portal.billing import bills, invoices, payments, plan
 from portal.billing.invoices import Invoice
 from portal.billing.payments import Settled
 from portal.billing.plan import PaymentStanding, Pending
@@ -34,7 +34,8 @@ class Paper:
     """An invoice or a receipt; amounts in minor units.
 
     ``status`` is Stripe's of an invoice, or ``paid``. What went back of it stands beside it, and
-    how a dispute of it stands.
+    how a dispute of it stands; ``with_credits`` where credits went back with it.
+    ``waived_minor`` is what of it was for credits beyond the customer's own that need not be paid.
     """
 
     number: str
@@ -48,6 +49,8 @@ class Paper:
     file_url: str = ""
     refunded_minor: int = 0
     dispute: str = "none"
+    with_credits: bool = False
+    waived_minor: int = 0
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,11 @@ def _listed(tx: Connection, organization: Organization, book: PriceBook | None) 
     by_invoice = {one.payment.invoice_id: one for one in settled if one.payment.invoice_id}
     found = invoices.listed(tx, organization.organization_id)
     known = {one.invoice_id for one in found}
-    listed = [_of_invoice(one, by_invoice.get(one.invoice_id), book) for one in found]
+    waived = bills.waived_by_invoice(tx, organization.organization_id)
+    listed = [
+        _of_invoice(one, by_invoice.get(one.invoice_id), book, waived.get(one.invoice_id, 0))
+        for one in found
+    ]
     listed += [
         _of_payment(one, one.payment.settled_at)
         for one in settled
@@ -136,7 +143,9 @@ def _listed(tx: Connection, organization: Organization, book: PriceBook | None) 
     return sorted(listed, key=lambda one: one.issued_at, reverse=True)
 
 
-def _of_invoice(invoice: Invoice, paid: Settled | None, book: PriceBook | None) -> Paper:
+def _of_invoice(
+    invoice: Invoice, paid: Settled | None, book: PriceBook | None, waived_minor: int
+) -> Paper:
     return Paper(
         number=invoice.number,
         issued_at=invoice.issued_at,
@@ -149,6 +158,8 @@ def _of_invoice(invoice: Invoice, paid: Settled | None, book: PriceBook | None) 
         file_url=invoice.file_url,
         refunded_minor=paid.reversal.refunded_minor if paid else 0,
         dispute=paid.reversal.dispute if paid else "none",
+        with_credits=_with_credits(paid),
+        waived_minor=waived_minor,
     )
 
 
@@ -188,6 +199,13 @@ def _of_payment(paid: Settled, settled_at: datetime) -> Paper:
         due_minor=0,
         currency=payment.currency,
         status="paid",
+        page_url=payment.receipt_url,
         refunded_minor=paid.reversal.refunded_minor,
         dispute=paid.reversal.dispute,
+        with_credits=_with_credits(paid),
     )
+
+
+def _with_credits(paid: Settled | None) -> bool:
+    """Tell whether credits went back with what was refunded: of overage none do."""
+    return paid is not None and paid.payment.grant_id is not None and paid.grant_refunded_minor > 0

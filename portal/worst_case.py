@@ -12,6 +12,7 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from portal.accounts import Organization
+from portal.billing import invoices
 from portal.core.catalog import PriceBook, Tier
 from portal.overage import Standing
 from portal.top_ups import attempts, standing
@@ -47,15 +48,20 @@ def of_period(
 ) -> WorstCase:
     """Return the most the period that holds ``at`` can cost; ``beyond`` is its overage.
 
-    The tier's price; what was used beyond all grants, with what work in flight may still use, or,
-    where more is allowed, the limit of that; what auto top-up has bought in the period and may
-    still buy before it ends. Tax is not in it.
+    The tier's price, or what its invoices say where it was changed in between; what was used
+    beyond all grants, with what work in flight may still use, or, where more is allowed, the limit
+    of that; what auto top-up has bought in the period and may still buy before it ends. Tax is not
+    in it.
     """
     mine = standing.settings(tx, organization.organization_id)
     pack = book.packs.get(mine.pack) if mine and book.currency == organization.currency else None
     limit = beyond.limit_minor if beyond.price_micro_minor is not None else None
+    billed = None
+    if organization.cycle_end is not None:
+        billed = invoices.for_plan_minor(tx, organization.organization_id, beyond.period)
+    price = _price_minor(book.tiers.get(organization.tier or ""), organization.seats)
     return WorstCase(
-        tier_minor=_price_minor(book.tiers.get(organization.tier or ""), organization.seats),
+        tier_minor=price if billed is None else billed,
         beyond_minor=max(beyond.most_minor, limit or 0),
         bought_minor=attempts.used_minor(tx, organization.organization_id, beyond.period, until=at),
         may_buy_minor=attempts.may_still_buy_minor(tx, organization, pack, at=at),

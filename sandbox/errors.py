@@ -96,8 +96,21 @@ def intent_unexpected(noun: str, status: str, verb: str, allowed: str) -> ApiErr
     return ApiError(
         f"You cannot {verb} this {noun} because it has a status of {status}. "
         f"Only a {noun} with one of the following statuses may be {verb}ed: {allowed}.",
-        code=f"{'payment' if noun == 'PaymentIntent' else 'setup'}_intent_unexpected_state",
+        code=_unexpected(noun),
     )
+
+
+def lacks_method(noun: str) -> ApiError:
+    """Refuse to confirm an intent that has nothing to pay or set up with."""
+    return ApiError(
+        f"You cannot confirm this {noun} because it's missing a payment method. Update the {noun} "
+        "with a payment method and then confirm it again.",
+        code=_unexpected(noun),
+    )
+
+
+def _unexpected(noun: str) -> str:
+    return f"{'payment' if noun == 'PaymentIntent' else 'setup'}_intent_unexpected_state"
 
 
 def idempotency_conflict(message: str, *, status: int, code: str | None = None) -> ApiError:

@@ -11,7 +11,7 @@ from typing import Any
 
 from sandbox import checkout, methods, payments
 from sandbox.api import Route, retrieve
-from sandbox.errors import ApiError, intent_unexpected, parameter_invalid
+from sandbox.errors import ApiError, intent_unexpected, lacks_method, parameter_invalid
 from sandbox.lists import matching, page
 from sandbox.parameters import (
     Kind,
@@ -66,9 +66,9 @@ def create(store: Store, params: Object) -> Object:
             raise parameter_invalid(field, message)
     if "customer" in params:
         store.get("customer", params["customer"], "customer")
-    method = _method(store, params, params.get("customer"))
+    method = methods.chosen(store, params, params.get("customer"))
     if confirms and method is None:
-        raise _lacks_method()
+        raise lacks_method("PaymentIntent")
     chosen = {key: value for key, value in params.items() if key not in _OF_CONFIRMATION}
     given = chosen.pop("automatic_payment_methods", None)
     automatic = None
@@ -97,20 +97,6 @@ def _check_return(params: Object, automatic: Object | None) -> None:
         raise parameter_invalid("return_url", message)
 
 
-def _method(store: Store, params: Object, customer: str | None) -> Object | None:
-    if "payment_method" not in params:
-        return None
-    return methods.usable(store, params["payment_method"], "payment_method", customer=customer)
-
-
-def _lacks_method() -> ApiError:
-    return ApiError(
-        "You cannot confirm this PaymentIntent because it's missing a payment method. Update the "
-        "PaymentIntent with a payment method and then confirm it again.",
-        code="payment_intent_unexpected_state",
-    )
-
-
 def confirm(store: Store, params: Object, identifier: str) -> Object:
     """Attempt to pay an intent, with the method given now or before."""
     intent = store.get("payment_intent", identifier)
@@ -123,11 +109,11 @@ def confirm(store: Store, params: Object, identifier: str) -> Object:
         )
     if intent["status"] not in OPEN:
         raise intent_unexpected("PaymentIntent", intent["status"], "confirm", ", ".join(OPEN))
-    method = _method(store, params, intent["customer"])
+    method = methods.chosen(store, params, intent["customer"])
     if method is None and intent["payment_method"]:
         method = store.get("payment_method", intent["payment_method"])
     if method is None:
-        raise _lacks_method()
+        raise lacks_method("PaymentIntent")
     intent.update({key: params[key] for key in _DESCRIBED if key in params and key != "metadata"})
     try:
         return _confirmed(store, intent, method, params)
@@ -172,7 +158,7 @@ def update(store: Store, params: Object, identifier: str) -> Object:
     changed = dict(params)
     if "customer" in params:
         store.get("customer", params["customer"], "customer")
-    method = _method(store, params, params.get("customer", intent["customer"]))
+    method = methods.chosen(store, params, params.get("customer", intent["customer"]))
     if method:
         changed.update(payment_method=method["id"], status="requires_confirmation")
     if "metadata" in params:

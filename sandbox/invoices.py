@@ -50,6 +50,13 @@ def create(store: Store, params: Object) -> Object:
     code = params.get("currency") or (subscription or customer)["currency"] or "usd"
     if params.get("pending_invoice_items_behavior", "exclude") == "include":
         pending = invoice_items.pending(store, customer["id"], owner, code)
+    if "automatic_tax" in params:
+        untold = dict.fromkeys(("disabled_reason", "provider", "status"))
+        fields["automatic_tax"] = {
+            **untold,
+            "liability": {"type": "self"},
+            **params["automatic_tax"],
+        }
     if subscription:
         fields = {**billing.of_subscription(store, subscription), **fields}
     invoice = billing.build(store, customer, **{**fields, "currency": code})
@@ -188,6 +195,7 @@ ROUTES = (
         asked(
             {
                 **_CHANGEABLE,
+                "automatic_tax": record({"enabled": boolean}, ["enabled"]),
                 "currency": currency,
                 "customer": text,
                 "pending_invoice_items_behavior": choice("exclude", "include"),

@@ -150,6 +150,13 @@ def usable(store: Store, identifier: str, param: str, *, customer: str | None) -
     return method
 
 
+def chosen(store: Store, params: Object, customer: str | None) -> Object | None:
+    """Return the method that is given to pay or set up an intent with, if one is."""
+    if "payment_method" not in params:
+        return None
+    return usable(store, params["payment_method"], "payment_method", customer=customer)
+
+
 def _card_named(store: Store, name: str) -> Card:
     year = datetime.fromtimestamp(store.now(), UTC).year + 1
     return Card(cards.BY_NAME[name], 12, year)

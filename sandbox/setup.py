@@ -11,7 +11,7 @@ from copy import deepcopy
 
 from sandbox import methods, payments, shapes
 from sandbox.api import Route, retrieve
-from sandbox.errors import ApiError, card_declined, intent_unexpected
+from sandbox.errors import ApiError, card_declined, intent_unexpected, lacks_method
 from sandbox.lists import matching, page
 from sandbox.parameters import (
     Kind,
@@ -132,9 +132,9 @@ def create(store: Store, params: Object) -> Object:
     confirms = params.get("confirm", False)
     if "customer" in params:
         store.get("customer", params["customer"], "customer")
-    method = _method(store, params, params.get("customer"))
+    method = methods.chosen(store, params, params.get("customer"))
     if confirms and method is None:
-        raise _lacks_method()
+        raise lacks_method("SetupIntent")
     chosen = {k: v for k, v in params.items() if k not in ("confirm", "return_url")}
     given = chosen.pop("automatic_payment_methods", None)
     if "payment_method_types" not in params:
@@ -151,30 +151,16 @@ def create(store: Store, params: Object) -> Object:
     return _confirmed(store, intent, method, params) if confirms and method else intent
 
 
-def _method(store: Store, params: Object, customer: str | None) -> Object | None:
-    if "payment_method" not in params:
-        return None
-    return methods.usable(store, params["payment_method"], "payment_method", customer=customer)
-
-
-def _lacks_method() -> ApiError:
-    return ApiError(
-        "You cannot confirm this SetupIntent because it's missing a payment method. Update the "
-        "SetupIntent with a payment method and then confirm it again.",
-        code="setup_intent_unexpected_state",
-    )
-
-
 def confirm(store: Store, params: Object, identifier: str) -> Object:
     """Attempt to set a method up, the one given now or before."""
     intent = store.get("setup_intent", identifier)
     if intent["status"] not in OPEN:
         raise intent_unexpected("SetupIntent", intent["status"], "confirm", ", ".join(OPEN))
-    method = _method(store, params, intent["customer"])
+    method = methods.chosen(store, params, intent["customer"])
     if method is None and intent["payment_method"]:
         method = store.get("payment_method", intent["payment_method"])
     if method is None:
-        raise _lacks_method()
+        raise lacks_method("SetupIntent")
     try:
         return _confirmed(store, intent, method, params)
     finally:

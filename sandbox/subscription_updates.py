@@ -30,8 +30,10 @@ from sandbox.store import Object, Store
 from sandbox.subscription_changes import Change
 from sandbox.subscriptions import (
     CANCELLATION,
+    ENDED,
     check_running,
     debits_of_lines,
+    end,
     full_lines,
     item_list,
     period_of,
@@ -54,6 +56,7 @@ ITEMS: Kind = each(
 )
 _UPDATE = asked(
     {
+        "cancel_at": clearable(integer()),
         "cancel_at_period_end": boolean,
         "cancellation_details": CANCELLATION,
         "default_payment_method": clearable(text),
@@ -75,6 +78,7 @@ _SUPPORTED_WHEN_PENDING = {
 def attend(store: Store) -> None:
     """Have pending updates applied when they are paid for, and dropped when they are not."""
     store.when_due("subscription.pending_update", _expire_due, rank=0)
+    store.when_due("subscription.cancel_at", _end_due, rank=1)
     store.follow(_follow)
 
 
@@ -148,6 +152,12 @@ def _settings(store: Store, subscription: Object, params: Object) -> Object:
             if ends
             else None,
         )
+    if "cancel_at" in params:
+        ends_at = params["cancel_at"]
+        changes.update(cancel_at=ends_at, canceled_at=ends_at and store.now())
+        changes["cancel_at_period_end"] = False
+        if ends_at:
+            store.wake(ends_at, "subscription.cancel_at", subscription["id"])
     if details:
         changes["cancellation_details"] = {**subscription["cancellation_details"], **details}
     return changes
@@ -304,6 +314,14 @@ def _expire_due(store: Store, identifier: str) -> None:
     waiting = subscription["pending_update"]
     if waiting and waiting["expires_at"] <= store.now():
         drop_pending(store, subscription)
+
+
+def _end_due(store: Store, identifier: str) -> None:
+    """End a subscription on the day of its own that was chosen, unless that was taken back."""
+    subscription = store.get("subscription", identifier)
+    chosen = subscription["cancel_at"] == store.now() and not subscription["cancel_at_period_end"]
+    if chosen and subscription["status"] not in ENDED:
+        end(store, subscription, {})
 
 
 def _follow(store: Store, happened: str, about: Object) -> None:

@@ -190,6 +190,12 @@ class Subscriber:
             self.database, self.payments, organization_id="acme", member=self.ana, now=self.clock()
         )
 
+    def drop(self) -> None:
+        """Give up the upgrade that waits for its payment."""
+        changes.drop(
+            self.database, self.payments, organization_id="acme", member=self.ana, now=self.clock()
+        )
+
     def change(self, tier: str | None, seats: int | None = None) -> Preview:
         """Preview a change, confirm it at once, and tell the portal."""
         found = self.preview(tier, seats)

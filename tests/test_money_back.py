@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,7 +10,7 @@ from sqlalchemy import insert, select
 
 from portal import notices
 from portal.billing import payments as book
-from portal.billing import refunds
+from portal.billing import reconcile, refunds
 from portal.billing.payments import Settled
 from portal.core.errors import InvalidRequest, NotFound, Unavailable
 from portal.tables import audit_log, auto_top_ups, grants, stripe_inbox
@@ -267,6 +267,36 @@ def test_the_operator_gives_back_what_is_unspent_and_more_only_with_a_reason(
         acts = tx.execute(select(audit_log.c.actor).where(audit_log.c.act == "refund.started"))
         assert [row.actor for row in acts] == ["olga", "olga"]
     assert (shop.mend(), shop.differences()) == ([], [])
+
+
+LATER = datetime(2100, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("decision", ["won", "lost"])
+def test_the_end_of_an_old_dispute_is_found_though_nobody_told_of_it(
+    shop: Shop, buyer: Customer, decision: str
+) -> None:
+    payment = bought(shop)
+    dispute = shop.dispute(payment, "funds_withdrawn")
+    shop.tell(*NEWS, of=payment)
+    shop.control(f"disputes/{dispute}", to=decision)
+    for mended in (1, 0):
+        lines = reconcile.reconcile(shop.database, shop.payments, since=LATER, now=shop.clock())
+        assert len(lines) == mended
+    assert settled(shop, payment).reversal.dispute == decision
+    assert buyer.balance()["available"] == ("500" if decision == "won" else "0")
+    assert (told(shop), shop.differences()) == ([], [])
+
+
+def test_a_refund_asked_for_again_with_another_reason_is_the_same(
+    shop: Shop, buyer: Customer
+) -> None:
+    payment = bought(shop)
+    shop.control("faults", kind="reset_after", method="POST", path="/v1/refunds", times=3)
+    with pytest.raises(Unavailable):
+        give_back(shop, payment, "10.00", reason="goodwill")
+    give_back(shop, payment, "10.00", reason="they asked twice")
+    assert len(shop.stripe.v1.refunds.list({"payment_intent": payment}).data) == 1
 
 
 def test_a_refund_whose_answer_was_lost_is_not_made_twice(shop: Shop, buyer: Customer) -> None:

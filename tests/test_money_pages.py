@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+import requests
 import stripe
 from flask import Flask
 
@@ -37,7 +38,14 @@ def test_who_may_not_pay_does_not_see_what_was_paid(cleo: Reader, path: str) -> 
 
 @pytest.mark.parametrize(
     "path",
-    ["/plans/tiers/pro", "/plans/cancel", "/plans/undo", "/plans/packs/small", "/billing/method"],
+    [
+        "/plans/tiers/pro",
+        "/plans/cancel",
+        "/plans/undo",
+        "/plans/drop",
+        "/plans/packs/small",
+        "/billing/method",
+    ],
 )
 def test_who_may_not_pay_cannot_by_hand_either(cleo: Reader, path: str) -> None:
     assert cleo.send(path, "/plans").status_code == 403
@@ -110,6 +118,11 @@ def test_topping_up_without_a_card_asks_for_one_first(shop: Shop, ana: Reader) -
     assert ana.send("/spending/top-up", page, **wished).status_code == 303
     assert "500 were bought now, for $39.00" in ana.client.get("/spending").text
     assert shop.packs == ["500"]
+    receipt = re.search(
+        rf'href="({shop.address}/c/receipt/[^"]+)"', ana.client.get("/billing").text
+    )
+    assert receipt is not None
+    assert "39.00" in requests.get(receipt[1], timeout=10).text
 
 
 def test_each_choice_says_what_it_could_cost(shop: Shop, ana: Reader) -> None:

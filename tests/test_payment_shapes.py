@@ -58,7 +58,7 @@ def test_an_older_charge_with_its_refunds_and_one_with_only_their_sum_are_the_sa
     assert charge["refunds"]["data"]
     bare = {key: value for key, value in charge.items() if key != "refunds"}
     assert read_payment(charge) == read_payment(bare)
-    assert read_payment(charge).refunded_minor == read_payment(charge).amount_minor == 100
+    assert read_payment(charge).refunded.amount_minor == read_payment(charge).amount_minor == 100
 
 
 def test_a_dispute_of_an_older_version_tells_what_was_withdrawn_of_it(samples: Path) -> None:

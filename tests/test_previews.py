@@ -52,7 +52,24 @@ def begin(acme: Subscriber, dice: random.Random, tier: str) -> int:
     return percent or 0
 
 
-def holds(acme: Subscriber, found: Preview, before: list[tuple[int, int | None]]) -> None:
+def left(acme: Subscriber, found: Preview) -> Fraction:
+    """Return which part of the cycle is left when a change takes effect."""
+    cycle = acme.billed.cycle
+    second = timedelta(seconds=1)
+    return Fraction((cycle.end - found.effective_at) // second, (cycle.end - cycle.start) // second)
+
+
+def at_list(acme: Subscriber, found: Preview) -> int:
+    """Return what a change costs without any discount, each tier's part rounded to the cent."""
+    part = left(acme, found)
+    tiers = (TIERS[found.from_tier][0], TIERS[found.to_tier][0])
+    back, charged = (int(price * part + Fraction(1, 2)) for price in tiers)
+    return charged - back
+
+
+def holds(
+    acme: Subscriber, found: Preview, before: list[tuple[int, int | None]], percent: int
+) -> None:
     """Compare a preview with the invoice, the payment and the grant that came of it."""
     invoice = acme.invoices()[0]
     lines = [line.amount for line in invoice.lines.data]
@@ -61,11 +78,19 @@ def holds(acme: Subscriber, found: Preview, before: list[tuple[int, int | None]]
     assert sum(micro for micro, _ in given) == found.credits_micro, found
     assert [paid for _, paid in given] in ([], [found.charge_minor]), found
     assert (invoice.created, invoice.status) == (int(acme.clock().timestamp()), "paid")
-    # No credit is ever bought below what it costs in the tier that it comes with.
+    # No credit is ever bought below what it costs in the tier that it comes with: before the
+    # discount that was agreed, which Stripe's lines have taken off already.
     price, included = TIERS[found.to_tier]
     step = price - TIERS[found.from_tier][0], included - TIERS[found.from_tier][1]
-    assert sum(lines) * step[1] * MICRO >= found.credits_micro * step[0]
+    listed = at_list(acme, found)
+    discounted = bool(percent) and listed - sum(lines) > 2
+    charged = listed if discounted else sum(lines)
+    assert charged * step[1] * MICRO >= found.credits_micro * step[0]
+    assert abs(sum(lines) - Fraction(listed * (100 - percent), 100)) <= 2
     assert Fraction(found.credits_micro, MICRO) <= step[1]
+    # Nor is any of the time that is left kept back, but for what rounding to cents makes.
+    by_time, cent = step[1] * left(acme, found), Fraction(step[1], step[0])
+    assert Fraction(found.credits_micro, MICRO) > by_time - 3 * cent - Fraction(1, MICRO)
 
 
 def pause(acme: Subscriber, dice: random.Random, renewals: int) -> None:
@@ -89,7 +114,7 @@ def test_what_is_previewed_is_charged_and_given(acme: Subscriber, seed: int) -> 
     tried = 0
     while tried < soak.size(6, 13):
         ladder = sorted(dice.sample(list(TIERS), dice.choice((2, 3, 4))), key=TIERS.__getitem__)
-        begin(acme, dice, ladder[0])
+        percent = begin(acme, dice, ladder[0])
         for tier in ladder[1:]:
             renewals = dice.choice((0, 0, 1))
             pause(acme, dice, renewals)
@@ -100,7 +125,7 @@ def test_what_is_previewed_is_charged_and_given(acme: Subscriber, seed: int) -> 
                 break
             assert acme.confirm(found).status == "done"
             acme.tell()
-            holds(acme, found, before)
+            holds(acme, found, before, percent)
             tried += 1
         assert acme.differences() == []
         end_at_once(acme)

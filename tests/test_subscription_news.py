@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stripe import CardError
 
 from portal import recommendation
+from portal.billing import inbox
 from portal.billing.effects import Quarantined
 from portal.billing.gateway import StripeEvent
 from portal.tables import grants, invoices, payments, stripe_inbox, tier_checkouts
@@ -163,6 +165,78 @@ def test_a_second_subscription_beside_one_that_is_alive_is_set_aside(acme: Subsc
     with pytest.raises(Quarantined, match="second one beside"):
         acme.sync(newest.id)
     assert (acme.organization.tier, acme.given()) == ("pro", [(2500, 9900)])
+
+
+def test_a_new_subscription_is_had_at_once_though_the_end_of_the_old_one_was_not_told(
+    acme: Subscriber,
+) -> None:
+    acme.subscribe("pro")
+    acme.to(HALF)
+    acme.stripe.v1.subscriptions.cancel(acme.billed.stripe_subscription_id)
+    second = acme.stripe.v1.checkout.sessions.create(
+        {
+            "mode": "subscription",
+            "customer": str(acme.organization.stripe_customer_id),
+            "line_items": [{"price": acme.price("team"), "quantity": 1}],
+            "success_url": "http://127.0.0.1:8000/",
+        }
+    )
+    acme.pay(str(second.url))
+    paid = [one for one in acme.untold() if one.type == "invoice.paid"]
+    assert acme.receive(paid[-1]) == "done"
+    assert acme.organization.tier == "team"
+    before = outcome(acme)
+    for one in acme.untold():
+        if one.type.startswith(("customer.subscription.", "invoice.")):
+            assert acme.receive(one) == "done"
+    assert (outcome(acme), acme.differences()) == (before, [])
+
+
+def set_aside(acme: Subscriber) -> list[tuple[str, str]]:
+    return [(one.object_id, why) for one, why in inbox.quarantined(acme.database)]
+
+
+def test_a_payment_that_does_not_fit_keeps_nothing_else_from_its_effect(acme: Subscriber) -> None:
+    acme.subscribe("starter")
+    acme.to(HALF, told=False)
+    acme.set_price(acme.price("pro"))
+    upgrade = acme.invoices()[0]
+    intent = str(acme.stripe.v1.payment_intents.list().data[0].id)
+    with acme.database.transaction() as tx:
+        known = {"organization_id": "acme", "payment_id": intent, "kind": "pack"}
+        tx.execute(payments.insert().values(**known, amount_minor=1, currency="usd"))
+    about_it = [one for one in acme.untold() if one.object_id == upgrade.id]
+    assert {acme.receive(one) for one in about_it} == {"quarantined"}
+    assert (acme.organization.tier, acme.given()) == ("pro", [(500, 2900)])
+    acme.to(END)
+    acme.to(END + HOUR / 60)
+    assert acme.given() == [(500, 2900), (2500, 9900)]
+    assert {found for found, _ in set_aside(acme)} == {upgrade.id}
+    with acme.database.transaction() as tx:
+        tx.execute(payments.delete().where(payments.c.payment_id == intent))
+    again = [one.event_id for one, _ in inbox.quarantined(acme.database)]
+    inbox.replay(acme.database, acme.payments, again, now=acme.clock())
+    assert (set_aside(acme), acme.given()[1]) == ([], (1000, 3500))
+
+
+def test_an_old_invoice_that_is_open_begins_no_grace(acme: Subscriber) -> None:
+    acme.subscribe("starter")
+    acme.card(DECLINED)
+    acme.to(START + DAY)
+    customer = str(acme.organization.stripe_customer_id)
+    other = acme.stripe.v1.invoices.create(
+        {"customer": customer, "subscription": acme.billed.stripe_subscription_id}
+    )
+    item = {"customer": customer, "invoice": other.id, "amount": 700, "currency": "usd"}
+    acme.stripe.v1.invoice_items.create(item)  # type: ignore[arg-type]
+    acme.stripe.v1.invoices.finalize_invoice(other.id)
+    with pytest.raises(CardError):
+        acme.stripe.v1.invoices.pay(other.id)
+    acme.to(END)
+    acme.to(END + 2 * HOUR)
+    assert acme.billed.status == "past_due"
+    assert acme.billed.past_due_since is not None
+    assert acme.billed.past_due_since >= END
 
 
 def test_something_else_that_is_sold_to_acme_is_no_plan(acme: Subscriber) -> None:

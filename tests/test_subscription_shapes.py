@@ -56,6 +56,13 @@ def test_an_invoice_of_today_names_its_subscription_by_its_parent(data: Path) ->
     told["total_taxes"] = [{"amount": 190}]
     state = invoice_of(told)
     assert (state.payment_id, state.tax_minor, state.lines[0].net_minor) == ("pi_1", 190, 750)
+    told["lines"]["data"][0]["taxes"] = [
+        {"amount": 120, "tax_behavior": "inclusive"}, {"amount": 5, "tax_behavior": "exclusive"},
+    ]  # fmt: skip
+    assert invoice_of(told).lines[0].net_minor == 630
+    older = [{"amount": 120, "inclusive": True}, {"amount": 5, "inclusive": False}]
+    told["lines"]["data"][0] |= {"taxes": None, "tax_amounts": older}
+    assert invoice_of(told).lines[0].net_minor == 630
 
 
 @pytest.mark.parametrize(

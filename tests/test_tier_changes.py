@@ -13,6 +13,7 @@ from portal.core.errors import InvalidRequest, NotFound, Unavailable
 from portal.core.periods import Period
 from portal.tables import grants, tier_changes
 from tests.clock import Clock
+from tests.readers import enter
 from tests.shop import DECLINED, GOOD
 from tests.subscribers import DAY, HOUR, MICRO, Subscriber, subscriber, utc
 
@@ -55,6 +56,24 @@ def test_an_upgrade_charges_and_gives_what_was_previewed(acme: Subscriber) -> No
     assert acme.available == "1500"
     acme.to(END, told=False)
     assert acme.available == "0"
+
+
+def test_the_worst_case_has_what_a_change_really_cost(acme: Subscriber) -> None:
+    acme.subscribe("starter")
+    assert worst(acme) == "29"
+    acme.to(HALF)
+    acme.change("pro")
+    assert worst(acme) == "64"
+    # Until the renewal is billed it is the list price, and then what that says.
+    acme.to(END, told=False)
+    assert worst(acme) == "99"
+    acme.tell()
+    acme.to(END + HOUR / 60)
+    assert worst(acme) == "99"
+
+
+def worst(acme: Subscriber) -> str:
+    return str(acme.acme.balance()["worst_case"]["amount"])
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -180,6 +199,101 @@ def test_a_discount_is_taken_off_what_was_paid_and_not_off_the_credits(acme: Sub
     assert acme.differences() == []
 
 
+def discounted(acme: Subscriber, percent: int) -> None:
+    """Subscribe to Starter with so much off for ever."""
+    coupon = acme.stripe.v1.coupons.create({"percent_off": percent, "duration": "forever"})
+    promotion = {"type": "coupon", "coupon": coupon.id}
+    acme.stripe.v1.promotion_codes.create({"promotion": promotion, "code": "HALF"})  # type: ignore[arg-type]
+    url = acme.open("starter")
+    acme.pay(url, promotion_code="HALF", apply="1")
+    assert acme.pay(url, promotion_code="HALF").status_code == 303
+    acme.tell()
+
+
+@pytest.mark.parametrize(("percent", "charge"), [(50, 1750), (100, 0)])
+def test_a_discount_for_ever_takes_off_the_money_and_not_the_credits(
+    acme: Subscriber, percent: int, charge: int
+) -> None:
+    discounted(acme, percent)
+    acme.to(HALF)
+    found = acme.change("pro")
+    assert (found.charge_minor, found.credits_micro) == (charge, 1000 * MICRO)
+    assert acme.given()[1] == (1000, charge)
+    assert acme.differences() == []
+
+
+def test_a_discount_buys_nothing_in_the_last_minute(acme: Subscriber) -> None:
+    discounted(acme, 50)
+    acme.to(END - timedelta(seconds=60))
+    assert acme.change("pro").credits_micro == 0
+    assert len(acme.given()) == 1
+
+
+@pytest.mark.parametrize("hears", [True, False])
+def test_an_upgrade_that_waits_for_its_payment_can_be_dropped(
+    acme: Subscriber, hears: bool
+) -> None:
+    acme.subscribe("starter")
+    acme.to(HALF)
+    acme.card(DECLINED)
+    outcome = acme.confirm(acme.preview("pro"))
+    acme.tell()
+    if not hears:
+        acme.fail("reset_after", "/v1/invoices/*/void", times=3)
+        with pytest.raises(Unavailable):
+            acme.drop()
+    acme.drop()
+    acme.tell()
+    assert (acme.organization.tier, acme.pending().awaited_tier) == ("starter", None)
+    assert (acme.given(), acme.notices(), status(acme)) == ([(500, 2900)], {}, ["failed"])
+    assert acme.invoices()[0].status == "void"
+    acme.pay(outcome.pay_url, GOOD)
+    acme.tell()
+    assert (acme.organization.tier, acme.invoices()[0].status) == ("starter", "void")
+    with pytest.raises(InvalidRequest, match="No change waits"):
+        acme.drop()
+    acme.card(GOOD)
+    acme.change("pro")
+    assert acme.given()[1:] == [(1000, 3500)]
+
+
+def test_whoever_pays_may_drop_it_on_the_page(acme: Subscriber) -> None:
+    acme.subscribe("starter")
+    acme.to(HALF)
+    acme.card(DECLINED)
+    found = acme.preview("pro")
+    acme.confirm(found)
+    ana = enter(acme.application, acme.database, acme.clock, "ana")
+    for page in ("/plans", "/billing", f"/plans/changes/{found.change_id}"):
+        assert "Do not upgrade" in ana.client.get(page).text
+    assert ana.send("/plans/drop", "/billing", page="billing").headers["Location"] == "/billing"
+    said = ana.client.get("/billing").text
+    assert "Your plan stays as it is, and nothing was charged" in said
+    assert "Do not upgrade" not in said
+
+
+def test_an_upgrade_that_was_paid_meanwhile_is_not_dropped(acme: Subscriber) -> None:
+    acme.subscribe("starter")
+    acme.to(HALF)
+    acme.card(DECLINED)
+    outcome = acme.confirm(acme.preview("pro"))
+    acme.tell()
+    acme.pay(outcome.pay_url, GOOD)
+    with pytest.raises(InvalidRequest, match="has been paid"):
+        acme.drop()
+    assert (acme.organization.tier, acme.given()[1:]) == ("pro", [(1000, 3500)])
+
+
+def test_an_end_on_a_day_of_its_own_is_taken_back_too(acme: Subscriber) -> None:
+    acme.subscribe("pro")
+    day = int((START + 9 * DAY).timestamp())
+    acme.stripe.v1.subscriptions.update(acme.billed.stripe_subscription_id, {"cancel_at": day})
+    acme.tell()
+    assert acme.pending().cancels_at == START + 9 * DAY
+    acme.undo()
+    assert (acme.pending().cancels_at, acme.subscription().cancel_at) == (None, None)
+
+
 def test_an_upgrade_that_nobody_pays_is_dropped(acme: Subscriber) -> None:
     acme.subscribe("starter")
     acme.to(HALF)
@@ -264,6 +378,17 @@ def test_a_preview_is_confirmed_while_it_is_true_by_who_asked(acme: Subscriber) 
     with pytest.raises(NotFound):
         acme.confirm(type(found)(**(found.__dict__ | {"change_id": "tx_nobody"})))
     assert len(acme.invoices()) == 2
+
+
+def test_a_preview_from_other_seats_is_no_longer_true(acme: Subscriber) -> None:
+    acme.subscribe("seat", seats=5)
+    acme.to(START + DAY)
+    found, first = acme.preview("seat", seats=7), acme.preview("seat", seats=10)
+    assert acme.confirm(first).status == "done"
+    acme.tell()
+    with pytest.raises(InvalidRequest, match="changed meanwhile"):
+        acme.confirm(found)
+    assert acme.billed.seats == 10
 
 
 def test_what_stripe_did_not_answer_is_gone_on_with_by_the_same_key(acme: Subscriber) -> None:

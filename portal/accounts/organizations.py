@@ -208,7 +208,16 @@ def keep_calendar(tx: Connection, organization_id: str, calendar: Calendar) -> N
 
 
 def remember_stripe_customer(tx: Connection, organization_id: str, customer_id: str) -> None:
-    """Keep Stripe's customer for the organization; the first one stands."""
+    """Keep Stripe's customer for the organization; the first one stands.
+
+    Raises InvalidRequest for one that is another organization's: whose payments would they be?
+    """
+    others = select(organizations.c.organization_id).where(
+        organizations.c.stripe_customer_id == customer_id,
+        organizations.c.organization_id != organization_id,
+    )
+    if tx.execute(others).first() is not None:
+        raise InvalidRequest(f"Stripe's customer {customer_id} is another organization's.")
     tx.execute(
         update(organizations)
         .where(

@@ -16,6 +16,7 @@ from sqlalchemy import and_, bindparam, func, select
 
 from portal import catalog
 from portal.billing import payments as settled
+from portal.billing.effects import Quarantined
 from portal.billing.gateway import InvoiceLine, InvoiceState, PaymentState, tier_of_product
 from portal.billing.invoices import kind_of
 from portal.core.catalog import PriceBook
@@ -26,6 +27,8 @@ from portal.core.upgrades import (
     Earlier,
     Included,
     Step,
+    at_list,
+    before_discounts,
     beginning,
     credits_of_all,
     largest_of,
@@ -86,10 +89,11 @@ def included(book: PriceBook, tier: str, quantity: int) -> Included:
     return Included(price * quantity if found.kind == "per_seat" else price, found.allowance_micro)
 
 
-def steps_of(lines: Iterable[InvoiceLine], book: PriceBook) -> list[Step]:
+def steps_of(lines: Iterable[InvoiceLine], book: PriceBook, *, cycle: Period) -> list[Step]:
     """Return the changes of tier that an invoice prorates, in the order they took effect.
 
-    Of each change one line gives back the tier before and one charges the tier after it.
+    Of each change one line gives back the tier before and one charges the tier after it. Stripe's
+    lines are less than the list price by the discounts that run, which take off no credits.
     """
     prorated = sorted(
         (one for one in lines if kind_of(one) == "proration"), key=lambda one: one.start
@@ -103,7 +107,9 @@ def steps_of(lines: Iterable[InvoiceLine], book: PriceBook) -> list[Step]:
             continue
         origin = _included_by(back[-1], book) if back else Included(0, 0)
         target = _included_by(charged[-1], book)
-        found.append(Step(at, origin, target, sum(one.amount_minor for one in parts)))
+        charge = sum(one.amount_minor for one in parts)
+        listed = at_list(origin, target, at=at, cycle=cycle)
+        found.append(Step(at, origin, target, before_discounts(charge, listed)))
     return found
 
 
@@ -117,12 +123,12 @@ def give(
     cycle: Cycle,
     found: Sequence[InvoiceState],
     charges: Mapping[str, PaymentState],
-) -> int:
+) -> tuple[int, dict[str, str]]:
     """Grant what the paid invoices of a subscription include, and book their payments.
 
     ``found`` are its invoices, oldest first, whole cycles of them; ``charges`` tell of payments
-    that are not known whole yet, by their ids. Returns the most that any tier
-    of the cycle that runs includes, in millionths.
+    that are not known whole yet, by their ids. Returns the most that any tier of the cycle that
+    runs includes, in millionths, and the invoices whose payment does not fit, with why.
     """
     given: dict[str, str] = {}
     for invoice in found:
@@ -135,9 +141,31 @@ def give(
         given = more | given
         if wallet.now in period:
             largest = most
+    misfits = {}
     for invoice in found:
-        book(wallet, invoice, given.get(invoice.invoice_id), charges)
-    return largest
+        try:
+            book(wallet, invoice, given.get(invoice.invoice_id), charges)
+        except Quarantined as error:
+            misfits[invoice.invoice_id] = error.detail
+    return largest, misfits
+
+
+def check(wallet: Wallet, invoice: InvoiceState) -> None:
+    """Refuse an invoice whose payment is known otherwise, before it gives anything.
+
+    Raises Quarantined.
+    """
+    payment_id = invoice.payment_id or invoice.charge_id
+    if invoice.status != "paid" or not invoice.paid_minor or not payment_id:
+        return
+    known = settled.of(wallet.tx, wallet.organization_id, payment_id)
+    ours = (invoice.paid_minor, invoice.currency)
+    if known and (known.payment.amount_minor, known.payment.currency) != ours:
+        raise Quarantined(
+            f"Invoice {invoice.invoice_id} was paid with {invoice.paid_minor} {invoice.currency} "
+            f"by {payment_id}, which we have with {known.payment.amount_minor} "
+            f"{known.payment.currency}."
+        )
 
 
 def _whole(invoice: InvoiceState) -> list[InvoiceLine]:
@@ -243,7 +271,7 @@ def _upgrades(wallet: Wallet, period: Period, found: Sequence[InvoiceState]) -> 
         if invoice.status != "paid" or not lines:
             continue
         book = catalog.in_force(wallet.tx, at=lines[0].start)
-        steps = steps_of(lines, book)
+        steps = steps_of(lines, book, cycle=period)
         if steps:
             paid = Paid(max(0, sum(one.net_minor for one in lines)), invoice.currency)
             listed.append(_Upgrade(invoice.invoice_id, steps, paid, _led_to(lines, book)))
@@ -285,8 +313,24 @@ def book(
             charge_id=charge.charge_id if charge else invoice.charge_id,
             invoice_id=invoice.invoice_id,
             fee_minor=charge.fee_minor if charge else None,
+            grant_part_minor=plan_part_minor(invoice) if grant_id else None,
+            receipt_url=charge.receipt_url if charge else "",
         ),
     )
+
+
+def plan_part_minor(invoice: InvoiceState) -> int | None:
+    """Return what of a payment was for the plan, in minor units, by the invoice's lines.
+
+    Tax and what the customer's balance paid count for each line in proportion. None where nothing
+    but the plan was billed.
+    """
+    plan = sum(one.net_minor for one in invoice.lines if kind_of(one) in {"tier", "proration"})
+    rest = sum(one.net_minor for one in invoice.lines) - plan
+    if not any(kind_of(one) == "overage" for one in invoice.lines) or plan + rest <= 0:
+        return None
+    part = (2 * invoice.paid_minor * plan + plan + rest) // (2 * (plan + rest))
+    return max(0, min(invoice.paid_minor, part))
 
 
 def _granted(wallet: Wallet, external_keys: Sequence[str]) -> dict[str, tuple[str, int]]:

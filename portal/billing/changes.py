@@ -105,6 +105,7 @@ def preview(
                 from_tier=found.from_tier,
                 to_tier=found.to_tier,
                 seats=found.seats,
+                from_seats=ground.billed.seats,
                 as_of=found.effective_at,
                 charge_minor=found.charge_minor,
                 currency=found.currency,
@@ -191,8 +192,8 @@ def _priced(
     found: Preview, ground: _Ground, state: SubscriptionState, invoice: InvoiceState
 ) -> Preview:
     """Return a preview with the charge and the credits of the invoice it would make."""
-    steps = allowances.steps_of(invoice.lines, ground.book)
     cycle = cycle_of(state).at(state.cycle_start)
+    steps = allowances.steps_of(invoice.lines, ground.book, cycle=cycle)
     largest = ground.billed.largest_allowance_micro
     return replace(
         found,
@@ -237,10 +238,11 @@ def confirm(
 
 
 def _still_true(ground: _Ground, change: TierChange) -> None:
-    """Refuse what was previewed from another tier or in another cycle. Raises InvalidRequest."""
+    """Refuse what was previewed from another plan or in another cycle. Raises InvalidRequest."""
     billed = ground.billed
     same_cycle = billed.cycle_start <= change.as_of <= billed.cycle_end
-    if change.status == "previewed" and (billed.tier != change.from_tier or not same_cycle):
+    same_plan = (billed.tier, billed.seats) == (change.from_tier, change.from_seats)
+    if change.status == "previewed" and not (same_plan and same_cycle):
         raise InvalidRequest("The plan has changed meanwhile. Look at the change again.")
 
 
@@ -339,6 +341,37 @@ def undo(
             actor=member.member_id,
             act="tier.change_undone",
             target=billed.scheduled_tier or billed.tier,
+            now=now,
+        )
+
+
+def drop(
+    database: Database,
+    payments: Gateway,
+    *,
+    organization_id: str,
+    member: Member,
+    now: datetime,
+) -> None:
+    """Give up an upgrade that waits for its payment: from then on it can never be paid.
+
+    Raises InvalidRequest where none waits or it has just been paid, Unavailable where Stripe does
+    not answer.
+    """
+    billed = _ground(database, organization_id, now=now).billed
+    if billed.awaited_tier is None or billed.awaited_invoice_id is None:
+        raise InvalidRequest("No change waits for its payment here.")
+    payments.drop_awaited(billed.awaited_invoice_id)
+    after = sync_subscription(database, payments, billed.stripe_subscription_id, now=now).after
+    if after is not None and after.tier == billed.awaited_tier:
+        raise InvalidRequest("The change has been paid already: you have the larger plan.")
+    with database.transaction() as tx:
+        audit.note(
+            tx,
+            organization_id,
+            actor=member.member_id,
+            act="tier.upgrade_dropped",
+            target=billed.awaited_tier,
             now=now,
         )
 

@@ -18,7 +18,7 @@ from portal.billing.gateway import Gateway, PaymentState
 from portal.billing.payments import UNKNOWN, Payment, Settled
 from portal.core.catalog import money_words
 from portal.core.errors import NotFound
-from portal.core.refunds import taken_back
+from portal.core.refunds import of_plan, taken_back
 from portal.core.units import format_micro
 from portal.db import Database
 from portal.tables import checkouts, grants
@@ -47,6 +47,12 @@ def compare(database: Database, payments: Gateway, *, since: datetime) -> list[s
     theirs = {state.payment_id: state for state in payments.payments_since(since)}
     with database.reading() as tx:
         ours = book.settled_since(tx, since)
+        known = {settled.payment.payment_id for _, settled in ours}
+        ours += [
+            one
+            for one in book.unsettled(tx)
+            if one[1].payment.payment_id not in known and one[1].payment.kind != UNKNOWN
+        ]
     for _, settled in ours:
         payment_id = settled.payment.payment_id
         if payment_id not in theirs:
@@ -99,7 +105,7 @@ def _otherwise_at_stripe(
             ("amount", payment.amount_minor, state.amount_minor),
             ("currency", payment.currency, state.currency),
             ("fee", payment.fee_minor, state.fee_minor),
-            ("refunded", reversal.refunded_minor, state.refunded_minor),
+            ("refunded", reversal.refunded_minor, state.refunded.amount_minor),
             ("dispute", reversal.dispute, state.disputed.standing),
             ("disputed", reversal.disputed_minor, state.disputed.taken_minor),
         ):
@@ -152,11 +158,19 @@ def _of_grant(settled: Settled, grant: _Grant) -> Iterator[str]:
     if grant.sold_micro not in {None, grant.credits_micro}:
         sold = format_micro(grant.sold_micro or 0)
         yield f"{sold} credits were sold, {format_micro(grant.credits_micro)} granted"
+    if not payment.for_grant_minor:
+        return
+    refunded, disputed = of_plan(
+        payment.amount_minor,
+        payment.for_grant_minor,
+        refunded=reversal.refunded,
+        disputed_minor=reversal.disputed_minor,
+    )
     refund, dispute = taken_back(
         grant.credits_micro,
-        payment.amount_minor,
-        refunded_minor=reversal.refunded_minor,
-        disputed_minor=reversal.disputed_minor,
+        payment.for_grant_minor,
+        refunded_minor=refunded,
+        disputed_minor=disputed,
     )
     if reversal.refund_revoked_micro != refund:
         taken = format_micro(reversal.refund_revoked_micro)

@@ -18,7 +18,8 @@ from portal import audit
 from portal.billing import checkout, payment_news, tier_checkout, top_up_news
 from portal.billing.effects import Mark
 from portal.billing.gateway import Gateway, StripeEvent
-from portal.billing.subscriptions import sync_invoice, sync_subscription
+from portal.billing.invoice_news import invoice_deleted, sync_invoice
+from portal.billing.subscriptions import sync_subscription
 from portal.core.errors import ClearmeterError, NotFound, Unavailable
 from portal.db import Database, insert_or_ignore
 from portal.tables import stripe_inbox
@@ -81,10 +82,15 @@ def _schedule(news: News) -> None:
 
 
 def _invoice(news: News) -> None:
-    if news.event.type in {"invoice.upcoming", "invoice.deleted"}:
-        # There is none yet, or none any more.
+    if news.event.type == "invoice.upcoming":
+        # There is none yet.
         with news.database.transaction() as tx:
             news.mark(tx)
+        return
+    if news.event.type == "invoice.deleted":
+        invoice_deleted(
+            news.database, news.payments, news.event.object_id, now=news.now, mark=news.mark
+        )
         return
     sync_invoice(news.database, news.payments, news.event.object_id, now=news.now, mark=news.mark)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, case, select, update
+from sqlalchemy import Connection, RowMapping, case, delete, select, update
 
 from portal import accounts
 from portal.accounts import Organization
@@ -20,9 +20,12 @@ from portal.billing.effects import Quarantined
 from portal.billing.gateway import InvoiceLine, InvoiceState, tier_of_product
 from portal.billing.gateway.overage import MARK
 from portal.core.errors import NotFound
+from portal.core.periods import Period
 from portal.db import insert_or_ignore
 from portal.tables import invoices
 
+#: The kinds of lines that a plan is billed by.
+_OF_PLAN = ("tier", "proration")
 #: How far an invoice has come: it never goes back.
 _COURSE = {"draft": 0, "open": 1, "uncollectible": 2, "void": 3, "paid": 3}
 
@@ -165,6 +168,57 @@ def listed(
     if not drafts:
         query = query.where(invoices.c.status != "draft")
     return [_invoice(row) for row in tx.execute(query).mappings()]
+
+
+def owner_of(tx: Connection, invoice_id: str) -> str | None:
+    """Return whose invoice it is, as far as we have a copy."""
+    found = tx.execute(
+        select(invoices.c.organization_id).where(invoices.c.invoice_id == invoice_id).limit(1)
+    ).scalar()
+    return None if found is None else str(found)
+
+
+def forget_draft(tx: Connection, organization_id: str, invoice_id: str) -> None:
+    """Forget a draft that was deleted; what went further stays."""
+    tx.execute(
+        delete(invoices).where(
+            invoices.c.organization_id == organization_id,
+            invoices.c.invoice_id == invoice_id,
+            invoices.c.status == "draft",
+        )
+    )
+
+
+def unfinished(tx: Connection) -> list[tuple[str, str, str]]:
+    """Return the invoices of everybody that may still be paid or withdrawn, oldest first.
+
+    For each whose it is, its id, and its status as we know it.
+    """
+    rows = tx.execute(
+        select(invoices.c.organization_id, invoices.c.invoice_id, invoices.c.status)
+        .where(invoices.c.status.in_(("draft", "open")))
+        .order_by(invoices.c.issued_at, invoices.c.invoice_id)
+    )
+    return [(row.organization_id, row.invoice_id, row.status) for row in rows]
+
+
+def for_plan_minor(tx: Connection, organization_id: str, period: Period) -> int | None:
+    """Return what a plan costs in a billing period by its invoices, changes within it included.
+
+    In minor units, before discounts and tax. None where no invoice has the period itself yet.
+    """
+    rows = tx.execute(
+        select(invoices.c.lines).where(
+            invoices.c.organization_id == organization_id,
+            invoices.c.status.in_(("open", "paid", "uncollectible")),
+            invoices.c.issued_at >= period.start,
+        )
+    ).scalars()
+    lines = [_shown(one) for found in rows for one in found if one["kind"] in _OF_PLAN]
+    lines = [one for one in lines if one.start in period]
+    if all(one.kind != "tier" for one in lines):
+        return None
+    return max(0, sum(one.amount_minor for one in lines))
 
 
 def page_of(tx: Connection, organization_id: str, invoice_id: str | None) -> str:

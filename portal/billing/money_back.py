@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import select
 
 from portal import reversals
-from portal.core.refunds import Disputed, taken_back
+from portal.core.refunds import Disputed, Refunded, of_plan, taken_back
 from portal.tables import grants
 from portal.wallet import Wallet
 
@@ -22,41 +22,69 @@ class Reversal:
     """How much of a payment went back, in minor units, and of its grant, in millionths.
 
     ``disputed_minor`` is what banks hold of it now; ``dispute_revoked_micro`` what the ledger
-    really took for that, and would give back.
+    really took for that, and would give back. Of what was refunded some said that it was of the
+    plan, or of overage.
     """
 
     refunded_minor: int = 0
+    plan_refunded_minor: int = 0
+    overage_refunded_minor: int = 0
     disputed_minor: int = 0
     dispute: str = "none"
     dispute_id: str = ""
     refund_revoked_micro: int = 0
     dispute_revoked_micro: int = 0
 
-    def told(self, refunded_minor: int, disputed: Disputed) -> Reversal:
+    @property
+    def refunded(self) -> Refunded:
+        """What was refunded, by what it was said to be of."""
+        return Refunded(self.refunded_minor, self.plan_refunded_minor, self.overage_refunded_minor)
+
+    def told(self, refunded: Refunded, disputed: Disputed) -> Reversal:
         """Return it with what Stripe says now; what was refunded once stays refunded."""
         return replace(
             self,
-            refunded_minor=max(self.refunded_minor, refunded_minor),
+            refunded_minor=max(self.refunded_minor, refunded.amount_minor),
+            plan_refunded_minor=max(self.plan_refunded_minor, refunded.plan_minor),
+            overage_refunded_minor=max(self.overage_refunded_minor, refunded.overage_minor),
             disputed_minor=disputed.taken_minor,
             dispute=disputed.standing,
             dispute_id=disputed.dispute_id,
         )
 
-    def refunded_by(self, amount_minor: int) -> Reversal:
-        """Return it as it would be once that much more were refunded."""
-        return replace(self, refunded_minor=self.refunded_minor + amount_minor)
+    def refunded_by(self, amount_minor: int, of: str = "") -> Reversal:
+        """Return it as it would be with that much more refunded, of a part where it is said."""
+        return replace(
+            self,
+            refunded_minor=self.refunded_minor + amount_minor,
+            plan_refunded_minor=self.plan_refunded_minor + (amount_minor if of == "plan" else 0),
+            overage_refunded_minor=self.overage_refunded_minor
+            + (amount_minor if of == "overage" else 0),
+        )
 
 
 def bring(
-    wallet: Wallet, grant_id: str, paid_minor: int, *, before: Reversal, told: Reversal
+    wallet: Wallet,
+    grant_id: str,
+    paid_minor: int,
+    *,
+    grant_part_minor: int,
+    before: Reversal,
+    told: Reversal,
 ) -> Reversal:
-    """Bring a grant to what was told of its payment; returns that with what was taken by now."""
+    """Bring a grant to what was told of its payment; returns that with what was taken by now.
+
+    ``grant_part_minor`` is what of the payment was for the grant, above zero.
+    """
     credits_micro = wallet.lot(grant_id).granted_micro
-    refund, dispute = taken_back(
-        credits_micro,
+    refunded, disputed = of_plan(
         paid_minor,
-        refunded_minor=told.refunded_minor,
+        grant_part_minor,
+        refunded=told.refunded,
         disputed_minor=told.disputed_minor,
+    )
+    refund, dispute = taken_back(
+        credits_micro, grant_part_minor, refunded_minor=refunded, disputed_minor=disputed
     )
     restored = _restored(wallet, told.dispute_id)
     taken = _refund(wallet, grant_id, restored, before, refund, credits_micro)

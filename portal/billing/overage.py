@@ -13,7 +13,7 @@ from datetime import datetime
 import structlog
 from sqlalchemy import Connection
 
-from portal import audit, catalog, notices
+from portal import accounts, audit, catalog, notices
 from portal.accounts import Organization
 from portal.billing import bills
 from portal.billing.bills import Bill
@@ -89,9 +89,58 @@ def bill_without_renewal(database: Database, payments: Gateway, *, now: datetime
     return done
 
 
-def settled(tx: Connection, organization_id: str, invoice_id: str, *, now: datetime) -> None:
-    """Take note that an invoice, maybe one of overage alone, waits no more to be paid."""
-    notices.end(tx, organization_id, UNPAID, subject=invoice_id, now=now)
+def follow(
+    tx: Connection, organization_id: str, invoice_id: str, status: str, *, now: datetime
+) -> None:
+    """Have the overage on an invoice follow what became of it, and put that on record.
+
+    A void invoice is waived, one that is written off is owed all the same.
+    """
+    if status in {"paid", "void"}:
+        notices.end(tx, organization_id, UNPAID, subject=invoice_id, now=now)
+    news = bills.follow(tx, organization_id, invoice_id, status)
+    if news is not None:
+        became, amount_minor = news
+        audit.note(
+            tx,
+            organization_id,
+            actor="stripe",
+            act=f"overage.{became}",
+            target=invoice_id,
+            detail={"amount_minor": amount_minor},
+            now=now,
+        )
+
+
+def draft_deleted(
+    database: Database, payments: Gateway, organization_id: str, invoice_id: str, *, now: datetime
+) -> int:
+    """Have what was on a draft that is no more billed again; returns how many bills.
+
+    What of it Stripe has put on another invoice meanwhile is billed there.
+    """
+    with database.reading() as tx:
+        customer_id = accounts.find_organization(tx, organization_id).stripe_customer_id
+        found = bills.on_invoice(tx, organization_id, invoice_id)
+    waiting = payments.waiting_overage(customer_id) if customer_id else {}
+    places = []
+    for bill in found:
+        item_id = bill.item_id or waiting.get(bill.key)
+        places.append(payments.withdraw_overage(item_id) if item_id else "")
+    with database.transaction() as tx:
+        for bill, place in zip(found, places, strict=True):
+            bills.move(tx, organization_id, bill, place or None)
+        if found:
+            audit.note(
+                tx,
+                organization_id,
+                actor="stripe",
+                act="overage.draft_deleted",
+                target=invoice_id,
+                detail={"amount_minor": sum(bill.amount_minor for bill in found)},
+                now=now,
+            )
+    return len(found)
 
 
 def _open_bills(database: Database, organization: Organization) -> Sequence[Bill]:
@@ -109,10 +158,13 @@ def _go_on(
 ) -> list[Bill]:
     """Go on with an invoice that bills were to go on; returns those that are on it."""
     invoice = payments.overage_invoice(invoice_id)
-    if invoice is not None and invoice.takes_items:
+    if invoice is None:
+        draft_deleted(database, payments, organization.organization_id, invoice_id, now=now)
+        return []
+    if invoice.takes_items:
         return _place(database, payments, organization, invoice, now=now)
     # Nothing can be put on it any more, so that what is not on it now never will be.
-    items = payments.overage_items(invoice_id) if invoice is not None else {}
+    items = payments.overage_items(invoice_id)
     mine = [bill for bill in _open_bills(database, organization) if bill.invoice_id == invoice_id]
     lost = [bill for bill in mine if bill.key not in items]
     kept = [replace(bill, item_id=items[bill.key]) for bill in mine if bill.key in items]
@@ -133,7 +185,8 @@ def _place(
     """Put on a draft the bills that go there; one of our own is then finalized and paid."""
     with database.reading() as tx:
         open_bills = bills.open_bills(tx, organization.organization_id)
-        book = catalog.in_force(tx, at=now)
+        # By the book of when it was written down: asked for again, it is the same item.
+        books = {bill: catalog.in_force(tx, at=bill.created_at) for bill in open_bills}
     items = payments.overage_items(invoice.invoice_id)
     customer_id = ensure_customer(database, payments, organization)
     done = []
@@ -142,7 +195,7 @@ def _place(
             organization.organization_id,
             customer_id,
             invoice.invoice_id,
-            _item(organization, book, bill),
+            _item(books[bill], bill),
         )
         done.append(replace(bill, item_id=item_id))
     if invoice.own and done:
@@ -152,8 +205,7 @@ def _place(
     return done
 
 
-def _item(organization: Organization, book: PriceBook, bill: Bill) -> OverageItem:
-    since = bill.place.since
+def _item(book: PriceBook, bill: Bill) -> OverageItem:
     action = book.actions.get(bill.action)
     credits_ = format_micro(abs(bill.credits_micro))
     given_back = " given back" if bill.amount_minor < 0 else ""
@@ -163,7 +215,7 @@ def _item(organization: Organization, book: PriceBook, bill: Bill) -> OverageIte
         bill.currency,
         f"{action.plural if action else bill.action}: {credits_} credits beyond your plan"
         f"{given_back}",
-        Period(since, organization.period_at(since).end),
+        Period(bill.place.since, bill.period_end),
     )
 
 
@@ -171,12 +223,12 @@ def _finish(
     database: Database,
     organization: Organization,
     done: Sequence[Bill],
-    invoice: OverageInvoice | None,
+    invoice: OverageInvoice,
     *,
     now: datetime,
 ) -> None:
     """Remember what is on an invoice, and tell where one of our own waits to be paid."""
-    if invoice is None or not done:
+    if not done:
         return
     organization_id = organization.organization_id
     with database.transaction() as tx:
@@ -195,6 +247,7 @@ def _finish(
                 url=invoice.page_url,
                 now=now,
             )
+        follow(tx, organization_id, invoice.invoice_id, invoice.status, now=now)
         if news:
             audit.note(
                 tx,

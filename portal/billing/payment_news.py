@@ -6,6 +6,8 @@ the row is still the same: nothing older ever overwrites what is newer.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 
 from portal import accounts, audit, notices
@@ -63,10 +65,11 @@ def sync(
 def mend(database: Database, payments: Gateway, *, since: datetime, now: datetime) -> list[str]:
     """Bring what was paid, refunded or disputed since an instant to what Stripe says of it.
 
-    Returns what was mended, in words. Payments of nobody here are left alone.
+    What a bank has not decided about is looked at as well, however old. Returns what was mended, in
+    words. Payments of nobody here are left alone.
     """
     mended = []
-    for state in payments.payments_since(since):
+    for state in _told_of(database, payments, since):
         try:
             organization_id = _owner(database, state, livemode=payments.livemode)
         except Quarantined:
@@ -86,6 +89,20 @@ def mend(database: Database, payments: Gateway, *, since: datetime, now: datetim
     return mended
 
 
+def _told_of(database: Database, payments: Gateway, since: datetime) -> Iterator[PaymentState]:
+    """Fetch the payments made, refunded or disputed since, then older ones that are undecided."""
+    seen = set()
+    for state in payments.payments_since(since):
+        seen.add(state.payment_id)
+        yield state
+    with database.reading() as tx:
+        undecided = [settled.payment for _, settled in book.unsettled(tx)]
+    for payment in undecided:
+        if payment.payment_id not in seen:
+            with suppress(NotFound):
+                yield payments.payment(payment.charge_id or payment.payment_id)
+
+
 def _owner(database: Database, state: PaymentState, *, livemode: bool) -> str:
     """Return whose payment it is. Raises Quarantined."""
     if state.livemode != livemode:
@@ -103,7 +120,7 @@ def _owner(database: Database, state: PaymentState, *, livemode: bool) -> str:
 
 def _told(known: Settled | None, state: PaymentState) -> Reversal:
     before = known.reversal if known else Reversal()
-    return before.told(state.refunded_minor, state.disputed)
+    return before.told(state.refunded, state.disputed)
 
 
 def _behind(known: Settled | None, state: PaymentState) -> bool:
@@ -126,6 +143,7 @@ def _bring(wallet: Wallet, known: Settled | None, state: PaymentState) -> str | 
         settled_at=None,
         charge_id=state.charge_id,
         fee_minor=state.fee_minor,
+        receipt_url=state.receipt_url,
     )
     settled = book.tell(wallet, known, payment, _told(known, state))
     after = settled.reversal

@@ -28,7 +28,7 @@ from sqlalchemy import (
 from portal.billing import money_back
 from portal.billing.effects import Quarantined
 from portal.billing.money_back import Reversal
-from portal.core.refunds import net_minor
+from portal.core.refunds import net_minor, of_plan
 from portal.tables import payment_movements, payments
 from portal.top_ups import standing
 from portal.wallet import Wallet
@@ -43,7 +43,8 @@ class Payment:
 
     ``payment_id`` is the payment intent's id, the charge's where there is none. ``amount_minor`` is
     all that was charged, with ``tax_minor`` of it: refunds are a part of that. ``kind`` is pack,
-    top_up, tier or overage.
+    top_up, tier or overage. ``grant_part_minor`` is what of it was for the grant where some was for
+    overage, None where all was.
     """
 
     payment_id: str
@@ -56,6 +57,13 @@ class Payment:
     charge_id: str = ""
     invoice_id: str = ""
     fee_minor: int | None = None
+    grant_part_minor: int | None = None
+    receipt_url: str = ""
+
+    @property
+    def for_grant_minor(self) -> int:
+        """What of it was for the grant."""
+        return self.amount_minor if self.grant_part_minor is None else self.grant_part_minor
 
 
 @dataclass(frozen=True)
@@ -80,13 +88,22 @@ class Settled:
             "fee": paid.fee_minor or 0,
         }
 
+    @property
+    def grant_refunded_minor(self) -> int:
+        """What of the part for the grant was refunded."""
+        part = self.payment.for_grant_minor
+        return of_plan(
+            self.payment.amount_minor, part, refunded=self.reversal.refunded, disputed_minor=0
+        )[0]
+
 
 def record(wallet: Wallet, payment: Payment) -> None:
     """Write a payment down, once; what refunds and disputes claim already is taken at once.
 
     Runs in the transaction that settles it, after the grant it paid for and before the wallet is
-    written. Again it fills in what was not known. A payment that settles ends a row of declines of
-    auto top-up. Raises Quarantined where it is known with another amount, currency or grant.
+    written. Again it fills in what was not known. A payment that settles ends auto top-up's wait
+    for somebody whom a bank had asked for. Raises Quarantined where it is known with another
+    amount, currency or grant.
     """
     known = of(wallet.tx, wallet.organization_id, payment.payment_id)
     if known is None:
@@ -99,18 +116,18 @@ def record(wallet: Wallet, payment: Payment) -> None:
             )
         )
         _note_movements(wallet, None, new)
-        _ends_declines(wallet, payment)
+        _ends_wait(wallet, payment)
         return
     whole = replace(known, payment=_filled_in(known.payment, payment))
     if known.payment.kind == UNKNOWN:
-        _ends_declines(wallet, payment)
+        _ends_wait(wallet, payment)
     if known.payment.grant_id is None:
         whole = _followed(wallet, whole, known.reversal, before=known.reversal)
     _store(wallet, known, whole)
 
 
-def _ends_declines(wallet: Wallet, payment: Payment) -> None:
-    """Have a payment that settled end a row of declines of auto top-up."""
+def _ends_wait(wallet: Wallet, payment: Payment) -> None:
+    """Have a payment that settled end auto top-up's wait for somebody to pay."""
     if payment.kind != UNKNOWN:
         standing.settled(wallet.tx, wallet.organization_id, now=wallet.now)
 
@@ -195,6 +212,24 @@ def only_told(
     return [(row.organization_id, _settled(row)) for row in rows]
 
 
+def unsettled(tx: Connection) -> list[tuple[str, Settled]]:
+    """Return the payments of which more is to be told, with whose, however old they are.
+
+    Those that a bank has not decided about, and those of which only a reversal was told so far.
+    """
+    rows = tx.execute(
+        select(payments)
+        .where(
+            or_(
+                payments.c.dispute.in_(UNDECIDED),
+                payments.c.kind == UNKNOWN,
+            )
+        )
+        .order_by(payments.c.organization_id, payments.c.payment_id)
+    )
+    return [(row.organization_id, _settled(row)) for row in rows]
+
+
 def open_disputes(tx: Connection) -> int:
     """Return how many payments of all organizations are disputed and not decided."""
     found = select(func.count()).where(payments.c.dispute.in_(UNDECIDED))
@@ -208,10 +243,15 @@ def _asked(kind: str, *, disputed: bool) -> list[ColumnElement[bool]]:
 
 def _followed(wallet: Wallet, whole: Settled, told: Reversal, *, before: Reversal) -> Settled:
     payment = whole.payment
-    if payment.grant_id is None or not payment.amount_minor:
+    if payment.grant_id is None or not payment.for_grant_minor:
         return whole
     done = money_back.bring(
-        wallet, payment.grant_id, payment.amount_minor, before=before, told=told
+        wallet,
+        payment.grant_id,
+        payment.amount_minor,
+        grant_part_minor=payment.for_grant_minor,
+        before=before,
+        told=told,
     )
     return replace(whole, reversal=done)
 
@@ -239,6 +279,8 @@ def _filled_in(known: Payment, told: Payment) -> Payment:
         charge_id=known.charge_id or told.charge_id,
         invoice_id=known.invoice_id or told.invoice_id,
         fee_minor=known.fee_minor if told.fee_minor is None else told.fee_minor,
+        grant_part_minor=known.grant_part_minor if known.grant_id else told.grant_part_minor,
+        receipt_url=known.receipt_url or told.receipt_url,
     )
 
 
@@ -291,10 +333,14 @@ def _columns(settled: Settled) -> dict[str, object]:
         "currency": payment.currency,
         "fee_minor": payment.fee_minor,
         "grant_id": payment.grant_id,
+        "grant_part_minor": payment.grant_part_minor,
+        "receipt_url": payment.receipt_url,
         "stripe_charge_id": payment.charge_id or None,
         "stripe_invoice_id": payment.invoice_id or None,
         "settled_at": payment.settled_at,
         "refunded_minor": reversal.refunded_minor,
+        "plan_refunded_minor": reversal.plan_refunded_minor,
+        "overage_refunded_minor": reversal.overage_refunded_minor,
         "disputed_minor": reversal.disputed_minor,
         "dispute": reversal.dispute,
         "stripe_dispute_id": reversal.dispute_id or None,
@@ -316,9 +362,13 @@ def _settled(row: Row[tuple[object, ...]]) -> Settled:
             charge_id=row.stripe_charge_id or "",
             invoice_id=row.stripe_invoice_id or "",
             fee_minor=row.fee_minor,
+            grant_part_minor=row.grant_part_minor,
+            receipt_url=row.receipt_url,
         ),
         Reversal(
             refunded_minor=row.refunded_minor,
+            plan_refunded_minor=row.plan_refunded_minor,
+            overage_refunded_minor=row.overage_refunded_minor,
             disputed_minor=row.disputed_minor,
             dispute=row.dispute,
             dispute_id=row.stripe_dispute_id or "",

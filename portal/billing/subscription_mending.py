@@ -11,10 +11,11 @@ from datetime import datetime
 from functools import partial
 
 from portal import accounts, cycles
-from portal.billing import changes, tier_checkout
+from portal.billing import bills, changes, invoices, tier_checkout
 from portal.billing.effects import Quarantined
 from portal.billing.gateway import CheckoutSession, Gateway, InvoiceState
-from portal.billing.subscriptions import sync_invoice, sync_subscription
+from portal.billing.invoice_news import invoice_deleted, sync_invoice
+from portal.billing.subscriptions import sync_subscription
 from portal.core.errors import NotFound, Unavailable
 from portal.cycles import Billed
 from portal.db import Database
@@ -44,7 +45,30 @@ def mend(database: Database, payments: Gateway, *, since: datetime, now: datetim
             told += _said(partial(_invoice, database, payments, invoice, now))
     for subscription_id in alive:
         told += _said(partial(_subscription, database, payments, subscription_id, now))
+    return told + _unfinished(database, payments, now)
+
+
+def _unfinished(database: Database, payments: Gateway, now: datetime) -> list[str]:
+    """Bring about what became of older invoices, which nothing since has told of."""
+    with database.reading() as tx:
+        waiting = {invoice_id: status for _, invoice_id, status in invoices.unfinished(tx)}
+        waiting |= {invoice_id: "unheard of" for _, invoice_id in bills.unheard_of(tx)}
+    told: list[str] = []
+    for invoice_id, status in waiting.items():
+        told += _said(partial(_invoice_again, database, payments, invoice_id, status, now))
     return told
+
+
+def _invoice_again(
+    database: Database, payments: Gateway, invoice_id: str, before: str, now: datetime
+) -> str:
+    if payments.overage_invoice(invoice_id) is None:
+        bills_again = invoice_deleted(database, payments, invoice_id, now=now)
+        return f"invoice {invoice_id}: deleted as a draft, {bills_again} bills are billed again"
+    if payments.invoice(invoice_id).status == before:
+        return ""
+    after = sync_invoice(database, payments, invoice_id, now=now)
+    return f"invoice {invoice_id}: {before} -> {after}"
 
 
 def _is_ours(database: Database, customer_id: str) -> bool:

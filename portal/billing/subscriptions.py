@@ -3,20 +3,21 @@
 Invariant: ``sync_subscription`` is the one way, for webhooks, return pages and reconciliation. It
 fetches the subscription with its invoices outside any transaction, has the whole effect in one, and
 asks Stripe again after it changed something: what was fetched before another's write never stands.
+An invoice that does not fit is set aside by itself and keeps nothing else from its effect.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
 from portal import catalog, cycles, tiers
 from portal.accounts import Organization
-from portal.billing import allowances, invoices, overage, subscription_news
+from portal.billing import allowances, invoices, overage, quarantine, subscription_news
 from portal.billing import payments as settled
 from portal.billing.effects import Mark, Quarantined, no_mark
 from portal.billing.gateway import Gateway, InvoiceState, PaymentState, SubscriptionState
@@ -35,12 +36,16 @@ _ATTEMPTS = 5
 
 @dataclass(frozen=True)
 class Synced:
-    """What a subscription was before and is now, and whether anything was brought up to date."""
+    """What a subscription was before and is now, and whether anything was brought up to date.
+
+    ``misfits`` are the invoices that were set aside, by their ids, with why.
+    """
 
     organization_id: str
     before: Billed | None
     after: Billed | None
     changed: bool
+    misfits: Mapping[str, str] = field(default_factory=dict)
 
 
 def sync_subscription(
@@ -50,19 +55,20 @@ def sync_subscription(
     *,
     now: datetime,
     mark: Mark = no_mark,
-    reach: datetime | None = None,
+    about: InvoiceState | None = None,
 ) -> Synced:
     """Bring our rows to what Stripe says of a subscription and its invoices.
 
-    Invoices are looked at from the cycle before the one that runs, or from the cycle that holds
-    ``reach``. ``mark`` runs in the transaction that has the effect. Raises Quarantined where the
-    subscription is not one we could have sold, NotFound where Stripe has none.
+    Invoices are looked at from the cycle before the one that runs, or from the cycle of the one
+    that it is ``about``. ``mark`` runs in the transaction that has the effect, unless that very
+    invoice does not fit. Raises Quarantined where the subscription is not one we could have sold,
+    NotFound where Stripe has none.
     """
-    first = synced = _fetched(database, payments, subscription_id, reach, now=now, mark=mark)
+    first = synced = _fetched(database, payments, subscription_id, about, now=now, mark=mark)
     for _ in range(_ATTEMPTS):
         if not synced.changed:
             break
-        synced = _fetched(database, payments, subscription_id, reach, now=now, mark=mark)
+        synced = _fetched(database, payments, subscription_id, about, now=now, mark=mark)
     return replace(synced, before=first.before, changed=first.changed)
 
 
@@ -70,7 +76,7 @@ def _fetched(
     database: Database,
     payments: Gateway,
     subscription_id: str,
-    reach: datetime | None,
+    about: InvoiceState | None,
     *,
     now: datetime,
     mark: Mark,
@@ -78,13 +84,22 @@ def _fetched(
     state = payments.subscription(subscription_id)
     with database.reading() as tx:
         organization_id = _owner(tx, state, live=payments.livemode).organization_id
-    found = _invoices_of(payments, state, reach)
+        known = cycles.find(tx, organization_id)
+    if known is not None and _beside(known, state):
+        # It may have ended unheard: what Stripe says of it comes first.
+        with suppress(NotFound, Quarantined):
+            _fetched(database, payments, known.stripe_subscription_id, None, now=now, mark=no_mark)
+    found = _invoices_of(payments, state, about.created_at if about else None)
     charges = charges_of(database, payments, organization_id, found)
     with database.transaction() as tx:
         desk = open_desk(tx, organization_id, now=now)
         synced = _bring(desk, state, found, charges)
         desk.wallet.write()
-        mark(tx)
+        if about is None or about.invoice_id not in synced.misfits:
+            mark(tx)
+        quarantine.keep(
+            tx, found, synced.misfits, but=about.invoice_id if about else "", now=desk.now
+        )
     return synced
 
 
@@ -132,15 +147,43 @@ def _bring(
     found: Sequence[InvoiceState],
     charges: Mapping[str, PaymentState],
 ) -> Synced:
-    """Bring everything of an organization to what was fetched."""
+    """Bring everything of an organization to what was fetched, but for invoices that do not fit."""
     organization_id = desk.organization.organization_id
     before = after = cycles.find(desk.tx, organization_id)
-    new = [invoices.keep(desk.tx, desk.organization, invoice) for invoice in found]
+    fitting, misfits, news = _keep(desk, found)
     cycle = cycle_of(state)
-    largest = allowances.give(desk.wallet, state.subscription_id, cycle, found, charges)
+    largest, more = allowances.give(desk.wallet, state.subscription_id, cycle, fitting, charges)
     if _is_the_one(before, state):
-        after = _bring_plan(desk, before, state, found, largest)
-    return Synced(organization_id, before, after, before != after or any(new))
+        after = _bring_plan(desk, before, state, fitting, largest)
+    return Synced(organization_id, before, after, before != after or news, misfits | more)
+
+
+def _keep(
+    desk: Desk, found: Sequence[InvoiceState]
+) -> tuple[list[InvoiceState], dict[str, str], bool]:
+    """Store the invoices that fit; returns them, why the others do not, and whether there is news.
+
+    The overage on them follows.
+    """
+    fitting: list[InvoiceState] = []
+    misfits: dict[str, str] = {}
+    news = False
+    for invoice in found:
+        try:
+            allowances.check(desk.wallet, invoice)
+            news |= invoices.keep(desk.tx, desk.organization, invoice)
+        except Quarantined as error:
+            misfits[invoice.invoice_id] = error.detail
+            continue
+        fitting.append(invoice)
+        overage.follow(
+            desk.tx,
+            desk.organization.organization_id,
+            invoice.invoice_id,
+            invoice.status,
+            now=desk.now,
+        )
+    return fitting, misfits, news
 
 
 def _owner(tx: Connection, state: SubscriptionState, *, live: bool) -> Organization:
@@ -162,6 +205,12 @@ def _owner(tx: Connection, state: SubscriptionState, *, live: bool) -> Organizat
     if state.interval not in INTERVALS:
         raise Quarantined(f"{what} is billed by the {state.interval}, which no tier of ours is.")
     return organization
+
+
+def _beside(known: Billed, state: SubscriptionState) -> bool:
+    """Tell whether both a subscription we know of and another one seem to be alive."""
+    another = known.stripe_subscription_id != state.subscription_id
+    return another and known.alive and state.status in ALIVE
 
 
 def _is_the_one(known: Billed | None, state: SubscriptionState) -> bool:
@@ -252,8 +301,10 @@ def _past_due_since(
         return None
     if known is not None and known.past_due_since is not None:
         return known.past_due_since
-    failed = [one.issued_at for one in found if one.status == "open" and one.attempted]
-    return min(failed, default=desk.now)
+    latest = (one for one in found if one.invoice_id == state.latest_invoice_id)
+    failed = (one.issued_at for one in latest if one.status == "open" and one.attempted)
+    # An older invoice may be open for reasons of its own: no grace begins with that.
+    return next(failed, desk.now)
 
 
 def _subscribe(desk: Desk, billed: Billed, state: SubscriptionState) -> None:
@@ -268,69 +319,3 @@ def _subscribe(desk: Desk, billed: Billed, state: SubscriptionState) -> None:
         since=state.cycle_start,
         stops_at=since + GRACE if since else None,
     )
-
-
-def sync_invoice(
-    database: Database,
-    payments: Gateway,
-    invoice_id: str,
-    *,
-    now: datetime,
-    mark: Mark = no_mark,
-) -> str:
-    """Bring our rows to what Stripe says of an invoice; returns its status.
-
-    A subscription's is brought about with the subscription. The draft of a renewal is closed at
-    once, with the overage of what has ended on it. Raises Quarantined, NotFound.
-    """
-    invoice = payments.invoice(invoice_id)
-    renews = invoice.reason == "subscription_cycle" and invoice.advances
-    if renews and invoice.status == "draft":
-        _close(database, payments, invoice, now=now)
-        invoice = payments.invoice(invoice_id)
-    if invoice.subscription_id:
-        sync_subscription(
-            database,
-            payments,
-            invoice.subscription_id,
-            now=now,
-            mark=mark,
-            reach=invoice.created_at,
-        )
-        return invoice.status
-    with database.reading() as tx:
-        organization = _payer(tx, payments, invoice)
-    charges = charges_of(database, payments, organization.organization_id, [invoice])
-    with database.transaction() as tx:
-        wallet = open_desk(tx, organization.organization_id, now=now).wallet
-        invoices.keep(tx, organization, invoice)
-        allowances.book(wallet, invoice, None, charges)
-        if invoice.status in {"paid", "void"}:
-            overage.settled(tx, organization.organization_id, invoice.invoice_id, now=wallet.now)
-        wallet.write()
-        mark(tx)
-    return invoice.status
-
-
-def _payer(tx: Connection, payments: Gateway, invoice: InvoiceState) -> Organization:
-    return invoices.owner(
-        tx,
-        what=f"Invoice {invoice.invoice_id}",
-        organization_id=invoice.organization_id,
-        customer_id=invoice.customer_id,
-        livemode=invoice.livemode,
-        live=payments.livemode,
-    )
-
-
-def _close(database: Database, payments: Gateway, invoice: InvoiceState, *, now: datetime) -> None:
-    """Put on the draft of a renewal what went beyond the grants, and close it at once.
-
-    So the next allowance is paid for within minutes and not within the hour.
-    """
-    with database.reading() as tx:
-        organization_id = _payer(tx, payments, invoice).organization_id
-    overage.bill_overage(
-        database, payments, organization_id, invoice_id=invoice.invoice_id, now=now
-    )
-    payments.finalize_invoice(invoice.invoice_id)

@@ -29,6 +29,7 @@ class TierChange:
     from_tier: str
     to_tier: str
     seats: int | None
+    from_seats: int | None
     as_of: datetime
     charge_minor: int
     currency: str

@@ -92,7 +92,7 @@ def preview(
     return Preview(
         pack=pack,
         currency=book.currency,
-        hindrance=hindrance(terms(asked, pack), found, now=now),
+        hindrance=hindrance(terms(asked, pack), found),
         available_micro=available,
         month_used_minor=found.used_minor,
         month_most_minor=found.used_minor + left,
@@ -118,7 +118,6 @@ def _standing(
         used -= but.amount_minor
     return Standing(
         suspended="overdue" if overdue else mine.suspended if mine else "",
-        cools_until=mine.cools_until if mine else None,
         in_flight=flying is not None and but is None,
         available_micro=available_micro,
         used_minor=used,
@@ -141,7 +140,7 @@ def _weigh(
     if pack is None or book.currency != organization.currency:
         return _Weighed("unsold")
     found = _standing(tx, organization, mine, available_micro=available_micro, now=now, but=but)
-    return _Weighed(hindrance(terms(mine.asked, pack), found, now=now), book, pack)
+    return _Weighed(hindrance(terms(mine.asked, pack), found), book, pack)
 
 
 def _look(
@@ -183,12 +182,22 @@ def run(
     return attempt and _ask(database, payments, organization, attempt, now=now)
 
 
-def run_now(database: Database, payments: Gateway, organization_id: str, *, now: datetime) -> None:
-    """Buy at once where somebody has just turned it on; what cannot be now, the worker does."""
+def run_now(
+    database: Database, payments: Gateway, organization_id: str, *, now: datetime
+) -> Attempt | None:
+    """Buy at once where somebody has just turned it on; what cannot be now, the worker does.
+
+    They may have saved another payment method, of which no news came yet. Returns what ``run``
+    does.
+    """
+    if not payments.configured:
+        return None
     try:
-        run(database, payments, organization_id, now=now)
+        method_changed(database, payments, organization_id, now=now)
+        return run(database, payments, organization_id, now=now)
     except Unavailable as error:
         log.warning("top-up postponed", organization=organization_id, reason=error.detail)
+        return None
 
 
 def run_all(database: Database, payments: Gateway, *, clock: Callable[[], datetime]) -> int:

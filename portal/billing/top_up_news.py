@@ -56,17 +56,32 @@ def mend(database: Database, payments: Gateway, *, since: datetime, now: datetim
             mended.append(line)
     with database.reading() as tx:
         waiting, resting = attempts.watched(tx, now=now), standing.resting(tx)
-    for organization_id in waiting:
-        before = _in_flight(database, organization_id)
-        after = before and top_up.run(database, payments, organization_id, now=now)
-        if before and after and after.status != before:
-            mended.append(f"{organization_id}: {after.top_up_id}: {before} -> {after.status}")
-    mended += [
-        f"{organization_id}: auto top-up goes on with another payment method"
-        for organization_id in resting
-        if top_up.method_changed(database, payments, organization_id, now=now)
-    ]
+    for act, of_whom in ((_asked_about, waiting), (_goes_on, resting)):
+        for organization_id in of_whom:
+            try:
+                line = act(database, payments, organization_id, now)
+            except (Quarantined, NotFound) as error:
+                # Somebody's customer that Stripe has no more keeps nobody else from being mended.
+                line = f"{organization_id}: does not fit: {error.detail}"
+            if line:
+                mended.append(line)
     return mended
+
+
+def _asked_about(database: Database, payments: Gateway, organization_id: str, now: datetime) -> str:
+    """Find out what became of an attempt in flight."""
+    before = _in_flight(database, organization_id)
+    after = top_up.run(database, payments, organization_id, now=now) if before else None
+    if after is None or after.status == before:
+        return ""
+    return f"{organization_id}: {after.top_up_id}: {before} -> {after.status}"
+
+
+def _goes_on(database: Database, payments: Gateway, organization_id: str, now: datetime) -> str:
+    """Let auto top-up begin anew where another payment method is there."""
+    if not top_up.method_changed(database, payments, organization_id, now=now):
+        return ""
+    return f"{organization_id}: auto top-up goes on with another payment method"
 
 
 def _in_flight(database: Database, organization_id: str) -> str:

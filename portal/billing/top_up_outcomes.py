@@ -16,7 +16,7 @@ from portal.billing.effects import Mark, Quarantined, no_mark
 from portal.billing.gateway import TopUpIntent
 from portal.billing.payments import Payment, record
 from portal.core.errors import NotFound
-from portal.core.top_up import WHILE_PROCESSING, after_decline, ask_again_at
+from portal.core.top_up import WHILE_PROCESSING, ask_again_at
 from portal.core.units import format_micro
 from portal.db import Database
 from portal.desk import Desk, open_desk
@@ -142,6 +142,7 @@ def _succeed(desk: Desk, attempt: Attempt, intent: TopUpIntent) -> None:
             grant_id=grant_id,
             charge_id=intent.charge_id,
             fee_minor=intent.fee_minor,
+            receipt_url=intent.receipt_url,
         ),
     )
     if not news:
@@ -200,17 +201,13 @@ def _decline(desk: Desk, attempt: Attempt, intent: TopUpIntent) -> None:
     news = attempts.fail(
         desk.tx, attempt, "failed", intent.failure, intent_id=intent.intent_id, now=desk.now
     )
-    mine = standing.settings(desk.tx, attempt.organization_id)
-    if not news or mine is None:
+    if not news:
         return
-    setback = after_decline(mine.declines, now=desk.now)
-    standing.set_back(desk.tx, attempt.organization_id, setback, method_id=attempt.method_id)
-    what = f"The payment for {attempt.pack_name} was declined"
+    standing.declined(desk.tx, attempt.organization_id, method_id=attempt.method_id)
     _tell_failed(
         desk,
-        f"{what} {setback.declines} times. Save another payment method to go on."
-        if setback.suspended
-        else f"{what}. It is tried again in an hour, or at once with another payment method.",
+        f"The payment for {attempt.pack_name} was declined. Nothing was charged. "
+        "Save another payment method to go on.",
     )
 
 

@@ -1,7 +1,9 @@
 """How many credits go back with the money: refunds in proportion, disputes for what is left.
 
 Invariant: together they never take more than was bought, and a payment that went back whole takes
-back exactly all of it.
+back exactly all of it. Where one payment was for a plan and for overage, what goes back counts for
+the part that it is said to be of; what says nothing, a dispute too, counts for both in proportion.
+Credits go back for the plan's part alone.
 """
 
 from __future__ import annotations
@@ -67,6 +69,38 @@ def disputed(disputes: Iterable[Dispute]) -> Disputed:
     return Disputed(
         known[0].standing, known[0].dispute_id, sum(dispute.taken_minor for dispute in known)
     )
+
+
+@dataclass(frozen=True)
+class Refunded:
+    """What was refunded of a payment, and what of it said which part it was of, in minor units."""
+
+    amount_minor: int = 0
+    plan_minor: int = 0
+    overage_minor: int = 0
+
+
+def of_plan(
+    paid_minor: int, plan_part_minor: int, *, refunded: Refunded, disputed_minor: int
+) -> tuple[int, int]:
+    """Return what refunds, and what disputes took back of the plan's part, in minor units.
+
+    Rounded up, and together never more than that part: all of it where all of the payment is back.
+    """
+    beyond = min(refunded.overage_minor, paid_minor - plan_part_minor)
+    plan = min(refunded.plan_minor, plan_part_minor)
+    unsaid = max(0, refunded.amount_minor - beyond - plan)
+    refund = min(plan_part_minor, plan + _part(unsaid, plan_part_minor, paid_minor))
+    if refunded.amount_minor >= paid_minor:
+        refund = plan_part_minor
+    dispute = min(plan_part_minor - refund, _part(disputed_minor, plan_part_minor, paid_minor))
+    if refunded.amount_minor + disputed_minor >= paid_minor:
+        dispute = plan_part_minor - refund
+    return refund, dispute
+
+
+def _part(amount_minor: int, part_minor: int, whole_minor: int) -> int:
+    return -(-amount_minor * part_minor // whole_minor) if whole_minor else 0
 
 
 def share_micro(credits_micro: int, part_minor: int, paid_minor: int) -> int:

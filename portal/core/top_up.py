@@ -1,7 +1,7 @@
 """The rules of auto top-up: when a pack is bought, what follows a refusal, how much may still be.
 
 One attempt is in flight at a time; a month's attempts never come to more than its limit; nothing
-is bought while it rests after a decline or is suspended.
+is bought while it is suspended, as it is by the first decline until the payment method changes.
 """
 
 from __future__ import annotations
@@ -11,9 +11,6 @@ from datetime import datetime, timedelta
 
 from portal.core.periods import CALENDAR_MONTH, Period, Zone, period_of
 
-#: How long it rests after a decline, and after how many in a row it waits for another method.
-COOLDOWN = timedelta(hours=1)
-DECLINES = 3
 #: A call is over by then, one way or the other: nobody else asks before.
 CALL_LASTS = timedelta(seconds=90)
 #: So long the same key is sent again, which cannot charge twice; Stripe remembers it for a day.
@@ -40,16 +37,15 @@ class Standing:
     """How auto top-up stands; ``used_minor`` is what the month's attempts charged or may charge."""
 
     suspended: str = ""
-    cools_until: datetime | None = None
     in_flight: bool = False
     available_micro: int = 0
     used_minor: int = 0
 
 
-def hindrance(terms: Terms, standing: Standing, *, now: datetime) -> str:
+def hindrance(terms: Terms, standing: Standing) -> str:
     """Return why nothing is bought now, or nothing where a pack is.
 
-    One of ``suspended``, ``cooling``, ``in_flight``, ``enough`` and ``limit``.
+    One of ``suspended``, ``in_flight``, ``enough`` and ``limit``.
     """
     if standing.suspended:
         return "suspended"
@@ -57,26 +53,9 @@ def hindrance(terms: Terms, standing: Standing, *, now: datetime) -> str:
         return "in_flight"
     if standing.available_micro >= terms.threshold_micro:
         return "enough"
-    if standing.cools_until is not None and now < standing.cools_until:
-        return "cooling"
     if standing.used_minor + terms.amount_minor > terms.monthly_limit_minor:
         return "limit"
     return ""
-
-
-@dataclass(frozen=True)
-class Setback:
-    """What a decline leads to."""
-
-    declines: int
-    cools_until: datetime
-    suspended: str
-
-
-def after_decline(declines: int, *, now: datetime) -> Setback:
-    """Return what one more decline in a row leads to: a rest, and at last another method."""
-    more = declines + 1
-    return Setback(more, now + COOLDOWN, "declined" if more >= DECLINES else "")
 
 
 def month_of(instant: datetime, zone: Zone) -> Period:

@@ -2,8 +2,9 @@
 
 Pure. Invariant: in one cycle the allowances of a subscription never add up to more than its largest
 tier includes, however often it goes up and down; a step never gives more credits than its prorated
-charge buys at the price of the step between the two tiers, so a charge of nothing gives nothing.
-The preview and the grant ask the same function.
+charge, before discounts, buys at the price of the step between the two tiers, so that where nothing
+is charged even at list price nothing is given. A discount takes off the money, never off the
+credits. The preview and the grant ask the same function.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from datetime import datetime, timedelta
 from portal.core.periods import Period
 
 _SECOND = timedelta(seconds=1)
+#: How far two lines may be off the list price, where one gives back what was itself rounded.
+ROUNDING_MINOR = 2
 
 
 @dataclass(frozen=True)
@@ -30,13 +33,36 @@ class Step:
     """A change of tier within a cycle, as it was billed or would be.
 
     ``charge_minor`` is what Stripe prorates for the rest of the cycle, before discounts and tax;
-    below zero where the change gives money back.
+    below zero where the change gives money back. Where a discount is in Stripe's lines already it
+    is what they come to at list price (see ``at_list``).
     """
 
     at: datetime
     origin: Included
     target: Included
     charge_minor: int
+
+
+def at_list(origin: Included, target: Included, *, at: datetime, cycle: Period) -> int:
+    """Return what a step costs for the rest of a cycle at list price, in minor units.
+
+    Each tier's part is rounded for itself, halves up, as Stripe rounds its lines.
+    """
+    whole = (cycle.end - cycle.start) // _SECOND
+    left = (cycle.end - min(max(at, cycle.start), cycle.end)) // _SECOND
+    back, charged = (
+        (2 * tier.price_minor * left + whole) // (2 * whole) for tier in (origin, target)
+    )
+    return charged - back
+
+
+def before_discounts(charge_minor: int, listed_minor: int) -> int:
+    """Return what a step costs before the discounts that Stripe's lines have taken off already.
+
+    That is the charge itself, unless it is less than the list price by more than rounding makes.
+    """
+    discounted = listed_minor - charge_minor > ROUNDING_MINOR
+    return listed_minor if discounted else charge_minor
 
 
 def credits_of(step: Step, *, cycle: Period, largest_micro: int) -> int:

@@ -170,19 +170,19 @@ def refund(
         settled = book.of(tx, organization_id, payment_id)
         if settled is None:
             raise NotFound("payment", payment_id)
-        unspent = refunds.unspent(wallet, settled)
-        left = settled.payment.amount_minor - settled.reversal.refunded_minor
+        unspent, part = refunds.unspent(wallet, settled), refunds.part_of(settled, amount, "")
+        left = refunds.left_of(settled)
         wanted = unspent if amount is None else refunds.amount_of(settled, amount)
         before, taken = _standing(wallet), 0
-        if settled.payment.grant_id is not None and wanted:
-            was = settled.reversal
-            told = was.refunded_by(wanted)
+        payment, was = settled.payment, settled.reversal
+        if payment.grant_id is not None and payment.for_grant_minor and wanted:
             done = money_back.bring(
                 wallet,
-                settled.payment.grant_id,
-                settled.payment.amount_minor,
+                payment.grant_id,
+                payment.amount_minor,
+                grant_part_minor=payment.for_grant_minor,
                 before=was,
-                told=told,
+                told=was.refunded_by(wanted, part),
             )
             taken = done.refund_revoked_micro - was.refund_revoked_micro
         return Refund(settled, wanted, left, unspent, taken, Change(before, _standing(wallet)))

@@ -102,6 +102,7 @@ tier_changes = table(
     text_column("from_tier"),
     text_column("to_tier", ""),
     Column("seats", Whole),
+    Column("from_seats", Whole),
     # From when an upgrade is prorated; when anything else takes effect.
     instant("as_of"),
     whole("charge_minor", 0),
@@ -127,10 +128,16 @@ payments = table(
     text_column("currency"),
     Column("fee_minor", Whole),
     maybe("grant_id"),
+    # What of the amount was for the grant, where it was for something else as well.
+    Column("grant_part_minor", Whole),
     maybe("stripe_charge_id"),
     maybe("stripe_invoice_id"),
+    text_column("receipt_url", ""),
     instant("settled_at", nullable=True),
     whole("refunded_minor", 0),
+    # What of it said which part of the payment it was of.
+    whole("plan_refunded_minor", 0),
+    whole("overage_refunded_minor", 0),
     whole("disputed_minor", 0),
     text_column("dispute", "none"),
     maybe("stripe_dispute_id"),
@@ -182,7 +189,6 @@ auto_top_ups = table(
     text_column("set_by"),
     instant("set_at"),
     whole("declines", 0),
-    instant("cools_until", nullable=True),
     # Why it rests until a person acts, and with which payment method it failed.
     text_column("suspended", ""),
     maybe("failed_method_id"),
@@ -242,6 +248,9 @@ overage_bills = table(
     instant("created_at"),
     # From here on nothing more of ours is to be done about it.
     instant("done_at", nullable=True),
+    # What became of it on its invoice: given up by the operator, or owed and not collected.
+    text_column("status", "due"),
+    one_of("status", "due", "waived", "uncollectible"),
     of("wallets", "organization_id"),
     Index(
         "ix_overage_bills_begun",

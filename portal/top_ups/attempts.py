@@ -67,7 +67,6 @@ def watched(tx: Connection, *, now: datetime) -> list[str]:
             organizations.c.on_empty == "top_up",
             organizations.c.charging == "on",
             auto_top_ups.c.suspended == "",
-            or_(auto_top_ups.c.cools_until.is_(None), auto_top_ups.c.cools_until <= now),
         )
     )
     asked = select(top_ups.c.organization_id).where(
@@ -152,15 +151,7 @@ def start(
         "started_at": now,
         "ask_at": now + CALL_LASTS,
     }
-    in_flight = (
-        select(top_ups.c.top_up_id)
-        .where(
-            top_ups.c.organization_id == organizations.c.organization_id,
-            top_ups.c.status.in_(IN_FLIGHT),
-        )
-        .exists()
-    )
-    may_begin = (
+    attempt = (
         select(*(literal(value, top_ups.c[name].type) for name, value in values.items()))
         .select_from(
             organizations.join(
@@ -169,26 +160,40 @@ def start(
                 subscriptions, subscriptions.c.organization_id == organizations.c.organization_id
             )
         )
-        .where(
-            organizations.c.organization_id == bindparam("org"),
-            organizations.c.on_empty == "top_up",
-            organizations.c.charging == "on",
-            or_(subscriptions.c.stops_at.is_(None), subscriptions.c.stops_at > now),
-            auto_top_ups.c.pack == pack.key,
-            auto_top_ups.c.suspended == "",
-            or_(auto_top_ups.c.cools_until.is_(None), auto_top_ups.c.cools_until <= now),
-            auto_top_ups.c.threshold_micro > available_micro,
-            ~in_flight,
-            _used(month_of(now, organization.zone)) + pack.price_minor
-            <= auto_top_ups.c.monthly_limit_minor,
-        )
+        .where(*_may_begin(organization, pack, available_micro=available_micro, now=now))
     )
     done = tx.execute(
-        insert(top_ups).from_select(list(values), may_begin),
+        insert(top_ups).from_select(list(values), attempt),
         {"org": organization.organization_id},
         execution_options={"preserve_rowcount": True},
     )
     return find(tx, organization.organization_id, top_up_id) if done.rowcount == 1 else None
+
+
+def _may_begin(
+    organization: Organization, pack: Pack, *, available_micro: int, now: datetime
+) -> tuple[ColumnElement[bool], ...]:
+    """Return the guard of an attempt: switched on, wanted, none in flight, within the month."""
+    in_flight = (
+        select(top_ups.c.top_up_id)
+        .where(
+            top_ups.c.organization_id == organizations.c.organization_id,
+            top_ups.c.status.in_(IN_FLIGHT),
+        )
+        .exists()
+    )
+    return (
+        organizations.c.organization_id == bindparam("org"),
+        organizations.c.on_empty == "top_up",
+        organizations.c.charging == "on",
+        or_(subscriptions.c.stops_at.is_(None), subscriptions.c.stops_at > now),
+        auto_top_ups.c.pack == pack.key,
+        auto_top_ups.c.suspended == "",
+        auto_top_ups.c.threshold_micro > available_micro,
+        ~in_flight,
+        _used(month_of(now, organization.zone)) + pack.price_minor
+        <= auto_top_ups.c.monthly_limit_minor,
+    )
 
 
 def _attempt(row: Row[tuple[object, ...]]) -> Attempt:

@@ -12,7 +12,6 @@ from datetime import datetime
 from sqlalchemy import Connection, and_, case, insert, literal, or_, select, update
 
 from portal import notices
-from portal.core.top_up import Setback
 from portal.tables import auto_top_ups, payments
 from portal.top_ups.terms import TopUpRequest
 
@@ -34,7 +33,6 @@ class AutoTopUp:
     monthly_limit_minor: int
     set_by: str
     declines: int
-    cools_until: datetime | None
     suspended: str
     failed_method_id: str | None
 
@@ -57,7 +55,6 @@ def settings(tx: Connection, organization_id: str) -> AutoTopUp | None:
         row.monthly_limit_minor,
         row.set_by,
         row.declines,
-        row.cools_until,
         row.suspended,
         row.failed_method_id,
     )
@@ -104,34 +101,32 @@ def suspend(
     return done.rowcount == 1
 
 
-def set_back(
-    tx: Connection, organization_id: str, setback: Setback, *, method_id: str | None
-) -> None:
-    """Count a decline: it rests, and after the last one is suspended."""
+def declined(tx: Connection, organization_id: str, *, method_id: str | None) -> None:
+    """Count a decline, and let nothing be bought until the payment method changes."""
     kept = auto_top_ups.c.suspended
     tx.execute(
         update(auto_top_ups)
         .where(auto_top_ups.c.organization_id == organization_id)
         .values(
-            declines=setback.declines,
-            cools_until=setback.cools_until,
+            declines=auto_top_ups.c.declines + 1,
             failed_method_id=method_id,
-            suspended=case((kept == "", literal(setback.suspended)), else_=kept),
+            suspended=case((kept == "", literal("declined")), else_=kept),
         )
     )
 
 
 def settled(tx: Connection, organization_id: str, *, now: datetime) -> None:
-    """Take note of a payment that settled: declines are no longer in a row, and somebody paid."""
-    kept = auto_top_ups.c.suspended
+    """Take note of a payment that settled: somebody was there for the bank that had asked.
+
+    A method that was declined is not another one by that.
+    """
     tx.execute(
         update(auto_top_ups)
-        .where(auto_top_ups.c.organization_id == organization_id)
-        .values(
-            declines=0,
-            cools_until=None,
-            suspended=case((kept == "authentication", literal("")), else_=kept),
+        .where(
+            auto_top_ups.c.organization_id == organization_id,
+            auto_top_ups.c.suspended == "authentication",
         )
+        .values(suspended="")
     )
     mine = settings(tx, organization_id)
     if mine is not None and not mine.suspended:
@@ -154,7 +149,7 @@ def another_method(tx: Connection, organization_id: str, method_id: str, *, now:
             or_(auto_top_ups.c.suspended != "", auto_top_ups.c.declines > 0),
             or_(failed.is_(None), failed != method_id),
         )
-        .values(suspended="", declines=0, cools_until=None, failed_method_id=None)
+        .values(suspended="", declines=0, failed_method_id=None)
     )
     if done.rowcount == 1:
         _end_notices(tx, organization_id, now=now)
@@ -178,7 +173,7 @@ def after_dispute(tx: Connection, organization_id: str) -> bool:
     tx.execute(
         update(auto_top_ups)
         .where(mine, auto_top_ups.c.suspended == "disputed", ~running)
-        .values(suspended="", declines=0, cools_until=None, failed_method_id=None)
+        .values(suspended="", declines=0, failed_method_id=None)
     )
     kept = tx.execute(select(auto_top_ups.c.suspended).where(mine)).scalar()
     return kept != "disputed"

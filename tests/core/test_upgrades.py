@@ -15,6 +15,8 @@ from portal.core.upgrades import (
     Earlier,
     Included,
     Step,
+    at_list,
+    before_discounts,
     beginning,
     credits_of,
     credits_of_all,
@@ -143,6 +145,16 @@ def test_one_large_step_and_two_small_ones_at_once_add_the_same() -> None:
         cycle=CYCLE, begun_micro=STARTER.allowance_micro,
     )  # fmt: skip
     assert sum(small) == added(step(at, STARTER, TEAM)) == 4750 * MICRO
+
+
+def test_a_charge_below_the_list_price_is_discounted_but_for_rounding() -> None:
+    assert before_discounts(8_095, 8_096) == 8_095
+    assert before_discounts(8_094, 8_096) == 8_094
+    assert before_discounts(4_048, 8_096) == 8_096
+    assert before_discounts(9_000, 8_096) == 9_000
+    half = CYCLE.start + WHOLE / 2
+    assert at_list(STARTER, PRO, at=half, cycle=CYCLE) == charge(STARTER, PRO, half) == 3_500
+    assert at_list(STARTER, PRO, at=CYCLE.end, cycle=CYCLE) == 0
 
 
 def test_seats_and_prices_that_include_nothing_add_nothing() -> None:

@@ -35,7 +35,6 @@ class Model:
     limit: int = 0
     suspended: str = ""
     declines: int = 0
-    cools_until: datetime | None = None
     card: str = ""
     card_number: int = 0
     failed_number: int | None = None
@@ -61,7 +60,6 @@ class Model:
             self.on
             and not self.suspended
             and self.available < self.threshold
-            and (self.cools_until is None or now >= self.cools_until)
             and self.used(now, but) + PACK_MINOR <= self.limit
         )
 
@@ -108,9 +106,8 @@ class Model:
         else:
             attempt.status = "failed"
             self.declines += 1
-            self.cools_until = now + timedelta(hours=1)
             self.failed_number = attempt.card_number
-            if self.declines >= 3 and not self.suspended:
+            if not self.suspended:
                 self.suspended = "declined"
 
     def ask_again(self, attempt: Attempt, now: datetime) -> None:
@@ -132,13 +129,13 @@ class Model:
     def turn_on(self, threshold: int, limit: int) -> None:
         """Somebody turns it on; what a dispute switched off begins anew."""
         self.on, self.threshold, self.limit = True, threshold, limit
+        self.another_card()
         if self.suspended == "disputed":
-            self.suspended, self.declines, self.cools_until = "", 0, None
+            self.suspended, self.declines = "", 0
             self.failed_number = None
 
     def settled(self) -> None:
-        """A payment settled: declines are not in a row any more, and somebody was there."""
-        self.declines, self.cools_until = 0, None
+        """A payment settled: somebody was there, though perhaps not with another card."""
         if self.suspended == "authentication":
             self.suspended = ""
 
@@ -147,5 +144,5 @@ class Model:
         if self.suspended == "disputed" or not (self.suspended or self.declines):
             return
         if self.card and self.failed_number != self.card_number:
-            self.suspended, self.declines, self.cools_until = "", 0, None
+            self.suspended, self.declines = "", 0
             self.failed_number = None

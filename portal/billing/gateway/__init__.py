@@ -1,8 +1,8 @@
 """The one door to Stripe: the only importer of ``stripe``.
 
-Invariant: no call is made while a database transaction is open, every call that changes something
-carries an idempotency key of ours, and what comes back is a plain record. There is no branch for a
-stand-in: ``STRIPE_API_BASE`` is merely another address.
+Invariant: no call is made while a database transaction is open, every call that would do harm twice
+carries an idempotency key of ours that is never sent with other parameters, and what comes back is
+a plain record. There is no branch for a stand-in: ``STRIPE_API_BASE`` is merely another address.
 """
 
 from __future__ import annotations

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
 import stripe
+import structlog
 
 from portal.billing.gateway.circuit import Circuit, Client
 from portal.core.errors import NotFound, Unavailable
 from portal.db import in_transaction
 
+log = structlog.get_logger()
+
 #: How long a connection may take, and then an answer.
 TIMEOUT_SECONDS = (4, 20)
+_REFUSED = "Stripe could not do this now. Nothing was charged."
 
 
 class Caller:
@@ -47,7 +53,7 @@ class Caller:
 
     @contextmanager
     def _calling(self) -> Iterator[Any]:
-        """Give the client for one call and turn its failures into ours.
+        """Give the client for one call and turn its failures into ours, in our own words.
 
         Raises Unavailable where Stripe does not answer or refuses, NotFound where it knows of no
         such object.
@@ -66,6 +72,28 @@ class Caller:
         except stripe.InvalidRequestError as error:
             if error.http_status == 404:
                 raise NotFound("payment", str(error.param or "")) from error
-            raise Unavailable(f"Stripe refused the request: {error.user_message}") from error
+            _log(error)
+            raise Unavailable(_REFUSED) from error
         except stripe.StripeError as error:
-            raise Unavailable("Stripe could not do this now. Nothing was charged.") from error
+            _log(error)
+            raise Unavailable(_REFUSED) from error
+
+
+def _log(error: stripe.StripeError) -> None:
+    """Keep Stripe's own words for the operator: a customer does not read them."""
+    log.error(
+        "stripe refused",
+        request_id=error.request_id,
+        status=error.http_status,
+        code=error.code,
+        reason=str(error),
+    )
+
+
+def keyed(stem: str, params: Mapping[str, Any]) -> dict[str, str]:
+    """Return the idempotency key of a call that may be made with other parameters another time.
+
+    The same parameters have the same key. For calls that do no harm twice.
+    """
+    told = json.dumps(params, sort_keys=True).encode()
+    return {"idempotency_key": f"{stem}-{hashlib.sha256(told).hexdigest()[:16]}"}

@@ -21,7 +21,7 @@ class TopUpIntent:
     """What Clearmeter reads of a payment intent; amounts in minor units.
 
     ``status`` is Stripe's, or ``refused`` where it would not make an intent at all. ``failure`` is
-    the code of the last refusal and ``message`` what Stripe says of it.
+    the code of the last refusal.
     """
 
     intent_id: str
@@ -36,7 +36,7 @@ class TopUpIntent:
     organization_id: str
     top_up_id: str
     failure: str = ""
-    message: str = ""
+    receipt_url: str = ""
 
     @property
     def paid(self) -> bool:
@@ -190,7 +190,6 @@ def _refusal(error: Any, wanted: OffSession, *, livemode: bool) -> TopUpIntent:
         organization_id=wanted.organization_id,
         top_up_id=wanted.top_up_id,
         failure=str(error.code or "refused"),
-        message=str(error.user_message or ""),
     )
 
 
@@ -204,8 +203,8 @@ def _intent(intent: dict[str, Any]) -> TopUpIntent:
         status=str(intent.get("status") or ""),
         amount_minor=int(intent.get("amount") or 0),
         currency=str(intent.get("currency") or ""),
-        customer_id=_id(intent.get("customer")),
-        charge_id=_id(charge),
+        customer_id=id_of(intent.get("customer")),
+        charge_id=id_of(charge),
         fee_minor=int(moved["fee"]) if isinstance(moved, dict) and "fee" in moved else None,
         paid_at=datetime.fromtimestamp(charge["created"], UTC)
         if isinstance(charge, dict) and charge.get("paid")
@@ -214,9 +213,5 @@ def _intent(intent: dict[str, Any]) -> TopUpIntent:
         organization_id=str(metadata.get("organization", "")),
         top_up_id=str(metadata.get("top_up", "")),
         failure=str(error.get("decline_code") or error.get("code") or ""),
-        message=str(error.get("message") or ""),
+        receipt_url=str(charge.get("receipt_url") or "") if isinstance(charge, dict) else "",
     )
-
-
-def _id(value: Any) -> str:
-    return str((value.get("id") if isinstance(value, dict) else value) or "")

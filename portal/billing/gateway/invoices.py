@@ -17,7 +17,7 @@ _PAYMENTS = ["payments"]
 
 @dataclass(frozen=True)
 class InvoiceLine:
-    """One line; ``amount_minor`` is before discounts and tax, ``net_minor`` after discounts."""
+    """One line; ``amount_minor`` is as priced, ``net_minor`` after discounts and without tax."""
 
     line_id: str
     product_id: str
@@ -210,6 +210,13 @@ def _payment(told: Mapping[str, Any]) -> tuple[str, str]:
     return id_of(told.get("payment_intent")), id_of(told.get("charge"))
 
 
+def _included_tax(told: Mapping[str, Any]) -> int:
+    """Return the tax that is within a line's amount, where prices include it."""
+    of_today = [one for one in told.get("taxes") or [] if one.get("tax_behavior") == "inclusive"]
+    older = [one for one in told.get("tax_amounts") or [] if one.get("inclusive")]
+    return sum(int(one["amount"]) for one in of_today or older)
+
+
 def _line(told: Mapping[str, Any]) -> InvoiceLine:
     parent = told.get("parent") or {}
     item = parent.get("subscription_item_details") or parent.get("invoice_item_details") or {}
@@ -223,7 +230,7 @@ def _line(told: Mapping[str, Any]) -> InvoiceLine:
         price_id=id_of(details.get("price") or price.get("id")),
         description=str(told.get("description") or ""),
         amount_minor=amount,
-        net_minor=amount - discounts,
+        net_minor=amount - discounts - _included_tax(told),
         quantity=int(told.get("quantity") or 1),
         proration=bool(item.get("proration", told.get("proration", False))),
         start=instant_of(told["period"]["start"]),

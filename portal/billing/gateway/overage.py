@@ -9,11 +9,14 @@ from typing import Any
 import stripe
 
 from portal.billing.gateway.caller import Caller
-from portal.core.errors import NotFound
+from portal.billing.gateway.shapes import id_of
+from portal.core.errors import Unavailable
 from portal.core.periods import Period
 
 #: The metadata by which items and invoices of overage are known again.
 MARK = "overage"
+#: How often a draft for the same bills is begun anew within the day that Stripe remembers keys.
+_DRAFTS_MOST = 10
 
 
 @dataclass(frozen=True)
@@ -45,13 +48,12 @@ class OverageInvoice:
 class OverageCalls(Caller):
     """What is asked of Stripe to bill overage."""
 
+    automatic_tax = False
+
     def overage_invoice(self, invoice_id: str) -> OverageInvoice | None:
         """Return an invoice as Stripe has it now; None where it was deleted as a draft."""
-        try:
-            with self._calling() as v1:
-                return _invoice(v1.invoices.retrieve(invoice_id))
-        except NotFound:
-            return None
+        with self._calling() as v1:
+            return _standing(v1, invoice_id)
 
     def overage_items(self, invoice_id: str) -> dict[str, str]:
         """Return the items of overage on an invoice: their ids by our key."""
@@ -92,19 +94,50 @@ class OverageCalls(Caller):
             for draft in drafts.auto_paging_iter():
                 if _invoice(draft).own:
                     return _invoice(draft)
-            return _invoice(
-                v1.invoices.create(
-                    {
-                        "customer": customer_id,
-                        "auto_advance": False,
-                        "collection_method": "charge_automatically",
-                        "currency": currency,
-                        "metadata": {"organization": organization_id, MARK: key},
-                        "pending_invoice_items_behavior": "exclude",
-                    },
-                    {"idempotency_key": f"clearmeter-overage-invoice-{organization_id}-{key}"},
-                )
-            )
+            params: dict[str, Any] = {
+                "customer": customer_id,
+                "auto_advance": False,
+                "collection_method": "charge_automatically",
+                "currency": currency,
+                "metadata": {"organization": organization_id, MARK: key},
+                "pending_invoice_items_behavior": "exclude",
+            }
+            stem = f"clearmeter-overage-invoice-{organization_id}-{key}"
+            if self.automatic_tax:
+                params["automatic_tax"] = {"enabled": True}
+                stem += "-taxed"
+            # Stripe remembers a key also of a draft that was closed or deleted since.
+            for time in range(_DRAFTS_MOST):
+                made_by = stem + (f"-{time}" if time else "")
+                made = v1.invoices.create(params, {"idempotency_key": made_by})
+                draft = _standing(v1, made.id)
+                if draft is not None and draft.takes_items:
+                    return draft
+        raise Unavailable("Every draft for this overage was closed or deleted. Ask again later.")
+
+    def withdraw_overage(self, item_id: str) -> str:
+        """Take back an item whose draft was deleted; returns the invoice it went on instead.
+
+        That is nothing where it is on none: then it is on none from now on either.
+        """
+        with self._calling() as v1:
+            try:
+                item = v1.invoice_items.retrieve(item_id)
+            except stripe.InvalidRequestError as error:
+                if error.http_status != 404:
+                    raise
+                return ""
+            if item.invoice:
+                return id_of(item.invoice)
+            v1.invoice_items.delete(item_id)
+            return ""
+
+    def waiting_overage(self, customer_id: str) -> dict[str, str]:
+        """Return a customer's items of overage that are on no invoice: their ids by our key."""
+        with self._calling() as v1:
+            found = v1.invoice_items.list({"customer": customer_id, "pending": True, "limit": 100})
+            metadata = ((item.id, _metadata(item)) for item in found.auto_paging_iter())
+            return {told[MARK]: str(identifier) for identifier, told in metadata if MARK in told}
 
     def collect_overage(self, invoice: OverageInvoice, *, method_id: str) -> OverageInvoice:
         """Finalize an invoice of our own and have it paid; returns how it stands then.
@@ -126,6 +159,15 @@ class OverageCalls(Caller):
             with suppress(stripe.CardError, stripe.InvalidRequestError):
                 v1.invoices.pay(invoice_id, {"off_session": True} | charged)
             return _invoice(v1.invoices.retrieve(invoice_id))
+
+
+def _standing(v1: Any, invoice_id: str) -> OverageInvoice | None:
+    try:
+        return _invoice(v1.invoices.retrieve(invoice_id))
+    except stripe.InvalidRequestError as error:
+        if error.http_status != 404:
+            raise
+        return None
 
 
 def _metadata(thing: Any) -> dict[str, Any]:

@@ -14,9 +14,12 @@ from typing import Any
 from portal.billing.gateway.caller import Caller
 from portal.billing.gateway.shapes import id_of
 from portal.core.errors import NotFound
-from portal.core.refunds import Dispute, Disputed, disputed
+from portal.core.refunds import Dispute, Disputed, Refunded, disputed
 
 _FEE = "balance_transaction"
+#: The metadata by which a refund says what it is of: ``plan`` or ``overage``.
+PART = "part"
+_NEVER_MADE = ("failed", "canceled")
 
 
 @dataclass(frozen=True)
@@ -31,13 +34,14 @@ class PaymentState:
     charge_id: str
     customer_id: str
     amount_minor: int
-    refunded_minor: int
+    refunded: Refunded
     currency: str
     fee_minor: int | None
     succeeded: bool
     livemode: bool
     paid_at: datetime
     disputes: tuple[Dispute, ...]
+    receipt_url: str = ""
 
     @property
     def disputed(self) -> Disputed:
@@ -69,7 +73,7 @@ class PaymentCalls(Caller):
                 raise NotFound("payment", object_id)
             charge = v1.charges.retrieve(charge_id, {"expand": [_FEE]})
             found = v1.disputes.list({"charge": charge_id, "limit": 100})
-            return read_payment(charge.to_dict(), [one.to_dict() for one in found.data])
+            return _read(v1, charge, found.data)
 
     def payments_since(self, since: datetime) -> list[PaymentState]:
         """Return every payment that was made, refunded or disputed since an instant, each once."""
@@ -87,12 +91,17 @@ class PaymentCalls(Caller):
                     charges[charge_id] = v1.charges.retrieve(charge_id, {"expand": [_FEE]})
             return [_with_disputes(v1, one, touched) for one in _that_count(charges.values())]
 
-    def refund(self, charge_id: str, amount_minor: int, *, key: str, reason: str) -> RefundState:
-        """Give a part of a payment back; the same key again is the same refund."""
+    def refund(self, charge_id: str, amount_minor: int, *, of: str, key: str) -> RefundState:
+        """Give a part of a payment back, ``of`` the plan or of overage where that is said.
+
+        The same key again is the same refund.
+        """
+        params: dict[str, Any] = {"charge": charge_id, "amount": amount_minor}
+        if of:
+            params["metadata"] = {PART: of}
         with self._calling() as v1:
             refund = v1.refunds.create(
-                {"charge": charge_id, "amount": amount_minor, "metadata": {"reason": reason}},
-                {"idempotency_key": f"clearmeter-refund-{key}"},
+                params, {"idempotency_key": f"clearmeter-refund-{key}{f'-{of}' if of else ''}"}
             )
             return read_refund(refund.to_dict())
 
@@ -125,7 +134,30 @@ def _with_disputes(v1: Any, charge: Any, touched: list[str]) -> PaymentState:
     disputes = []
     if charge.disputed or charge.id in touched:
         disputes = v1.disputes.list({"charge": charge.id, "limit": 100}).data
-    return read_payment(charge.to_dict(), [one.to_dict() for one in disputes])
+    return _read(v1, charge, disputes)
+
+
+def _read(v1: Any, charge: Any, disputes: Iterable[Any]) -> PaymentState:
+    """Read a charge with its disputes, and with its refunds, which it does not show by itself."""
+    told = charge.to_dict()
+    if charge.amount_refunded:
+        found = v1.refunds.list({"charge": charge.id, "limit": 100}).auto_paging_iter()
+        told["refunds"] = {"data": [one.to_dict() for one in found]}
+    return read_payment(told, [one.to_dict() for one in disputes])
+
+
+def _refunded(charge: Mapping[str, Any]) -> Refunded:
+    listed = ((charge.get("refunds") or {}).get("data")) or []
+    made = [one for one in listed if one.get("status") not in _NEVER_MADE]
+    by_part = {
+        part: sum(one["amount"] for one in made if (one.get("metadata") or {}).get(PART) == part)
+        for part in ("plan", "overage")
+    }
+    return Refunded(
+        max(charge["amount_refunded"], sum(one["amount"] for one in made)),
+        by_part["plan"],
+        by_part["overage"],
+    )
 
 
 def read_payment(
@@ -133,16 +165,12 @@ def read_payment(
 ) -> PaymentState:
     """Read a charge, of any version of the API, and its disputes."""
     fee = charge.get(_FEE)
-    listed = ((charge.get("refunds") or {}).get("data")) or []
-    given_back = sum(
-        one["amount"] for one in listed if one.get("status") not in {"failed", "canceled"}
-    )
     return PaymentState(
         payment_id=id_of(charge.get("payment_intent")) or charge["id"],
         charge_id=charge["id"],
         customer_id=id_of(charge.get("customer")),
         amount_minor=charge["amount"],
-        refunded_minor=max(charge["amount_refunded"], given_back),
+        refunded=_refunded(charge),
         currency=charge["currency"],
         fee_minor=fee["fee"] if isinstance(fee, Mapping) else None,
         # The oldest charges only say whether they were paid.
@@ -150,6 +178,7 @@ def read_payment(
         livemode=charge["livemode"],
         paid_at=datetime.fromtimestamp(charge["created"], UTC),
         disputes=tuple(read_dispute(one) for one in disputes),
+        receipt_url=str(charge.get("receipt_url") or ""),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -168,36 +169,55 @@ class SubscriptionCalls(Caller):
             kept: dict[str, Any] = {}
             if state.discount_ids:
                 kept["discounts"] = [{"discount": one} for one in state.discount_ids]
-            v1.subscription_schedules.update(
-                schedule_id,
-                {
-                    "end_behavior": "release",
-                    "proration_behavior": "none",
-                    "phases": [
-                        {
-                            "items": [now],
-                            "start_date": int(state.cycle_start.timestamp()),
-                            "end_date": end,
-                            **kept,
-                        },
-                        {
-                            "items": [following],
-                            "start_date": end,
-                            "proration_behavior": "none",
-                            **kept,
-                        },
-                    ],
-                },
-                {"idempotency_key": f"clearmeter-{change_id}"},
-            )
+            phases: dict[str, Any] = {
+                "end_behavior": "release",
+                "proration_behavior": "none",
+                "phases": [
+                    {
+                        "items": [now],
+                        "start_date": int(state.cycle_start.timestamp()),
+                        "end_date": end,
+                        **kept,
+                    },
+                    {
+                        "items": [following],
+                        "start_date": end,
+                        "proration_behavior": "none",
+                        **kept,
+                    },
+                ],
+            }
+            # Without a key of ours: said twice it is the same, and by the next try it may have to
+            # be said otherwise, in another cycle or with other discounts.
+            v1.subscription_schedules.update(schedule_id, phases)
 
     def unschedule(self, state: SubscriptionState) -> None:
         """Let go of what is scheduled and of a cancellation ahead: the subscription goes on."""
         with self._calling() as v1:
             if state.schedule_id:
                 v1.subscription_schedules.release(state.schedule_id)
-            if state.cancels_at is not None:
+            if state.cancels_at is None:
+                return
+            told = v1.subscriptions.retrieve(state.subscription_id).to_dict()
+            if told.get("cancel_at_period_end"):
                 v1.subscriptions.update(state.subscription_id, {"cancel_at_period_end": False})
+            elif told.get("cancel_at"):
+                # A day that was chosen in Stripe's dashboard.
+                v1.subscriptions.update(state.subscription_id, {"cancel_at": ""})
+
+    def drop_awaited(self, invoice_id: str) -> None:
+        """Give a change up that waits for its payment: it can never be paid any more.
+
+        One that was paid or given up meanwhile stays as it is.
+        """
+        with self._calling() as v1:
+            if v1.invoices.retrieve(invoice_id).status != "open":
+                return
+            # Paid in this very moment: the subscription itself says so.
+            with suppress(stripe.InvalidRequestError):
+                v1.invoices.void_invoice(
+                    invoice_id, {}, {"idempotency_key": f"clearmeter-drop-{invoice_id}"}
+                )
 
     def cancel_at_end(self, state: SubscriptionState, *, change_id: str) -> None:
         """Have a subscription end with its cycle."""

@@ -14,6 +14,7 @@ from portal.web.services import services
 @blueprint.get("/plans/tiers/<tier>")
 @blueprint.get("/plans/cancel")
 @blueprint.get("/plans/undo")
+@blueprint.get("/plans/drop")
 def choices_are_on_plans(tier: str = "") -> Response:
     """Lead back whoever loads the address a form was sent to."""
     return redirect(url_for(".plans", _anchor=f"tier-{tier}" if tier else None))
@@ -113,4 +114,20 @@ def undo_change() -> Response:
         now=parts.clock(),
     )
     flash("Taken back. Your plan goes on as it is, and nothing was charged.")
+    return redirect(url_for(".billing" if request.form.get("page") == "billing" else ".plans"), 303)
+
+
+@blueprint.post("/plans/drop")
+def drop_change() -> Response:
+    """Give up the upgrade that waits for its payment."""
+    organization, member = buyer()
+    parts = services()
+    changes.drop(
+        parts.database,
+        parts.payments,
+        organization_id=organization.organization_id,
+        member=member,
+        now=parts.clock(),
+    )
+    flash("Dropped. Your plan stays as it is, and nothing was charged.")
     return redirect(url_for(".billing" if request.form.get("page") == "billing" else ".plans"), 303)

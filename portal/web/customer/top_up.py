@@ -42,6 +42,7 @@ def preview_top_up() -> str | tuple[str, int]:
         organization=organization,
         method=method,
         known=known,
+        taxed_elsewhere=services().settings.stripe_automatic_tax,
     )
 
 
@@ -62,9 +63,7 @@ def turn_top_up_on() -> Response | tuple[str, int]:
         )
     except InvalidRequest as error:
         return again(organization, member, "top_up", error)
-    made = None
-    with suppress(Unavailable):
-        made = top_up.run(parts.database, parts.payments, organization_id, now=now)
+    made = top_up.run_now(parts.database, parts.payments, organization_id, now=now)
     flash(*_told(made))
     return redirect(url_for(".spending", _anchor="empty"), 303)
 
