@@ -123,7 +123,10 @@ def test_a_form_takes_the_fields_it_has_and_no_other(house: House) -> None:
 
 
 #: Fields of a form that are left out of what the table carries.
-OPTIONAL = {"customer.choose_when_empty": {"overage_limit"}}
+OPTIONAL = {
+    "customer.choose_when_empty": {"overage_limit"},
+    "customer.make_webhook": {"type"},
+}
 
 
 def _shape(house: House) -> dict[str, list[str]]:
@@ -151,7 +154,9 @@ def test_every_body_of_the_api_refuses_what_it_does_not_know(house: House) -> No
         before = house.digest()
         carried = table.CARRIED.get(rule.endpoint, {})
         extra = {name: "1" for name in COLUMNS if name not in carried}
-        answer = house.ask("s-all", method, house.path(rule), body=extra | carried)
+        # The endpoint that there is is Acme's own.
+        actor = "k-manage" if rule.rule.startswith("/v1/webhook_endpoints") else "s-all"
+        answer = house.ask(actor, method, house.path(rule), body=extra | carried)
         if method != "DELETE":
             assert answer.status_code == 422, (method, rule.rule, answer.status_code)
             assert house.digest() == before, rule.rule

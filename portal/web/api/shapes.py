@@ -225,6 +225,10 @@ class RaiseAnswerBody(Strict):
     credits: Number | None = None
 
 
+class NothingBody(Strict):
+    """A call that takes nothing: its address says all"""
+
+
 class EndpointBody(Strict):
     """POST /v1/webhook_endpoints: without types it is told of everything"""
 

@@ -17,8 +17,8 @@ from portal.telling import SHOWN, Keeper
 from portal.web.api import answers, blueprint
 from portal.web.api.access import caller, need
 from portal.web.api.answers import when
-from portal.web.api.body import read
-from portal.web.api.shapes import EndpointBody, EndpointChangeBody
+from portal.web.api.body import read, read_optional
+from portal.web.api.shapes import EndpointBody, EndpointChangeBody, NothingBody
 from portal.web.services import services
 
 
@@ -75,10 +75,9 @@ def delete_webhook_endpoint(endpoint_id: str) -> tuple[Response, int]:
 @blueprint.post("/webhook_endpoints/<endpoint_id>/rotate")
 def rotate_webhook_endpoint(endpoint_id: str) -> tuple[Response, int]:
     """Give an endpoint a new secret, in this answer alone; the old one signs too for a day."""
-    parts = services()
-    found, secret = telling.rotate_endpoint(
-        parts.database, _keeper(), endpoint_id, now=parts.clock()
-    )
+    keeper, parts = _keeper(), services()
+    read_optional(NothingBody)
+    found, secret = telling.rotate_endpoint(parts.database, keeper, endpoint_id, now=parts.clock())
     return answers.answer({**_endpoint(found), "secret": secret})
 
 
@@ -94,8 +93,9 @@ def get_deliveries(endpoint_id: str) -> tuple[Response, int]:
 @blueprint.post("/webhook_endpoints/<endpoint_id>/deliveries/<delivery_id>/replay")
 def replay_delivery(endpoint_id: str, delivery_id: str) -> tuple[Response, int]:
     """Send a delivery again, under the same id."""
-    parts = services()
-    telling.replay(parts.database, _keeper(), endpoint_id, delivery_id, now=parts.clock())
+    keeper, parts = _keeper(), services()
+    read_optional(NothingBody)
+    telling.replay(parts.database, keeper, endpoint_id, delivery_id, now=parts.clock())
     return answers.answer({"id": delivery_id, "status": "due"})
 
 
