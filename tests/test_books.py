@@ -13,7 +13,7 @@ from sqlalchemy import select, update
 from portal import jobs
 from portal.desk import open_desk
 from portal.jobs import Workshop
-from portal.tables import checkouts, grants, organizations, payments
+from portal.tables import checkouts, grants, organizations, payment_movements, payments
 from portal.wallet import Paid
 from tests.shop import Shop
 
@@ -70,6 +70,7 @@ def lose_a_failure(shop: Shop) -> list[str]:
 def forget_the_payment(shop: Shop) -> list[str]:
     one = buy(shop)
     with shop.database.transaction() as tx:
+        tx.execute(payment_movements.delete())
         tx.execute(payments.delete())
     return [one.payment, one.grant]
 
