@@ -159,13 +159,15 @@ class Database:
                     connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
                 with _one_more_open():
                     yield connection
-            finally:
-                # A rollback makes the driver forget the statements it has prepared. PostgreSQL lets
-                # nothing be written here, so that a commit keeps nothing either.
-                if self.dialect == "sqlite" or not transaction.is_active:
-                    transaction.rollback()
-                else:
-                    transaction.commit()
+            except BaseException:
+                transaction.rollback()
+                raise
+            # A rollback makes the driver forget the statements it has prepared. PostgreSQL lets
+            # nothing be written here, so that a commit keeps nothing either.
+            if self.dialect == "sqlite":
+                transaction.rollback()
+            else:
+                transaction.commit()
 
     @contextmanager
     def glance(self) -> Iterator[Connection]:

@@ -91,14 +91,16 @@ class Mailer:
             # One address: a comma in it must not make two of it.
             message["To"] = Address(addr_spec=mail.to)
             message["Subject"] = mail.subject
+            if self.clock is not None:
+                message["Date"] = format_datetime(self.clock())
+            message["Message-ID"] = f"<{new_id('mail')}@{self.sender.rpartition('@')[2]}>"
+            message["Auto-Submitted"] = "auto-generated"
             for name, value in mail.headers:
+                # A letter that may be sent again has its own id, by which it is known as the same.
+                del message[name]
                 message[name] = value
         except (ValueError, IndexError, MessageError) as error:
             raise Unavailable("The mail was not sent: its address is no address.") from error
-        if self.clock is not None:
-            message["Date"] = format_datetime(self.clock())
-        message["Message-ID"] = f"<{new_id('mail')}@{self.sender.rpartition('@')[2]}>"
-        message["Auto-Submitted"] = "auto-generated"
         message.set_content(mail.text)
         message.add_alternative(mail.html, subtype="html")
         return message

@@ -30,7 +30,7 @@ def test_a_price_that_rises_says_from_what_to_what_and_by_how_much() -> None:
 def test_each_thing_that_changes_about_a_plan_is_its_own_change() -> None:
     found = changed("price = 29.00\ncredits = 500\noverage = 0.08", "price = 39.00\ncredits = 400")
     assert {one.field: (one.before, one.after) for one in found} == {
-        "price": ("29.00 USD a month", "39.00 USD a month"),
+        "price": ("$29.00 a month", "$39.00 a month"),
         "credits included": ("500 credits", "400 credits"),
         "price of a further credit": ("0.08", ""),
     }
@@ -40,7 +40,7 @@ def test_what_is_new_and_what_is_gone_are_told_with_what_they_were() -> None:
     dropped = PRICES.replace('[packs.small]\nname = "500 credits"', '[packs.tiny]\nname = "Tiny"')
     found = of_prices(parse(PRICES), parse(dropped))
     assert [(one.kind, one.key) for one in found] == [("added", "tiny"), ("removed", "small")]
-    assert "39.00 USD" in found[1].before
+    assert "$39.00" in found[1].before
 
 
 def test_from_no_book_everything_is_added() -> None:
