@@ -20,7 +20,7 @@ from portal.core.replay import Replayed, Terms, TokenPrices, replay
 from portal.core.simulation import Kind, Outcome, Scenario, plan_book, swing_permille, terms_of
 from portal.core.units import MICRO
 from portal.margin import history, workload
-from portal.margin.margins import rates_of
+from portal.margin.statement import rates_of
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import gzip
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -218,3 +220,29 @@ def test_real_calls_cost_what_was_logged_and_a_wrong_price_waits(
     run(application, "costs", "review", "--reject", alarm)
     again = ok(api.get("/v1/margin/organizations/aider?start=2026-11-09&end=2026-11-10"))
     assert again["cost_usd"] == "0.0251575"
+
+
+@pytest.mark.usefixtures("business")
+@pytest.mark.parametrize("value", ["9" * 30, str(2**63), "\u0663", "1e5", "NaN", " 1"])
+def test_a_place_with_a_number_that_no_store_holds_is_refused(api: Api, value: str) -> None:
+    place = json.dumps(["margin:margin:2026-11-01:2026-12-01", value, "acme"])
+    cursor = base64.urlsafe_b64encode(place.encode()).decode()
+    found = refused(
+        api.get(f"/v1/margin/organizations?{DAYS}&cursor={cursor}"), 422, "invalid-request"
+    )
+    assert found["errors"][0]["pointer"] == "/cursor"
+
+
+@pytest.mark.usefixtures("business")
+def test_the_span_before_counts_the_same_customers_as_the_span(
+    api: Api, database: Database, clock: Clock
+) -> None:
+    for name, currency in (("tokyo", "jpy"), ("boston", "usd")):
+        one = customer(api, name, currency=currency)
+        bought(one, 10, "100" if currency == "jpy" else "10.00", currency=currency)
+        used(one, 2, 8_000)
+    days = [ok(api.get(f"/v1/margin?{days}")) for days in (DAYS, "start=2026-12-01&end=2027-01-01")]
+    now, then = days[0], days[1]["before"]
+    assert then["revenue_usd"] == now["revenue_usd"]
+    assert then["cost_usd"] == now["cost"]["total_usd"]
+    assert then["margin_usd"] == now["margin_usd"]
