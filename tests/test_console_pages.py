@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import io
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from flask import Flask
+from sqlalchemy import event
 
 from portal.db import Database
 from tests.cast import Customer, ok
@@ -111,6 +113,27 @@ def test_the_margin_of_a_customer_is_one_figure_on_every_page_and_in_the_api(
     talk = olga.client.get("/operator/").text.partition('id="talk"')[2].partition("</section>")[0]
     assert 'href="/operator/customers/acme"' in talk
     assert "Costs" in talk
+
+
+def test_the_table_of_customers_has_the_revenue_of_just_now(olga: Reader, acme: Customer) -> None:
+    ok(acme.api.put(acme.path, {"name": "Acme", "tier": "starter"}))
+    (line,) = csv.DictReader(io.StringIO(olga.client.get("/operator/customers.csv").text))
+    told = ok(acme.api.get("/v1/margin/organizations/acme?start=2026-10-11&end=2026-11-10"))
+    assert line["Margin of 30 days USD"] == told["margin_usd"] != "0"
+
+
+def test_the_margin_page_reads_every_customer_once(olga: Reader, database: Database) -> None:
+    statements: list[str] = []
+
+    def heard(_c: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        statements.append(statement)
+
+    event.listen(database.engine, "before_cursor_execute", heard)
+    try:
+        assert olga.client.get("/operator/").status_code == 200
+    finally:
+        event.remove(database.engine, "before_cursor_execute", heard)
+    assert sum("FROM revenue_daily" in one and "cost_daily" in one for one in statements) == 1
 
 
 def test_signals_say_of_how_few_customers_nothing_can_be_said(olga: Reader) -> None:
