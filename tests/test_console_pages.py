@@ -136,6 +136,20 @@ def test_the_margin_page_reads_every_customer_once(olga: Reader, database: Datab
     assert sum("FROM revenue_daily" in one and "cost_daily" in one for one in statements) == 1
 
 
+def test_of_a_customer_whose_currency_has_no_rate_no_margin_is_claimed(
+    olga: Reader, acme: Customer
+) -> None:
+    tokyo = Customer(acme.api, "tokyo")
+    ok(acme.api.put(tokyo.path, {"name": "Tokyo", "currency": "jpy"}), 201)
+    cost = [{"layer": "inference", "amount_usd": "40.25"}]
+    ok(tokyo.send(tokyo.event("document", costs=cost)))
+    page = olga.client.get("/operator/").text
+    assert "cannot be said: their currencies have no rate" in page
+    assert "without $40.25 of cost in currencies without a rate" in page
+    ok(acme.send(acme.event("document", costs=[{"layer": "inference", "amount_usd": "1.5"}])))
+    assert "1 of 1</b> cost more than they bring" in olga.client.get("/operator/").text
+
+
 def test_signals_say_of_how_few_customers_nothing_can_be_said(olga: Reader) -> None:
     page = olga.client.get("/operator/").text
     assert "0 customers are too few to tell: 20 are needed." in page

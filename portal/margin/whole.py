@@ -98,6 +98,11 @@ class Totals:
         return self.revenue_nano_usd - counted - self.unattributed_nano_usd
 
     @property
+    def apart_cost_nano_usd(self) -> int:
+        """What customers cost who stand apart: in the cost, and in no margin."""
+        return sum(one.cost.total_nano_usd for one in self.apart)
+
+    @property
     def margin_tenths_percent(self) -> int | None:
         """The margin in tenths of a percent of the revenue; None where there is no revenue."""
         return tenths_of_percent(self.margin_nano_usd, self.revenue_nano_usd)

@@ -68,7 +68,10 @@ class Talk:
 
 @dataclass(frozen=True)
 class MarginPage:
-    """Everything on the page; ``late`` customers have revenue that is not recognised yet."""
+    """Everything on the page; ``late`` customers have revenue that is not recognised yet.
+
+    ``known`` of them brought or cost anything, and of ``told`` the margin can be said.
+    """
 
     as_of: datetime
     key: str
@@ -78,6 +81,7 @@ class MarginPage:
     tiers: Sequence[TierLine]
     customers: Sequence[OrganizationMargin]
     known: int
+    told: int
     under_water: Sequence[OrganizationMargin]
     lost_nano_usd: int
     talks: Sequence[Talk]
@@ -130,6 +134,7 @@ def margin_page(tx: Connection, key: str, *, late: int, now: datetime) -> Margin
         tiers=_tiers(totals),
         customers=busy[:MOST_DRAWN],
         known=len(busy),
+        told=sum(one.figures.margin_nano_usd is not None for one in busy),
         under_water=under,
         lost_nano_usd=-sum(one.figures.margin_nano_usd or 0 for one in under),
         talks=_talks(every, everybody.overdue(tx)),
