@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 from sqlalchemy import Connection
 
@@ -48,6 +48,11 @@ class SimulationRequest:
     def days(self) -> tuple[date, date]:
         """The first local day and the one after the last."""
         return self.start, self.end
+
+    @property
+    def last_day(self) -> date:
+        """The last local day that is simulated."""
+        return self.end - timedelta(days=1)
 
 
 @dataclass(frozen=True)
