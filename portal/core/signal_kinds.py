@@ -129,7 +129,7 @@ FALLING = Kind(
     "points",
     POINTS,
     (
-        "Find out which work became dearer for the customers named here.",
+        "Find out which work grew or became dearer for the customers named here.",
         "Raise the price of a unit of work, or route it to a cheaper model, before you grow.",
     ),
 )

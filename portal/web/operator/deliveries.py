@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from portal import telling
+from portal import cost_review, rejections, telling
 from portal.core.errors import InvalidRequest
 from portal.notices import delivered
 from portal.office import places
@@ -22,11 +22,14 @@ def undelivered() -> str:
     before = places.read(request.args.get("after", ""))
     with parts.database.figures() as tx:
         found = delivered.given_up(tx, before=before, limit=PAGE + 1)
+        rejected, suspects = sum(rejections.why(tx).values()), len(cost_review.waiting(tx))
     lines = found[:PAGE]
     last = lines[-1].delivery if len(found) > PAGE else None
     return render_template(
         "operator/undelivered.html",
         lines=lines,
+        rejected=rejected,
+        suspects=suspects,
         following=places.written(last.done_at, last.delivery_id) if last and last.done_at else "",
         as_of=parts.clock(),
     )
