@@ -17,7 +17,7 @@ from bench.machine import Machine
 from bench.report import Found, at_most, in_turns, median
 from portal.core.margin.figures import Span
 from portal.db import Database
-from portal.margin import margins
+from portal.margin import margins, whole
 
 MONTH = Span(date(2026, 11, 1), date(2026, 12, 1))
 FEW, MANY = 10_000, 100_000
@@ -131,6 +131,6 @@ def _read(database: Database, what: str) -> float:
             found = margins.of_organizations(tx, MONTH, sort="-margin", limit=50)
             if len(found) != 50:
                 raise RuntimeError("the page is not full")
-        elif not margins.totals(tx, MONTH).cost_nano_usd:
+        elif not whole.totals(tx, MONTH).cost_nano_usd:
             raise RuntimeError("the totals are empty")
         return time.perf_counter() - started

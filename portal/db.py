@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
 from threading import Lock
+from time import monotonic
 from typing import Any, cast
 
 import psycopg
@@ -32,7 +33,7 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import PoolProxiedConnection
 
 from portal.core.errors import Unavailable
@@ -42,6 +43,8 @@ FIRST_SAFE_WAL = (3, 51, 3)
 STATEMENT_TIMEOUT_MS = 5_000
 LOCK_TIMEOUT_MS = 3_000
 SQLITE_BUSY_MS = 5_000
+#: For how long the operator's figures over all customers may be added up while somebody waits.
+FIGURES_WITHIN_S = 20
 
 
 _open_transactions: ContextVar[int] = ContextVar("open_transactions", default=0)
@@ -140,11 +143,46 @@ class Database:
             self._turn.release()
 
     @contextmanager
+    def figures(self, *, within_s: int = FIGURES_WITHIN_S) -> Iterator[Connection]:
+        """Open a snapshot for the operator's figures over all customers, while somebody waits.
+
+        On PostgreSQL each statement may take so many seconds, on SQLite all of them together.
+        Raises Unavailable where they take longer: a worker is never held for good.
+        """
+        begun = monotonic()
+        try:
+            with self.reading(patient=True) as connection:
+                self._bound(connection, within_s, begun + within_s)
+                try:
+                    yield connection
+                finally:
+                    self._unbound(connection)
+        except OperationalError as error:
+            if not _was_stopped(error):
+                raise
+            raise Unavailable(
+                f"These figures took longer than {within_s} seconds to add up. Ask for fewer days, "
+                "or again when there is less to do."
+            ) from error
+
+    def _bound(self, connection: Connection, within_s: int, ends: float) -> None:
+        if self.dialect != "sqlite":
+            connection.exec_driver_sql(f"SET LOCAL statement_timeout = {int(within_s * 1000)}")
+            return
+        driver = cast("sqlite3.Connection", connection.connection.driver_connection)
+        driver.set_progress_handler(lambda: monotonic() > ends, _STEPS)
+
+    def _unbound(self, connection: Connection) -> None:
+        if self.dialect == "sqlite":
+            driver = cast("sqlite3.Connection", connection.connection.driver_connection)
+            driver.set_progress_handler(None, 0)
+
+    @contextmanager
     def reading(self, *, patient: bool = False) -> Iterator[Connection]:
         """Open one consistent snapshot for reading; nothing written in it would be kept.
 
-        A ``patient`` one may read for as long as it takes: for proofs and the operator's figures
-        over all customers, never for a customer's request.
+        A ``patient`` one may read for as long as it takes: for proofs and for jobs, never for a
+        request (see ``figures``).
         """
         with self.engine.connect() as connection:
             if self.dialect == "sqlite":
@@ -182,6 +220,16 @@ class Database:
     def close(self) -> None:
         """Close every pooled connection."""
         self.engine.dispose()
+
+
+#: After how many of its steps SQLite asks whether it is to go on: some milliseconds.
+_STEPS = 100_000
+
+
+def _was_stopped(error: OperationalError) -> bool:
+    """Tell whether a statement was stopped because its time was over."""
+    stopped = isinstance(error.orig, sqlite3.OperationalError) and "interrupted" in str(error.orig)
+    return stopped or isinstance(error.orig, psycopg.errors.QueryCanceled)
 
 
 def _sqlite_engine(url: str) -> Engine:

@@ -98,7 +98,8 @@ def keep_forecasts(shop: Workshop) -> int:
 
 def recognise_revenue(shop: Workshop) -> int:
     """Bring what is recognised of customers' money up to now; returns of how many."""
-    return revenue.bring_up_to_date(shop.database, now=shop.clock(), most=A_ROUND).done
+    found = revenue.bring_up_to_date(shop.database, now=shop.clock(), most=A_ROUND, patient=True)
+    return found.done
 
 
 def reconcile_payments(shop: Workshop) -> int:

@@ -190,6 +190,23 @@ def replay(
         _note(tx, keeper, "webhook.replayed", found, now)
 
 
+def send_again(database: Database, chosen: Sequence[str], *, actor: str, now: datetime) -> int:
+    """Send deliveries that were given up again, under the same ids; returns how many.
+
+    For the operator, whoever's endpoint it is; on record with whose it is. What is on its way again
+    already, or is not there, is left out.
+    """
+    with database.transaction() as tx:
+        found = delivered.dead_among(tx, chosen)
+        for delivery_id, endpoint_id, owner in found:
+            delivered.replay(tx, endpoint_id, delivery_id, now=now)
+            audit.note(
+                tx, owner, actor=actor, act="webhook.replayed", target=endpoint_id,
+                detail={"delivery": delivery_id}, now=now,
+            )  # fmt: skip
+    return len(found)
+
+
 def _note(tx: Connection, keeper: Keeper, act: str, endpoint: Endpoint, now: datetime) -> None:
     """Write an act on record; what the operator does with their own is nobody's record here."""
     if keeper.organization_id is not None:

@@ -22,7 +22,7 @@ EXACT = (
     "core/replay.py", "core/simulation.py", "core/routing.py",
     "core/margin/recognition.py", "core/margin/figures.py",
     "margin/revenue.py", "margin/costs.py", "margin/margins.py", "margin/slices.py",
-    "margin/sums.py",
+    "margin/sums.py", "margin/statement.py", "margin/whole.py", "margin/earnings.py",
     "wallet.py", "caps.py", "holds.py", "authorization.py", "metering.py", "events.py", "tiers.py",
 )  # fmt: skip
 CLOCKS = {("datetime", "now"), ("datetime", "utcnow"), ("datetime", "today"), ("date", "today"),

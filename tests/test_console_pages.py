@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import io
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from flask import Flask
+from sqlalchemy import event
 
 from portal.db import Database
 from tests.cast import Customer, ok
@@ -22,7 +24,8 @@ PAGES = (
     "/operator/customers/acme/view", "/operator/catalogue", "/operator/catalogue/prices/new",
     "/operator/catalogue/costs/new", "/operator/catalogue/prices/1.toml",
     "/operator/catalogue/prices/difference?old=0&new=1",
-    "/operator/events", "/operator/events/reviews", "/operator/payments",
+    "/operator/events", "/operator/events/reviews", "/operator/events/undelivered",
+    "/operator/payments",
     "/operator/payments?show=disputed", "/operator/payments/inbox",
     "/operator/payments/reconciliation", "/operator/keys", "/operator/audit",
     "/operator/simulation", "/operator/routing", "/operator/routing?span=last-month",
@@ -111,6 +114,41 @@ def test_the_margin_of_a_customer_is_one_figure_on_every_page_and_in_the_api(
     talk = olga.client.get("/operator/").text.partition('id="talk"')[2].partition("</section>")[0]
     assert 'href="/operator/customers/acme"' in talk
     assert "Costs" in talk
+
+
+def test_the_table_of_customers_has_the_revenue_of_just_now(olga: Reader, acme: Customer) -> None:
+    ok(acme.api.put(acme.path, {"name": "Acme", "tier": "starter"}))
+    (line,) = csv.DictReader(io.StringIO(olga.client.get("/operator/customers.csv").text))
+    told = ok(acme.api.get("/v1/margin/organizations/acme?start=2026-10-11&end=2026-11-10"))
+    assert line["Margin of 30 days USD"] == told["margin_usd"] != "0"
+
+
+def test_the_margin_page_reads_every_customer_once(olga: Reader, database: Database) -> None:
+    statements: list[str] = []
+
+    def heard(_c: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        statements.append(statement)
+
+    event.listen(database.engine, "before_cursor_execute", heard)
+    try:
+        assert olga.client.get("/operator/").status_code == 200
+    finally:
+        event.remove(database.engine, "before_cursor_execute", heard)
+    assert sum("FROM revenue_daily" in one and "cost_daily" in one for one in statements) == 1
+
+
+def test_of_a_customer_whose_currency_has_no_rate_no_margin_is_claimed(
+    olga: Reader, acme: Customer
+) -> None:
+    tokyo = Customer(acme.api, "tokyo")
+    ok(acme.api.put(tokyo.path, {"name": "Tokyo", "currency": "jpy"}), 201)
+    cost = [{"layer": "inference", "amount_usd": "40.25"}]
+    ok(tokyo.send(tokyo.event("document", costs=cost)))
+    page = olga.client.get("/operator/").text
+    assert "cannot be said: their currencies have no rate" in page
+    assert "without $40.25 of cost in currencies without a rate" in page
+    ok(acme.send(acme.event("document", costs=[{"layer": "inference", "amount_usd": "1.5"}])))
+    assert "1 of 1</b> cost more than they bring" in olga.client.get("/operator/").text
 
 
 def test_signals_say_of_how_few_customers_nothing_can_be_said(olga: Reader) -> None:

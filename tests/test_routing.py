@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -136,6 +136,28 @@ def test_the_store_classifies_as_the_rule_does(acme: Customer, database: Databas
 
 
 @pytest.mark.usefixtures("costs")
+def test_only_the_calls_of_the_days_asked_for_are_read(database: Database) -> None:
+    if database.dialect != "sqlite":
+        pytest.skip("there the plan follows how many rows there are")
+    query = routing.calls_of(Span(DAY, DAY + timedelta(days=1)))
+    written = query.compile(database.engine, compile_kwargs={"literal_binds": True})
+    with database.reading() as tx:
+        plan = [row[3] for row in tx.exec_driver_sql(f"EXPLAIN QUERY PLAN {written}")]
+    assert any("SEARCH events" in step and "occurred_at>? AND occurred_at<?" in step
+               for step in plan), plan  # fmt: skip
+
+
+def test_a_call_belongs_to_the_local_day_wherever_that_is(acme: Customer) -> None:
+    for zone, at in (("Pacific/Kiritimati", "2026-11-08T10:30:00+00:00"),
+                     ("Etc/GMT+12", "2026-11-09T11:59:00+00:00")):  # fmt: skip
+        far = Customer(acme.api, zone.replace("/", "-").replace("+", "-"))
+        ok(acme.api.put(far.path, {"name": zone, "timezone": zone}), 201)
+        called(far, "big", 1000, 1000, time=at)
+    days = "start=2026-11-08&end=2026-11-10"
+    found = ok(acme.api.get(f"/v1/margin/routing?{days}"))["data"]
+    assert sum(one["calls"] for one in found) == 2
+
+
 def test_calls_that_are_kept_as_sums_alone_are_said_to_be_missing(
     acme: Customer, database: Database
 ) -> None:

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from threading import Event, Thread
 
 import pytest
-from sqlalchemy import Column, Connection, Integer, MetaData, Table, func, select
+from sqlalchemy import Column, Connection, Integer, MetaData, Table, func, literal, select
+from sqlalchemy.exc import DBAPIError
 
+from portal.core.errors import Unavailable
 from portal.db import Database
 
 #: Time enough for the other to read the same, were it let.
@@ -23,6 +25,8 @@ def processes(store: str) -> Iterator[list[Database]]:
     with both[0].transaction() as tx:
         TALLY.create(tx)
     yield both
+    with both[0].transaction() as tx:
+        TALLY.drop(tx)
     for one in both:
         one.close()
 
@@ -59,3 +63,29 @@ def _last(tx: Connection) -> int:
 
 def _write(tx: Connection, number: int) -> None:
     tx.execute(TALLY.insert().values(number=number))
+
+
+def test_figures_that_take_too_long_are_given_up_and_their_connection_goes_on(
+    processes: list[Database],
+) -> None:
+    ours, _ = processes
+    endless = select(literal(0).label("number")).cte("numbers", recursive=True)
+    endless = endless.union_all(select(endless.c.number + 1))
+    with (
+        pytest.raises(Unavailable, match="took longer than 1 seconds"),
+        ours.figures(within_s=1) as tx,
+    ):
+        tx.execute(select(func.count()).select_from(endless)).scalar_one()
+    # What comes after is bound by nothing of it, and other faults are what they are.
+    with ours.reading(patient=True) as tx:
+        assert list(tx.scalars(select(TALLY.c.number))) == []
+    with pytest.raises(DBAPIError), ours.figures() as tx:
+        tx.exec_driver_sql("SELECT nothing FROM nowhere")
+
+
+def test_figures_that_are_quick_are_those_of_any_reading(processes: list[Database]) -> None:
+    ours, _ = processes
+    with ours.transaction() as tx:
+        _write(tx, 7)
+    with ours.figures() as tx:
+        assert list(tx.scalars(select(TALLY.c.number))) == [7]

@@ -10,7 +10,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 
-from portal import jobs
+from portal import access, jobs
 from portal.billing.gateway import Gateway
 from portal.db import Database
 from portal.tables import audit_log
@@ -145,6 +145,30 @@ def test_the_end_of_a_view_nobody_came_back_from_is_put_on_record(
         jobs.forget_sessions(jobs.Workshop(database, payments, clock))
     began, ended = on_record(database)
     assert ended.at - began.at == timedelta(minutes=30)
+
+
+def test_signing_out_ends_the_view_on_record(
+    olga: Reader, database: Database, clock: Clock
+) -> None:
+    begin(olga)
+    clock.forward(timedelta(minutes=2))
+    assert olga.send("/sign-out", "/").status_code == 302
+    began, ended = on_record(database)
+    assert (ended.act, ended.target, ended.actor) == ("view.ended", "ana", f"operator:{OLGA}")
+    assert ended.at - began.at == timedelta(minutes=2)
+
+
+def test_a_view_that_outlives_its_session_ends_on_record_before_the_session_is_forgotten(
+    olga: Reader, database: Database, clock: Clock, application: Flask
+) -> None:
+    for _ in range(40):
+        clock.forward(access.SESSION_LIFETIME / 40 - timedelta(seconds=1))
+        assert olga.client.get("/operator/keys").status_code == 200
+    begin(olga)
+    clock.forward(timedelta(minutes=5))
+    payments: Gateway = application.extensions["clearmeter"].payments
+    jobs.forget_sessions(jobs.Workshop(database, payments, clock))
+    assert [one.act for one in on_record(database)] == ["view.began", "view.ended"]
 
 
 @pytest.mark.parametrize(("member", "reason", "status"), [("ana", " ", 303), ("dana", "x", 404)])

@@ -14,12 +14,16 @@ VIEW_LIFETIME = timedelta(minutes=30)
 
 
 def lapsed_views(tx: Connection, *, now: datetime) -> list[tuple[str, str, dict[str, Any]]]:
-    """Return the session, the operator and what they carry, of views whose time is over."""
+    """Return the session, the operator and what they carry, of views whose time is over.
+
+    It is over with the session at the latest.
+    """
     rows = tx.execute(select(sessions).where(sessions.c.operator_email.is_not(None)))
     return [
         (row.session_hash, row.operator_email, row.data)
         for row in rows
-        if VIEW in row.data and datetime.fromisoformat(row.data[VIEW]["until"]) <= now
+        if VIEW in row.data
+        and (row.expires_at < now or datetime.fromisoformat(row.data[VIEW]["until"]) <= now)
     ]
 
 

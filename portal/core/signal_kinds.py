@@ -106,7 +106,7 @@ class Kind:
 _BY_USE = (
     "Plan the move: put the heaviest customers on pricing that follows what they use.",
     "Move the heaviest customers to pricing that follows use, before they renew.",
-    "Stop selling unlimited use at one price now: the heaviest customers cost what the rest earn.",
+    "Stop selling unlimited use at one price now: no one price fits costs a hundred times apart.",
 )
 MAX_MIN = Kind(
     "cost-max-min", "Cost of the heaviest customer to the lightest", "times", TIMES, _BY_USE
@@ -129,7 +129,7 @@ FALLING = Kind(
     "points",
     POINTS,
     (
-        "Find out which work became dearer for the customers named here.",
+        "Find out which work grew or became dearer for the customers named here.",
         "Raise the price of a unit of work, or route it to a cheaper model, before you grow.",
     ),
 )
@@ -149,8 +149,8 @@ CHURN = Kind(
     "points",
     CHURN_POINTS,
     (
-        "Offer light customers a smaller plan: those who leave are the ones who pay for the rest.",
-        "Give light customers a cheaper plan now: you lose those who earn and keep those who cost.",
+        "Offer light customers a smaller plan: those who leave earn you more than those who stay.",
+        "Give light customers a cheaper plan now: those who leave earn you most of what they pay.",
     ),
 )
 ATTRIBUTION = Kind(

@@ -133,7 +133,8 @@ def falling_margin(customers: Sequence[Customer], span: Span) -> Signal:
     growth = now_nano / then_nano - 1
     rate = _rate_effect(paying, now_nano, then_nano)
     worst = sorted(
-        (one for one in paying if _revenue(one) and _earlier(one)), key=_change_of_profit
+        (one for one in paying if _revenue(one) and _earlier(one) and _change_of_profit(one) < 0),
+        key=_change_of_profit,
     )
     method = "90 % range by the delta method over customers, Student's t"
     parts = {"rate": rate, "mix": found.figure - rate, "revenue_growth": growth}

@@ -19,6 +19,8 @@ LARGEST_USD = 1_000_000
 # Written out instead of Decimal(): '1E+3000000' as an int would occupy a worker for minutes.
 _DECIMAL = re.compile(r"(-?)(\d{1,13})(?:\.(\d{1,24}))?", re.ASCII)
 
+_WHOLE = re.compile(r"-?[0-9]{1,19}", re.ASCII)
+
 
 class NotExact(ValueError):
     """A number that cannot be taken as an exact amount; the message says what is expected."""
@@ -63,6 +65,13 @@ def parse_micro(value: str | int | Decimal | float) -> int:
 def parse_nano_usd(value: str | int | Decimal | float) -> int:
     """Return an amount of US dollars in billionths. Raises NotExact."""
     return parse_scaled(value, places=9, largest=LARGEST_USD)
+
+
+def parse_int64(text: str) -> int:
+    """Return a whole number that both stores compare as it is. Raises NotExact."""
+    if not _WHOLE.fullmatch(text) or not -(2**63) <= int(text) < 2**63:
+        raise NotExact("is not a whole number of 64 bits")
+    return int(text)
 
 
 def format_scaled(amount: int, *, places: int) -> str:

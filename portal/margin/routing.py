@@ -6,10 +6,10 @@ Reads only; the store adds up by day, so that what is held here is days, classes
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, case, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, func, select
 
 from portal.core.cost_book import Route
 from portal.core.costs import ModelUsage
@@ -28,7 +28,7 @@ from portal.core.routing import (
 )
 from portal.cost_books import CostBooks, cost_books_of
 from portal.costs import cost_line
-from portal.tables import cost_daily, event_costs, events
+from portal.tables import cost_daily, event_costs, events, organizations
 
 _SAME_EVENT = ("organization_id", "source", "event_id")
 _TOKENS = (
@@ -38,6 +38,8 @@ _TOKENS = (
     "cache_write_tokens",
     "reasoning_tokens",
 )
+#: No zone's day begins or ends further than this from UTC's.
+_ZONES = timedelta(days=1)
 _NOON = time(12, tzinfo=UTC)
 
 
@@ -72,11 +74,12 @@ def report(tx: Connection, span: Span) -> Routing:
     return Routing(span, rows, max(0, int(summed) - sum(one.number for one in calls)))
 
 
-def _calls(tx: Connection, span: Span) -> list[Calls]:
+def calls_of(span: Span) -> Select[Any]:
+    """Return the query of all calls of a span, added up by class, model and day."""
     line = event_costs.c
     label = request_class().label("request_class")
     known = line.amount_nano_usd.is_not(None).label("known")
-    rows = tx.execute(
+    return (
         select(
             label,
             line.provider,
@@ -89,10 +92,14 @@ def _calls(tx: Connection, span: Span) -> list[Calls]:
         )
         .select_from(events)
         .join(event_costs, and_(*(events.c[name] == line[name] for name in _SAME_EVENT)))
-        .where(events.c.day >= span.start, events.c.day < span.end, line.model != "")
+        .where(_within(span), events.c.day >= span.start, events.c.day < span.end, line.model != "")
         .group_by(label, line.provider, line.model, events.c.day, known)
         .order_by(events.c.day, label, line.provider, line.model)
     )
+
+
+def _calls(tx: Connection, span: Span) -> list[Calls]:
+    rows = tx.execute(calls_of(span))
     return [
         Calls(
             row.request_class,
@@ -105,6 +112,20 @@ def _calls(tx: Connection, span: Span) -> list[Calls]:
         )
         for row in rows
     ]
+
+
+def _within(span: Span) -> ColumnElement[bool]:
+    """Return which events can be of a span: found by their instants.
+
+    Local days begin and end less than a day from UTC's, and the store keeps each organization's
+    events by instant: what lies outside is not read, however much there is of it.
+    """
+    start, end = (datetime.combine(day, time(), UTC) for day in (span.start, span.end))
+    return and_(
+        events.c.organization_id.in_(select(organizations.c.organization_id)),
+        events.c.occurred_at >= start - _ZONES,
+        events.c.occurred_at < end + _ZONES,
+    )
 
 
 def _usage(row: Row[Any]) -> ModelUsage:

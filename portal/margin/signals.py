@@ -16,8 +16,9 @@ from portal.core.margin.figures import Figures, Span
 from portal.core.signal_kinds import Customer, Signal
 from portal.core.signals import all_signals
 from portal.core.verdict import PerSeat, Selling, per_seat
-from portal.margin import margins
+from portal.margin import margins, whole
 from portal.margin.margins import OrganizationMargin
+from portal.margin.whole import Totals
 from portal.tables import organizations, subscriptions, usage_daily
 
 #: Who has no plan and did nothing for so long has left.
@@ -43,18 +44,25 @@ def last_quarter(today: date) -> Span:
 def report(tx: Connection, span: Span, *, now: datetime) -> Report:
     """Return what the signals say of a span. Bring revenue up to date before."""
     found = list(margins.each(tx, span))
+    return report_of(tx, found, whole.totals_of(tx, span, found), now=now)
+
+
+def report_of(
+    tx: Connection, found: Sequence[OrganizationMargin], totals: Totals, *, now: datetime
+) -> Report:
+    """Return the same from all customers of a span and their totals, read already."""
+    span = totals.span
     active = _active_since(tx, Span(span.end - GONE_AFTER, span.end))
     came = _came_since(tx, span)
     customers = [
         _customer(one, left=one.organization_id not in active, newcomer=one.organization_id in came)
         for one in found
     ]
-    whole = margins.totals(tx, span)
     signals = all_signals(
         customers,
-        attributed_nano_usd=whole.cost.total_nano_usd,
-        total_nano_usd=whole.cost_nano_usd,
-        unknown_lines=whole.cost.unknown_lines,
+        attributed_nano_usd=totals.cost.total_nano_usd,
+        total_nano_usd=totals.cost_nano_usd,
+        unknown_lines=totals.cost.unknown_lines,
         span=span,
         earlier=span.before,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 from sqlalchemy import Connection
 
@@ -20,7 +20,7 @@ from portal.core.replay import Replayed, Terms, TokenPrices, replay
 from portal.core.simulation import Kind, Outcome, Scenario, plan_book, swing_permille, terms_of
 from portal.core.units import MICRO
 from portal.margin import history, workload
-from portal.margin.margins import rates_of
+from portal.margin.statement import rates_of
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,11 @@ class SimulationRequest:
     def days(self) -> tuple[date, date]:
         """The first local day and the one after the last."""
         return self.start, self.end
+
+    @property
+    def last_day(self) -> date:
+        """The last local day that is simulated."""
+        return self.end - timedelta(days=1)
 
 
 @dataclass(frozen=True)

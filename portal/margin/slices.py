@@ -18,7 +18,8 @@ from portal.core.costs import LAYERS
 from portal.core.margin.figures import QUALITIES, Cost, Figures, Revenue, Span
 from portal.core.units import apportion
 from portal.margin import costs, sums
-from portal.margin.margins import Slice, lost_by_action, rates_of
+from portal.margin.margins import Slice
+from portal.margin.statement import lost_by_action, rates_of
 from portal.tables import (
     cost_daily,
     event_costs,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, and_, select, update
+from sqlalchemy import Connection, RowMapping, and_, func, or_, select, update
 
 from portal.core.errors import NotFound
+from portal.db import among
 from portal.notices.outbox import Message, message_of
-from portal.tables import deliveries, outbox
+from portal.tables import deliveries, outbox, webhook_endpoints
 
 
 @dataclass(frozen=True)
@@ -51,19 +53,78 @@ def to_endpoint(tx: Connection, endpoint_id: str, *, limit: int) -> list[Deliver
         .order_by(outbox.c.at.desc(), outbox.c.sequence.desc(), deliveries.c.delivery_id)
         .limit(limit)
     )
-    return [
-        Delivery(
-            row["delivery_id"],
-            row["target"],
-            row["status"],
-            row["attempts"],
-            row["due_at"],
-            row["detail"],
-            row["done_at"],
-            message_of(row),
+    return [_delivery(row) for row in tx.execute(query).mappings()]
+
+
+def _delivery(row: RowMapping) -> Delivery:
+    return Delivery(
+        row["delivery_id"],
+        row["target"],
+        row["status"],
+        row["attempts"],
+        row["due_at"],
+        row["detail"],
+        row["done_at"],
+        message_of(row),
+    )
+
+
+@dataclass(frozen=True)
+class GivenUp:
+    """A delivery that was given up: whose endpoint it was for ("" is the operator's), and where."""
+
+    delivery: Delivery
+    owner: str
+    url: str
+    on: bool
+
+
+def given_up(
+    tx: Connection, *, before: tuple[datetime, str] | None = None, limit: int
+) -> list[GivenUp]:
+    """Return deliveries of all endpoints that were given up, the latest first.
+
+    ``before`` is the end and the id of the last one seen. Of endpoints that were removed none.
+    """
+    endpoint = webhook_endpoints.c
+    here = select(endpoint.endpoint_id).where(endpoint.removed_at.is_(None))
+    query = (
+        _WITH_MESSAGE.add_columns(
+            endpoint.organization_id.label("owner"), endpoint.url, endpoint.disabled_at
         )
+        .join(webhook_endpoints, endpoint.endpoint_id == deliveries.c.target)
+        .where(deliveries.c.target.in_(here), deliveries.c.status == "dead")
+        .order_by(deliveries.c.done_at.desc(), deliveries.c.delivery_id.desc())
+        .limit(limit)
+    )
+    if before is not None:
+        done, delivery_id = before
+        earlier = and_(deliveries.c.done_at == done, deliveries.c.delivery_id < delivery_id)
+        query = query.where(or_(deliveries.c.done_at < done, earlier))
+    return [
+        GivenUp(_delivery(row), row["owner"] or "", row["url"], row["disabled_at"] is None)
         for row in tx.execute(query).mappings()
     ]
+
+
+def dead_among(tx: Connection, chosen: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Return those of some deliveries that were given up: id, endpoint, and whose that is."""
+    rows = tx.execute(
+        select(
+            deliveries.c.delivery_id,
+            deliveries.c.target,
+            func.coalesce(webhook_endpoints.c.organization_id, "").label("owner"),
+        )
+        .join(webhook_endpoints, webhook_endpoints.c.endpoint_id == deliveries.c.target)
+        .where(
+            among(tx, deliveries.c.delivery_id, list(chosen)),
+            deliveries.c.channel == "webhook",
+            deliveries.c.status == "dead",
+            webhook_endpoints.c.removed_at.is_(None),
+        )
+        .order_by("owner", deliveries.c.delivery_id)
+    )
+    return [(row.delivery_id, row.target, row.owner) for row in rows]
 
 
 def replay(tx: Connection, endpoint_id: str, delivery_id: str, *, now: datetime) -> None:

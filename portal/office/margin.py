@@ -17,9 +17,10 @@ from portal.core.conversations import Conversation, Known, choose
 from portal.core.costs import LAYERS
 from portal.core.errors import InvalidRequest
 from portal.core.margin.figures import Figures, Span
-from portal.margin import margins, signals
-from portal.margin.margins import OrganizationMargin, Totals
+from portal.margin import margins, signals, whole
+from portal.margin.margins import OrganizationMargin
 from portal.margin.signals import Report
+from portal.margin.whole import Totals
 
 DAY = timedelta(days=1)
 SPANS = {
@@ -67,17 +68,20 @@ class Talk:
 
 @dataclass(frozen=True)
 class MarginPage:
-    """Everything on the page; ``late`` customers have revenue that is not recognised yet."""
+    """Everything on the page; ``late`` customers have revenue that is not recognised yet.
+
+    ``known`` of them brought or cost anything, and of ``told`` the margin can be said.
+    """
 
     as_of: datetime
     key: str
     span: Span
     totals: Totals
-    before: Totals
     layers: Sequence[LayerLine]
     tiers: Sequence[TierLine]
     customers: Sequence[OrganizationMargin]
     known: int
+    told: int
     under_water: Sequence[OrganizationMargin]
     lost_nano_usd: int
     talks: Sequence[Talk]
@@ -113,8 +117,8 @@ def span_of(key: str, *, today: date) -> Span:
 def margin_page(tx: Connection, key: str, *, late: int, now: datetime) -> MarginPage:
     """Put the page together. Raises InvalidRequest for a span that is none."""
     span = span_of(key, today=now.date())
-    totals, before = margins.totals(tx, span), margins.totals(tx, span.before)
     every = list(margins.each(tx, span))
+    totals = whole.totals_of(tx, span, every)
     under = sorted(
         (one for one in every if (one.figures.margin_nano_usd or 0) < 0),
         key=lambda one: one.figures.margin_nano_usd or 0,
@@ -126,16 +130,16 @@ def margin_page(tx: Connection, key: str, *, late: int, now: datetime) -> Margin
         key=key,
         span=span,
         totals=totals,
-        before=before,
-        layers=_layers(totals, before),
+        layers=_layers(totals, whole.cost_by_layer(tx, span.before)),
         tiers=_tiers(totals),
         customers=busy[:MOST_DRAWN],
         known=len(busy),
+        told=sum(one.figures.margin_nano_usd is not None for one in busy),
         under_water=under,
         lost_nano_usd=-sum(one.figures.margin_nano_usd or 0 for one in under),
         talks=_talks(every, everybody.overdue(tx)),
         names={one.organization_id: one.name for one in every},
-        report=signals.report(tx, span, now=now),
+        report=signals.report_of(tx, every, totals, now=now),
         late=late,
     )
 
@@ -144,14 +148,13 @@ def _brings(one: OrganizationMargin) -> int:
     return one.figures.revenue_nano_usd or 0
 
 
-def _layers(totals: Totals, before: Totals) -> list[LayerLine]:
+def _layers(totals: Totals, before: Mapping[str, int]) -> list[LayerLine]:
     rest = totals.unattributed_by_layer
-    was = before.unattributed_by_layer
     return [
         LayerLine(
             layer,
             totals.cost.by_layer.get(layer, 0) + rest[layer],
-            before.cost.by_layer.get(layer, 0) + was[layer],
+            before[layer],
             rest[layer],
         )
         for layer in LAYERS

@@ -355,6 +355,8 @@ class _Act:
     act: str
     target: str = ""
     detail: dict[str, str] = field(default_factory=dict)
+    #: By when it was over anyway.
+    latest: datetime | None = None
 
 
 def _begun(place: access.Place, method: str, session_id: str = "") -> list[_Act]:
@@ -371,6 +373,16 @@ def _ended(stored: StoredSession | None) -> list[_Act]:
     return [_Act(stored.organization_id, stored.owner, "session.ended", stored.session_id)]
 
 
+def _looked(session: Session) -> list[_Act]:
+    """Return the end of the view that a session is in: it ends with the session."""
+    view, visitor = session.get(access.VIEW), session.visitor
+    if view is None:
+        return []
+    actor = f"operator:{visitor.watched_by or visitor.operator_email}"
+    latest = datetime.fromisoformat(view["until"])
+    return [_Act(view["organization"], actor, "view.ended", view["member"], latest=latest)]
+
+
 def _note(tx: Connection, acts: list[_Act], *, now: datetime) -> None:
     # In one order for everybody, so that no two wait for each other.
     for one in sorted(acts, key=lambda one: one.organization_id):
@@ -381,7 +393,7 @@ def _note(tx: Connection, acts: list[_Act], *, now: datetime) -> None:
             act=one.act,
             target=one.target,
             detail=dict(one.detail),
-            now=now,
+            now=min(now, one.latest or now),
         )
 
 
@@ -419,7 +431,8 @@ def sign_in(
             now=parts.clock(),
         )
         place = access.Place(organization_id or "", member_id=member_id or operator or "")
-        _note(tx, _ended(stored) + _begun(place, method), now=parts.clock())
+        acts = _looked(session) + _ended(stored) + _begun(place, method)
+        _note(tx, acts, now=parts.clock())
     session.go_on_as(secret, carried or {})
 
 
@@ -445,7 +458,8 @@ def move(session: Session, place: access.Place) -> None:
             data=kept,
             now=parts.clock(),
         )
-        acts = _ended(stored) + _begun(place, stored.method, stored.session_id)
+        acts = [*_looked(session), *_ended(stored)]
+        acts += _begun(place, stored.method, stored.session_id)
         _note(tx, acts, now=parts.clock())
     session.go_on_as(secret, kept)
 
@@ -456,6 +470,6 @@ def sign_out(session: Session) -> None:
     if stored is not None:
         with parts.database.transaction() as tx:
             access.end_session(tx, stored.session_hash)
-            _note(tx, _ended(stored), now=parts.clock())
+            _note(tx, _looked(session) + _ended(stored), now=parts.clock())
     session.ended = True
     session.clear()

@@ -17,7 +17,8 @@ PAGES = (
     "", "customers", "customers/acme", "customers/acme/timeline", "customers/acme/events",
     "customers/acme/grant?credits=10.5&source=promotion&reason=x&expires=",
     "customers/acme/view", "routing", "simulation", "catalogue", "catalogue/prices/new",
-    "catalogue/prices/difference?old=0&new=1", "events", "events/reviews", "payments",
+    "catalogue/prices/difference?old=0&new=1", "events", "events/reviews", "events/undelivered",
+    "payments",
     "payments?show=disputed", "payments/inbox?status=all", "payments/reconciliation", "keys",
     "audit",
 )  # fmt: skip

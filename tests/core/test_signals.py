@@ -217,6 +217,8 @@ def test_a_change_of_margin_is_what_rates_and_mix_add_up_to() -> None:
     # Its share grows by 0.1, at the mean of its margins; the heavy one's shrinks by as much.
     assert found.parts["mix"] == pytest.approx(0.1 * ((0.9 + 130 / 150) / 2 - 0.4))
     assert found.parts["revenue_growth"] == pytest.approx(0.25)
+    # The light ones earn more than before: they are not behind it, and the heavy ones earn as much.
+    assert found.customers == ()
 
 
 def test_a_falling_margin_is_no_signal_of_this_kind_where_revenue_falls_too() -> None:
@@ -227,6 +229,14 @@ def test_a_falling_margin_is_no_signal_of_this_kind_where_revenue_falls_too() ->
     assert found.verdict is Verdict.SILENT
     assert found.figure is not None
     assert found.figure < -0.05
+
+
+def test_only_who_earns_less_than_before_is_named_behind_a_falling_margin() -> None:
+    less = [Customer(f"less-{n}", 50, 100, 0, 10, 100) for n in range(15)]
+    more = [Customer(f"more-{n}", 30, 150, 0, 10, 100) for n in range(15)]
+    found = signals.falling_margin([*less, *more], QUARTER)
+    assert found.verdict is not Verdict.SILENT
+    assert set(found.customers) == {one.customer for one in less}
 
 
 def test_who_came_within_the_quarter_makes_no_ratio() -> None:

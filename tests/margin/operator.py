@@ -11,7 +11,7 @@ from sqlalchemy import select
 from portal import catalog, cost_books
 from portal.core.margin.figures import NO_COST, Cost, Figures, Revenue, Span
 from portal.db import Database
-from portal.margin import margins, revenue, slices
+from portal.margin import margins, revenue, slices, whole
 from portal.tables import recognitions, revenue_daily, tier_fees
 from tests.cast import Api, Customer, ok
 from tests.clock import Clock
@@ -112,7 +112,10 @@ def agree(
     revenue.bring_up_to_date(database, now=clock())
     with database.reading() as tx:
         every = list(margins.each(tx, span))
-        whole = margins.totals(tx, span)
+        total = whole.totals(tx, span)
+        assert whole.totals_of(tx, span, every) == total
+        before = whole.cost_by_layer(tx, span.before)
+        assert sum(before.values()) == total.before_cost_nano_usd
         actions = slices.by_action(tx, span)
         chosen = [one for one in every if named is None or one.organization_id in named]
         for one in chosen:
@@ -124,13 +127,13 @@ def agree(
             months = [found for _, found in margins.by_month(tx, one.organization_id, span)]
             assert _all(months) == _all([mine])
             assert _all([one.figures for one in cuts[0]]) == _all([mine])
-    tiers = [found for group in whole.by_tier.values() for found in group]
-    listed = [*whole.figures, *whole.apart]
+    tiers = [found for group in total.by_tier.values() for found in group]
+    listed = [*total.figures, *total.apart]
     for cut in ([one.figures for one in every], tiers, [one.figures for one in actions]):
         assert _all(cut) == _all(listed)
-    assert whole.organizations == len(every)
-    assert whole.cost_nano_usd == sum(whole.cost.by_layer.values()) + whole.unattributed_nano_usd
-    assert sum(whole.cost.by_quality.values()) == whole.cost.total_nano_usd
+    assert total.organizations == len(every)
+    assert total.cost_nano_usd == sum(total.cost.by_layer.values()) + total.unattributed_nano_usd
+    assert sum(total.cost.by_quality.values()) == total.cost.total_nano_usd
     for one in chosen:
         before = written(database, one.organization_id)
         revenue.rebuild(database, one.organization_id, now=clock())

@@ -13,7 +13,7 @@ from portal.core.errors import InvalidRequest, NotFound
 from portal.core.margin.figures import Span
 from portal.core.margin.focus import Charge, Reading, mapped
 from portal.db import Database
-from portal.margin import costs, margins, revenue
+from portal.margin import costs, revenue, whole
 from tests.cast import Api, Customer
 from tests.clock import Clock
 from tests.margin.operator import NANO, NOVEMBER, agree, customer, figures, open_business, used
@@ -60,10 +60,10 @@ def invoice(
     )
 
 
-def totals(database: Database, clock: Clock, span: Span = NOVEMBER) -> margins.Totals:
+def totals(database: Database, clock: Clock, span: Span = NOVEMBER) -> whole.Totals:
     revenue.bring_up_to_date(database, now=clock())
     with database.reading() as tx:
-        return margins.totals(tx, span)
+        return whole.totals(tx, span)
 
 
 @pytest.mark.usefixtures("two")

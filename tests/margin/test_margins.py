@@ -10,7 +10,7 @@ from flask import Flask
 from portal.core.errors import InvalidRequest
 from portal.core.margin.figures import Span
 from portal.db import Database
-from portal.margin import margins, revenue, slices
+from portal.margin import margins, revenue, slices, whole
 from tests.cast import Api, ok
 from tests.clock import Clock
 from tests.margin.operator import (
@@ -172,15 +172,15 @@ def test_another_currency_is_converted_by_the_stated_rate_or_stands_apart(
         used(one, 2, 8_000)
     revenue.bring_up_to_date(database, now=clock())
     with database.reading() as tx:
-        whole = margins.totals(tx, NOVEMBER)
+        total = whole.totals(tx, NOVEMBER)
         listed = margins.of_organizations(tx, NOVEMBER, sort="-margin")
     assert [one.organization_id for one in listed] == ["berlin", "boston", "tokyo"]
     assert [one.figures.revenue_nano_usd for one in listed] == [11 * NANO, 10 * NANO, None]
-    assert [one.currency for one in whole.apart] == ["jpy"]
-    assert whole.apart[0].revenue.credits_used_minor == 100
-    assert whole.revenue_nano_usd == 21 * NANO
-    assert whole.margin_nano_usd == 21 * NANO - 150_000_000
-    assert whole.cost_nano_usd == 225_000_000
+    assert [one.currency for one in total.apart] == ["jpy"]
+    assert total.apart[0].revenue.credits_used_minor == 100
+    assert total.revenue_nano_usd == 21 * NANO
+    assert total.margin_nano_usd == 21 * NANO - 150_000_000
+    assert total.cost_nano_usd == 225_000_000
     agree(database, clock)
 
 
@@ -289,10 +289,10 @@ def test_growth_is_against_the_span_before(api: Api, database: Database, clock: 
     december = Span(date(2026, 12, 1), date(2027, 1, 1))
     with database.reading() as tx:
         found = margins.of_organization(tx, "acme", december)
-        whole = margins.totals(tx, december)
+        total = whole.totals(tx, december)
     assert found.before.revenue_minor == 1_00
     assert found.before.cost_nano_usd == 75_000_000
     assert found.figures.margin_nano_usd == 3 * NANO - 225_000_000
     assert found.growth_nano_usd == 2 * NANO - 150_000_000
-    assert whole.before_revenue_nano_usd == NANO
-    assert whole.before_cost_nano_usd == 75_000_000
+    assert total.before_revenue_nano_usd == NANO
+    assert total.before_cost_nano_usd == 75_000_000

@@ -32,7 +32,7 @@ from portal.core.margin.focus import Charge
 from portal.db import Database
 from portal.desk import open_desk
 from portal.limits import SpendingRequest, set_spending
-from portal.margin import costs, margins, revenue
+from portal.margin import costs, revenue, whole
 from portal.metering import Sent
 from portal.onboarding import GrantRequest, OrganizationRequest
 from portal.tables import cost_daily, events, grants, revenue_daily
@@ -184,7 +184,7 @@ class MarginMachine(RuleBasedStateMachine):
         now = self.clock().date()
         span = Span(now - 5 * DAY, now + DAY)
         with self.database.reading() as tx:
-            found = margins.totals(tx, span)
+            found = whole.totals(tx, span)
             bills = costs.overlapping(tx, span)
             explained = tx.execute(_cost_by_day(span)).all()
         covered = {

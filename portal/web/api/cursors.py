@@ -8,6 +8,7 @@ import json
 from flask import request
 
 from portal.core.errors import InvalidRequest
+from portal.core.units import NotExact, parse_int64
 
 
 def written(listing: str, *place: str) -> str:
@@ -34,3 +35,11 @@ def sent(listing: str, *, parts: int) -> list[str] | None:
     except (ValueError, RecursionError) as error:
         raise InvalidRequest.at("/cursor", "is not one that this list gave") from error
     return found[1:]
+
+
+def number(text: str) -> int:
+    """Return the number in a place. Raises InvalidRequest where the store cannot compare it."""
+    try:
+        return parse_int64(text)
+    except NotExact as error:
+        raise InvalidRequest.at("/cursor", "is not one that this list gave") from error

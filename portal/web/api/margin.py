@@ -13,8 +13,10 @@ from portal.core.costs import LAYERS
 from portal.core.errors import InvalidRequest
 from portal.core.margin.figures import Cost, Figures, Rates, Revenue, Span
 from portal.core.units import format_micro, format_nano_usd, format_scaled
-from portal.margin import costs, margins, revenue, slices
-from portal.margin.margins import OrganizationMargin, Slice, Totals
+from portal.margin import costs, margins, revenue, slices, whole
+from portal.margin.margins import OrganizationMargin, Slice
+from portal.margin.statement import rates_of
+from portal.margin.whole import Totals
 from portal.web.api import answers, blueprint, cursors
 from portal.web.api.access import need, need_service
 from portal.web.api.organizations import page_size
@@ -61,10 +63,10 @@ def _begun() -> tuple[Span, dict[str, Any]]:
 def get_margin() -> tuple[Response, int]:
     """Answer what all customers paid for, what they cost, and what is left."""
     span, body = _begun()
-    with services().database.reading(patient=True) as tx:
-        found = margins.totals(tx, span)
+    with services().database.figures() as tx:
+        found = whole.totals(tx, span)
         actions = slices.by_action(tx, span)
-        rates = margins.rates_of(tx, span)
+        rates = rates_of(tx, span)
     return answers.answer(body | _totals(found) | {"rates": _rates(rates)} | _cut(found, actions))
 
 
@@ -74,7 +76,7 @@ def list_margins() -> tuple[Response, int]:
     span, body = _begun()
     sort, limit = request.args.get("sort", "margin"), page_size()
     place = cursors.sent(f"margin:{sort}:{span.start}:{span.end}", parts=2)
-    with services().database.reading(patient=True) as tx:
+    with services().database.figures() as tx:
         found = margins.of_organizations(
             tx, span, sort=sort, after=(place[0], place[1]) if place else None, limit=limit + 1
         )
@@ -93,7 +95,7 @@ def list_margins() -> tuple[Response, int]:
 def get_margin_of_organization(organization_id: str) -> tuple[Response, int]:
     """Answer one customer's margin: step by step, by action, team and month."""
     span, body = _begun()
-    with services().database.reading(patient=True) as tx:
+    with services().database.figures() as tx:
         found = margins.of_organization(tx, organization_id, span)
         actions = slices.by_action(tx, span, organization_id)
         teams = slices.by_team(tx, span, organization_id)
@@ -218,9 +220,7 @@ def _totals(found: Totals) -> dict[str, Any]:
             "end": found.span.before.end.isoformat(),
             "revenue_usd": format_nano_usd(found.before_revenue_nano_usd),
             "cost_usd": format_nano_usd(found.before_cost_nano_usd),
-            "margin_usd": format_nano_usd(
-                found.before_revenue_nano_usd - found.before_cost_nano_usd
-            ),
+            "margin_usd": format_nano_usd(found.before_margin_nano_usd),
         },
         "by_currency": [_figures(one) for one in found.figures],
         "apart": [_figures(one) for one in found.apart],

@@ -23,7 +23,7 @@ def get_margin_routing() -> tuple[Response, int]:
     need("read")
     parts, now = services(), services().clock()
     span = asked_span(signals.last_quarter(now.date()))
-    with parts.database.reading(patient=True) as tx:
+    with parts.database.figures() as tx:
         found = routing.report(tx, span)
     by_class = sorted(found.rows, key=lambda row: row.request_class)
     return answers.answer(

@@ -29,7 +29,7 @@ def get_margin_signals() -> tuple[Response, int]:
     parts, now = services(), services().clock()
     span = asked_span(signals.last_quarter(now.date()))
     caught = revenue.bring_up_to_date(parts.database, now=now)
-    with parts.database.reading(patient=True) as tx:
+    with parts.database.figures() as tx:
         found = signals.report(tx, span, now=now)
     return answers.answer(
         {

@@ -25,6 +25,8 @@ from portal.web.api.organizations import page_size
 from portal.web.cells import safe_cell
 from portal.web.services import services
 
+#: So many rows of a sheet are read at a time.
+SHEET_PART = 5_000
 COLUMNS = (
     "organization", "currency", "simulated", "today", "more", "cost_usd", "margin_usd",
     "margin_today_usd", "swing", "swing_today", "uncollected_credits", "grandfather",
@@ -85,7 +87,7 @@ def get_simulated_customers(simulation_id: str) -> tuple[Response, int] | Respon
     need("read")
     sort, limit = request.args.get("sort", "more"), page_size()
     place = cursors.sent(f"simulated {sort}", parts=2)
-    after = (_whole(place[0]), place[1]) if place else None
+    after = (cursors.number(place[0]), place[1]) if place else None
     database, sheet = services().database, "text/csv" in request.headers.get("Accept", "")
     with database.reading() as tx:
         simulation.find(tx, simulation_id)
@@ -102,13 +104,6 @@ def get_simulated_customers(simulation_id: str) -> tuple[Response, int] | Respon
     return answers.answer({"data": [_outcome(one) for one in found], "next_cursor": cursor})
 
 
-def _whole(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError as error:
-        raise InvalidRequest.at("/cursor", "is not one that this list gave") from error
-
-
 def _instant(text: str) -> datetime:
     try:
         found = datetime.fromisoformat(text)
@@ -122,10 +117,19 @@ def _instant(text: str) -> datetime:
 def _sheet(database: Database, simulation_id: str, sort: str) -> Iterator[str]:
     """Write a row for each customer, as they are read."""
     yield _line(COLUMNS)
-    with database.reading(patient=True) as tx:
-        for one in simulation.customers(tx, simulation_id, sort=sort, limit=None):
+    after: tuple[int, str] | None = None
+    while True:
+        # No connection is held while somebody slow takes what was read.
+        with database.figures() as tx:
+            page = list(
+                simulation.customers(tx, simulation_id, sort=sort, after=after, limit=SHEET_PART)
+            )
+        for one in page:
             cells = _outcome(one) | {"organization": safe_cell(one.customer)}
             yield _line([cells[name] for name in COLUMNS])
+        if len(page) < SHEET_PART:
+            return
+        after = (simulation.figure_of(page[-1], sort), page[-1].customer)
 
 
 def _line(cells: Sequence[object]) -> str:

@@ -86,9 +86,12 @@ def _ends(given: str, organization: Organization) -> datetime | None:
         return None
     try:
         day = date.fromisoformat(given.strip())
-        return start_of_day(day + timedelta(days=1), organization.zone)
+        ends = start_of_day(day + timedelta(days=1), organization.zone)
     except (ValueError, OverflowError) as error:
-        raise InvalidRequest.at("/expires", "is not a day such as 2026-12-31") from error
+        raise InvalidRequest.at("/last_day", "is not a day such as 2026-12-31") from error
+    if ends <= services().clock():
+        raise InvalidRequest.at("/last_day", "is over: they would end before they begin")
+    return ends
 
 
 def _grant_request(organization: Organization) -> GrantRequest:

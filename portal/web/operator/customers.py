@@ -27,8 +27,11 @@ TITLES = (
 
 def _table(*, whole: bool = False) -> Customers:
     parts = services()
-    with parts.database.reading() as tx:
-        return read.customers(tx, read.asked(request.args), now=parts.clock(), whole=whole)
+    now = parts.clock()
+    # The margins are those of the Margin page, which brings revenue up to date as well.
+    revenue.bring_up_to_date(parts.database, now=now, most=margin.AT_ONCE)
+    with parts.database.figures() as tx:
+        return read.customers(tx, read.asked(request.args), now=now, whole=whole)
 
 
 @blueprint.get("/customers")

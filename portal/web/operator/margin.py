@@ -17,7 +17,7 @@ def margin() -> str:
     parts = services()
     now = parts.clock()
     late = revenue.bring_up_to_date(parts.database, now=now, most=read.AT_ONCE).waiting
-    with parts.database.reading() as tx:
+    with parts.database.figures() as tx:
         page = read.margin_page(tx, request.args.get("span") or "30-days", late=late, now=now)
     return render_template(
         "operator/margin.html", page=page, picture=scatter(page.customers), spans=read.SPANS

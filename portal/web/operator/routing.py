@@ -17,7 +17,7 @@ def routing() -> str:
     parts = services()
     now = parts.clock()
     key = request.args.get("span") or "30-days"
-    with parts.database.reading() as tx:
+    with parts.database.figures() as tx:
         found = read.report(tx, span_of(key, today=now.date()))
     return render_template(
         "operator/routing.html",

@@ -108,7 +108,7 @@ def error_words(error: ClearmeterError) -> str:
     if not listed:
         return error.detail
     name = listed[0]["pointer"].strip("/").replace("_", " ") or "it"
-    return f"{name.capitalize()} {listed[0]['detail']}."
+    return f"{name.capitalize()} {listed[0]['detail'].removesuffix('.')}."
 
 
 def _ours(path: str) -> bool:
