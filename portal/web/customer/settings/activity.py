@@ -17,6 +17,7 @@ from portal import accounts, audit
 from portal.accounts import Member, Organization
 from portal.audit import Act, Wanted
 from portal.core.periods import start_of_day
+from portal.spending import Choices
 from portal.web.cells import safe_cell
 from portal.web.customer.settings.page import Section, add
 from portal.web.customer.shell import blueprint, entitled
@@ -160,7 +161,8 @@ class Names:
         """Return what an act is about, as it is called; an id that only the store knows is none."""
         noun, detail = act.act.partition(".")[0], act.detail
         if noun == "cap" and "of" in detail:
-            return self._whose(detail["scope"], detail["of"])
+            called = Choices(self.teams, self.members, self.projects, {})
+            return called.subject_of(detail["scope"], detail["of"])
         known: Mapping[str, str] = {}
         key = act.target
         if noun in {"member", "view"}:
@@ -172,10 +174,6 @@ class Names:
             found = detail.get("name", key)
         found = key if found is None else found
         return found if isinstance(found, str) and not _MADE_UP.fullmatch(found) else ""
-
-    def _whose(self, scope: str, target: str) -> str:
-        known = {"team": self.teams, "member": self.members, "project": self.projects}
-        return known[scope].get(target, target) if scope in known else "Everyone"
 
 
 def _line(act: Act, names: Names) -> Line:
