@@ -359,6 +359,15 @@ def _people(database: Database, *, now: datetime) -> None:
             seen_at = now - timedelta(minutes=minutes)
             accounts.saw(tx, key, person.member, now=seen_at)
         ana, ben = (accounts.find_member(tx, key, member) for member in ("ana", "ben"))
+    keyring.make(
+        database,
+        key,
+        name="Finance dashboard",
+        scopes=("read",),
+        lifetime="365",
+        by=ana,
+        now=now - timedelta(days=12),
+    )
     invited = invitations.invite(
         database,
         key,
@@ -369,15 +378,6 @@ def _people(database: Database, *, now: datetime) -> None:
         now=now - timedelta(hours=20),
     )
     invitations.mailed(database, invited.invitation, now=now - timedelta(hours=20))
-    keyring.make(
-        database,
-        key,
-        name="Finance dashboard",
-        scopes=("read",),
-        lifetime="365",
-        by=ana,
-        now=now - timedelta(days=12),
-    )
 
 
 def _present(database: Database, *, now: datetime) -> None:

@@ -18,8 +18,8 @@ from portal.core.caps import CapState, reached
 from portal.notices import outbox
 from portal.tables import cap_alerts, cap_windows, caps
 
-#: A cap has come nearer its limit; its limit is reached.
-NEAR, REACHED = "cap-near", "cap-reached"
+#: A cap has come nearer its limit; its limit is reached; the forecast passes it.
+NEAR, REACHED, PROJECTED = "cap-near", "cap-reached", "cap-projected"
 WHOLE = 100
 _KEY = ("organization_id", "cap_id", "window_start", "threshold", "raised_at")
 
@@ -33,6 +33,11 @@ class CapAlert:
     threshold: int
     raised_at: datetime
     ended_at: datetime | None
+
+
+def foretold(state: CapState) -> str:
+    """Return the subject under which it stands that the forecast passes a cap in its window."""
+    return f"{state.cap.cap_id} {state.window.start.isoformat()}"
 
 
 def watch(

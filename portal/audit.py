@@ -24,6 +24,8 @@ from portal.tables import audit_heads, audit_log
 
 #: The chain of what is about no organization.
 OPERATOR = ""
+#: How whoever acts for the operator stands on record: so, or so with a colon and who it was.
+OPERATORS = "operator"
 #: Acts that are the operator's business, and on no customer's page.
 OPERATORS_ACTS = ("cost.", "margin.", "operator.", "routing.", "signal.")
 _ROWS_AT_ONCE = 1_000
@@ -101,6 +103,7 @@ _ACTS = select(*(audit_log.c[field.name] for field in fields(Act)))
 class Wanted:
     """Which acts are asked for; what is empty asks for all. ``before`` is a sequence."""
 
+    #: ``OPERATORS`` asks for everybody who acts for the operator.
     actor: str = ""
     #: The part of an act's name before its dot, such as ``cap``.
     about: str = ""
@@ -115,7 +118,10 @@ def acts(tx: Connection, organization_id: str, wanted: Wanted, *, limit: int) ->
         *(audit_log.c.act.not_like(f"{prefix}%") for prefix in OPERATORS_ACTS),
     )
     if wanted.actor:
-        query = query.where(audit_log.c.actor == wanted.actor)
+        by = audit_log.c.actor == wanted.actor
+        if wanted.actor == OPERATORS:
+            by = or_(by, audit_log.c.actor.startswith(f"{OPERATORS}:"))
+        query = query.where(by)
     if wanted.about:
         query = query.where(audit_log.c.act.startswith(f"{wanted.about}.", autoescape=True))
     if wanted.since is not None:
@@ -127,7 +133,7 @@ def acts(tx: Connection, organization_id: str, wanted: Wanted, *, limit: int) ->
 
 
 def actors(tx: Connection, organization_id: str) -> list[str]:
-    """Return everybody who is in an organization's log."""
+    """Return everybody who is in an organization's log, all of the operator's as one."""
     rows = tx.execute(
         select(audit_log.c.actor)
         .where(
@@ -137,7 +143,12 @@ def actors(tx: Connection, organization_id: str) -> list[str]:
         .distinct()
         .order_by(audit_log.c.actor)
     )
-    return [row.actor for row in rows]
+    return sorted({OPERATORS if is_operators(row.actor) else row.actor for row in rows})
+
+
+def is_operators(actor: str) -> bool:
+    """Tell whether an actor acts for the operator."""
+    return actor.partition(":")[0] == OPERATORS
 
 
 def listed(

@@ -13,7 +13,7 @@ from portal import accounts, alerts, audit, caps, catalog, notices
 from portal.accounts import Organization
 from portal.alerts import CapAlert
 from portal.caps import CapChange, CapRequest
-from portal.core.caps import CapState
+from portal.core.caps import Cap, CapState
 from portal.core.catalog import PriceBook
 from portal.core.errors import InvalidRequest
 from portal.core.units import credits_within, format_micro
@@ -65,7 +65,7 @@ def set_cap(
             actor=actor,
             act="cap.set",
             target=state.cap.cap_id,
-            detail={"limit": format_micro(state.cap.limit_micro), "scope": request.scope},
+            detail=_of_whom(state.cap) | {"limit": format_micro(state.cap.limit_micro)},
             now=now,
         )
         return _watched(desk.tx, organization_id, [state])[0]
@@ -89,7 +89,8 @@ def change_cap(
             actor=actor,
             act="cap.changed",
             target=cap_id,
-            detail={"limit": format_micro(state.cap.limit_micro), "mode": state.cap.mode},
+            detail=_of_whom(state.cap)
+            | {"limit": format_micro(state.cap.limit_micro), "mode": state.cap.mode},
             now=now,
         )
         return _watched(desk.tx, organization_id, [state])[0]
@@ -100,8 +101,21 @@ def remove_cap(
 ) -> None:
     """Remove a cap. Raises NotFound."""
     with _locked(database, organization_id, now) as desk:
-        caps.remove(desk.tx, organization_id, cap_id, now=desk.now)
-        audit.note(desk.tx, organization_id, actor=actor, act="cap.removed", target=cap_id, now=now)
+        cap = caps.remove(desk.tx, organization_id, cap_id, now=desk.now)
+        audit.note(
+            desk.tx,
+            organization_id,
+            actor=actor,
+            act="cap.removed",
+            target=cap_id,
+            detail=_of_whom(cap),
+            now=now,
+        )
+
+
+def _of_whom(cap: Cap) -> dict[str, str]:
+    """Return whose work a cap counts, as the record has it."""
+    return {"scope": cap.scope, "of": cap.target}
 
 
 @dataclass(frozen=True)

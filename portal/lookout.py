@@ -26,7 +26,7 @@ from portal.notices import mailing, words
 from portal.tables import alert_settings, organizations, wallets
 
 LOW, OUT, EXPIRING = "credits-low", "credits-out", "credits-expiring"
-PROJECTED, BEYOND, OVERRUN = "cap-projected", "overage-begun", "overrun"
+PROJECTED, BEYOND, OVERRUN = alerts.PROJECTED, "overage-begun", "overrun"
 #: Who changes nothing is looked at this often all the same: credits expire by themselves.
 AT_LEAST_EVERY = timedelta(hours=1)
 #: How long before their end credits are told to expire.
@@ -267,7 +267,7 @@ def _projected(desk: Desk, coming: Mapping[str, int]) -> None:
     known: dict[str, tuple[CapState, dict[str, Any]]] = {}
     names = mailing.names_of(tx, organization, now=now)
     for state in caps.states(tx, organization, in_force, at=now):
-        subject = f"{state.cap.cap_id} {state.window.start.isoformat()}"
+        subject = alerts.foretold(state)
         facts = alerts.facts_of(state) | {"projected_micro": coming[state.cap.cap_id]}
         known[subject] = (state, facts)
         if facts["projected_micro"] > state.limit_micro and state.remaining_micro:

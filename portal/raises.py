@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, select, update
 
-from portal import accounts, audit, caps
+from portal import accounts, alerts, audit, caps, notices
 from portal.accounts import Member
 from portal.core.caps import Cap, CapState
 from portal.core.errors import InvalidRequest, NotAllowed, NotFound
@@ -165,6 +165,15 @@ def answer(
         if granted_micro is not None:
             state = caps.raise_for_window(
                 tx, desk.organization, found.cap_id, granted_micro, now=desk.now
+            )
+            # It was said of the limit before; the next look says it anew where it still holds.
+            notices.end(
+                tx,
+                organization_id,
+                alerts.PROJECTED,
+                subject=alerts.foretold(state),
+                quietly=True,
+                now=desk.now,
             )
         answered = _settle(desk, found, granted_micro, actor)
         _tell(desk, ANSWERED, answered, state)

@@ -240,7 +240,7 @@ def spending(
     asked = raises.of_windows(tx, organization.organization_id, member.member_id, windows)
     lines = [
         replace(
-            _line(state, known, organization.currency),
+            _as_read(_line(state, known, organization.currency), member),
             may_ask=not member.may_manage and raises.may_ask(state.cap, member),
             asked=asked.get(state.cap.cap_id),
         )
@@ -262,6 +262,12 @@ def spending(
         accounts.sees_balance(organization, member),
         requests,
     )
+
+
+def _as_read(line: CapLine, member: Member) -> CapLine:
+    """Return a cap as it is called to its reader: who sees their own use alone is "you"."""
+    theirs = line.cap.scope == "member" and line.cap.target == member.member_id
+    return replace(line, subject="Your own cap") if theirs and not member.sees_all_use else line
 
 
 def every_cap(

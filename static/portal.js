@@ -18,3 +18,8 @@ for (const name of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) {
 document.addEventListener("htmx:afterOnLoad", (event) => {
   if (event.detail.successful) document.getElementById("trouble").hidden = true;
 });
+// Tabs that are reached sideways begin at the page's own.
+for (const tab of document.querySelectorAll(".tabs [aria-current]")) {
+  const tabs = tab.closest(".tabs");
+  tabs.scrollLeft = tab.offsetLeft + tab.offsetWidth - tabs.offsetLeft - tabs.clientWidth + 24;
+}

@@ -145,6 +145,14 @@ def test_what_was_not_charged_is_not_in_the_figures(ana: Reader, acme: Customer)
     assert '<b class="num">100</b> credits for 12.5 pieces of work' in ana.client.get("/usage").text
 
 
+def test_an_address_that_takes_a_form_alone_says_so_in_words(ana: Reader) -> None:
+    answer = ana.client.get("/billing/details")
+    assert answer.status_code == 405
+    assert answer.headers["Allow"] == "OPTIONS, POST"
+    assert "There is no page here" in answer.text
+    assert "method" not in answer.text.partition("<main")[2].partition("</main>")[0].lower()
+
+
 def test_a_form_without_its_token_changes_nothing(ana: Reader, acme: Customer) -> None:
     answer = ana.client.post("/spending/caps", data={"subject": "organization", "limit": "5"})
     assert answer.status_code == 400

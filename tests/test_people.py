@@ -178,6 +178,31 @@ def test_a_member_sees_the_balance_only_where_the_admin_lets_them(
     assert "Credits left" in ben.client.get("/").text
 
 
+def test_what_is_charged_is_for_who_sees_everybodys_use_also_on_spending(
+    acme: Customer, let: Enter
+) -> None:
+    ok(acme.api.put(acme.path, {"name": "Acme", "tier": "pro"}))
+    terms = {"on_empty": "overage", "overage_limit": "321.00"}
+    ok(acme.api.patch(f"{acme.path}/spending", terms))
+    cleo, ben = let("cleo"), let("ben")
+    assert "$321.00" in ben.client.get("/spending").text
+    page = cleo.client.get("/spending").text
+    assert "$" not in page.partition("<main")[2], "a member is told what happens, not what it costs"
+    assert "Work goes on up to a limit" in page
+    assert "A cap is a limit that an owner or admin sets" in page
+
+
+def test_a_member_reads_of_themselves_as_you_on_every_page(acme: Customer, let: Enter) -> None:
+    acme.cap(100, scope="member", target="cleo")
+    ok(acme.send(acme.event("analysis", quantity=9, member="cleo")))
+    cleo = let("cleo")
+    for path in ("/", "/spending"):
+        page = cleo.client.get(path).text.partition("<main")[2]
+        assert "Your own cap" in page, path
+        assert "Cleo" not in page, path
+    assert "Cleo: 10 left of 100" in let("ben").client.get("/").text
+
+
 def test_a_viewer_reads_everything_and_is_offered_nothing(let: Enter) -> None:
     gita = let("gita")
     for path in ("/", "/usage", "/spending", "/plans", "/billing", "/team", "/settings",

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select
 
-from portal import raises
+from portal import notices, raises
 from portal.core.errors import InvalidRequest, NotAllowed, NotFound
 from portal.db import Database
 from portal.raises import RaiseRequest
@@ -53,6 +53,21 @@ def test_what_is_allowed_admits_exactly_so_much_more(
     refused(acme.authorize("image", "0.000001", member="cleo"), 402, "cap-reached")
     found = acme.caps()[cap]
     assert (found["limit"]["credits"], found["raised"], found["held"]) == ("10", "10", "20")
+
+
+def test_what_was_foretold_of_the_limit_before_stands_no_more(
+    acme: Customer, database: Database, clock: Clock
+) -> None:
+    cap = acme.cap(10, "member", target="cleo")
+    asked = ask(database, clock, cap)
+    subject = f"{cap} {asked.window_start.isoformat()}"
+    with database.transaction() as tx:
+        notices.raise_notice(
+            tx, "acme", "cap-projected", "About 15 of 10.", subject=subject, now=clock()
+        )
+    answer(database, clock, asked)
+    with database.reading() as tx:
+        assert notices.standing(tx, "acme") == []
 
 
 def test_a_raise_ends_with_its_window_with_no_job_running(

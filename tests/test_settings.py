@@ -6,15 +6,18 @@ import csv
 import io
 import re
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from flask import Flask
 from sqlalchemy import select
 
 from app import create_app
-from portal import accounts, audit, keys
+from portal import accounts, audit, keys, raises
+from portal.core.units import MICRO
 from portal.db import Database
 from portal.tables import metadata
+from portal.web.customer.settings import activity
 from tests.cast import Api, Customer, ok, refused
 from tests.clock import Clock
 from tests.conftest import settings_for
@@ -192,3 +195,47 @@ def test_what_is_the_operators_own_is_on_no_customers_log(
         assert "because" not in text
         assert "accepted" not in text
         assert "cost." not in text
+
+
+def test_every_act_that_is_written_down_is_told_in_words() -> None:
+    written = {
+        found
+        for path in Path("portal").rglob("*.py")
+        if "note(" in (code := path.read_text(encoding="utf-8"))
+        for found in re.findall(r'"([a-z_]+\.[a-z_]+)"', code)
+        if found.partition(".")[0] in activity.ABOUT
+    }
+    assert {"raise.asked", "webhook.made", "view.began", "alerts.low_balance"} <= written
+    assert written <= set(activity.WORDS)
+    assert {"raise.allowed", "raise.declined", "member.restored"} <= set(activity.WORDS)
+    assert {act.partition(".")[0] for act in activity.WORDS} <= set(activity.ABOUT)
+
+
+def test_who_of_the_operators_did_it_is_the_operators_name_and_no_address(
+    acme: Customer, ana: Reader, database: Database, clock: Clock
+) -> None:
+    with database.transaction() as tx:
+        for actor, act in (("operator", "grant.made"), ("operator:olga@op.test", "view.began")):
+            audit.note(tx, "acme", actor=actor, act=act, target="cleo", now=clock())
+    page = ana.client.get("/settings/activity").text
+    assert "olga" not in page
+    assert "Looked at the pages as a member" in page
+    rows = page.partition("<tbody>")[2]
+    assert rows.count("<td>Clearmeter</td>") >= 2
+    assert page.count(">Clearmeter</option>") == 1
+    only = ana.client.get("/settings/activity?who=operator").text.partition("<tbody>")[2]
+    assert only.count("<tr>") == 2
+    assert "olga" not in ana.client.get("/settings/activity.csv").text
+
+
+def test_a_cap_on_record_says_whose_it_is_and_a_request_who_asked(
+    acme: Customer, ana: Reader, database: Database, clock: Clock
+) -> None:
+    cap = acme.cap(50, scope="member", target="cleo")
+    ok(acme.api.patch(f"{acme.path}/caps/{cap}", {"mode": "soft"}))
+    raises.ask(database, "acme", cap, "cleo", 5 * MICRO, now=clock())
+    ok(acme.api.delete(f"{acme.path}/caps/{cap}"))
+    page = ana.client.get("/settings/activity").text.partition("<tbody>")[2]
+    told = re.findall(r'</td><td>([A-Z][^<]+)<span class="below id">([^<]+)</span>', page)
+    for what in ("Set a cap", "Changed a cap", "Removed a cap", "Asked for more"):
+        assert (what, "Cleo") in told, what

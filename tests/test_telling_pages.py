@@ -243,6 +243,19 @@ def test_an_endpoint_that_is_not_public_is_refused_where_it_is_typed(
     assert "The address " in answer.text
 
 
+def test_a_page_that_is_loaded_again_makes_no_second_endpoint(
+    acme: Customer, ana: Reader, database: Database
+) -> None:
+    path = "/settings/webhooks"
+    for status in (200, 422):
+        answer = ana.send(path, path, url="https://example.com/hooks", type="cap.reached")
+        assert answer.status_code == status
+    assert "is told the same already" in answer.text
+    assert ana.send(path, path, url="https://example.com/hooks", type="dispute").status_code == 200
+    with database.reading() as tx:
+        assert len(telling.listening(tx, "acme").endpoints) == 2
+
+
 def test_another_organizations_endpoint_is_not_there(
     acme: Customer, bystander: Customer, database: Database, ana: Reader, clock: Clock
 ) -> None:

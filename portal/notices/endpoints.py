@@ -125,7 +125,10 @@ def create(
     for kind in kinds:
         if kind not in TYPES:
             raise InvalidRequest.at("/types", f"has {kind[:40]}, which is not told")
-    if len(of(tx, organization_id)) >= MOST:
+    known = of(tx, organization_id)
+    if any(one.url == url and set(one.kinds) == set(kinds) for one in known):
+        raise InvalidRequest.at("/url", "is told the same already")
+    if len(known) >= MOST:
         raise InvalidRequest.at("/url", f"is one too many: {MOST} endpoints are the most")
     endpoint_id = new_id("we")
     tx.execute(

@@ -231,6 +231,7 @@ def inner(name: str) -> str:
 
 def initials(name: str) -> str:
     """Return one or two letters for a face that is not there."""
-    words = name.split()
+    words = ["".join(one for one in word if one.isalnum()) for word in name.split()]
+    words = [word for word in words if word]
     letters = words[0][:1] + (words[-1][:1] if len(words) > 1 else "") if words else "?"
     return letters.upper()

@@ -20,6 +20,11 @@ log = structlog.get_logger()
 #: Paths that answer programs; everything else answers people.
 PROGRAM_PATHS = ("/v1/", "/webhooks/", "/healthz", "/readyz", "/metrics", "/openapi.json")
 RETRY_AFTER_SECONDS = 2
+#: What somebody is told who opens an address that takes a form.
+_FORM_ALONE = (
+    "There is no page here",
+    "This address takes what a form sends. Go back to the form's page and send it again.",
+)
 _CODES = {404: "not-found", 405: "method-not-allowed", 413: "payload-too-large"}
 
 
@@ -64,12 +69,15 @@ def _http(error: HTTPException) -> tuple[Response, int] | HTTPException:
         return error
     if code == 429:
         return answer(RateLimited("Too many requests in a short time. Wait a moment, then go on."))
+    title, detail = error.name, error.description or error.name
+    if isinstance(error, MethodNotAllowed) and not request.path.startswith(PROGRAM_PATHS):
+        title, detail = _FORM_ALONE
     response, _ = _respond(
         {
             "type": f"/problems/{_CODES.get(code, 'invalid-request')}",
-            "title": error.name,
+            "title": title,
             "status": code,
-            "detail": error.description or error.name,
+            "detail": detail,
         }
     )
     if isinstance(error, MethodNotAllowed):

@@ -54,6 +54,8 @@ class Product:
     database: Database
     key: str
     clock: Path
+    #: What the portal signs with.
+    secret: str
 
     def now(self) -> datetime:
         """Return the time as portal and sandbox have it."""
@@ -199,7 +201,8 @@ def start(folder: Path) -> tuple[Product, list[subprocess.Popen[bytes]]]:
     processes = [subprocess.Popen(command, env=environment, cwd=ROOT) for command in commands]
     for address in (f"{url}/readyz", f"{sandbox_url}/"):
         _wait(address, processes)
-    return Product(url, sandbox_url, database, key, folder / "clock"), processes
+    secret = environment["SECRET_KEY"]
+    return Product(url, sandbox_url, database, key, folder / "clock", secret), processes
 
 
 def _wait(address: str, processes: list[subprocess.Popen[bytes]]) -> None:

@@ -11,8 +11,18 @@ from flask import Flask
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from portal.config import Settings
-from tests.browser.pages import CUSTOMER, DOORS, IN_FLOWS, NO_PAGES, OPERATOR, STATES
-from tests.browser.paying import enter
+from tests.browser.furnished import ATELIER, DORA, furnish
+from tests.browser.pages import (
+    CUSTOMER,
+    DOORS,
+    FURNISHED,
+    IN_FLOWS,
+    NO_PAGES,
+    OPERATOR,
+    STATES,
+    WAITING,
+)
+from tests.browser.paying import enter, pay
 from tests.browser.product import PASSWORD, Product
 from tests.browser.whole import SIDEWAYS, check, check_everywhere
 from tests.conftest import settings_for
@@ -24,15 +34,21 @@ MOST_STOPS = 90
 browser_test = pytest.mark.browser
 
 
+@pytest.fixture(scope="module")
+def furnished(product: Product) -> dict[str, str]:
+    """What the addresses of things that wait are made of."""
+    return furnish(product)
+
+
 def test_every_page_is_on_a_list(sqlite_store: str, built: Callable[[Settings], Flask]) -> None:
     rules = built(settings_for(sqlite_store)).url_map.iter_rules()
     shown = {
         rule.endpoint
         for rule in rules
-        if rule.endpoint.partition(".")[0] in {"auth", "customer", "operator"}
+        if rule.endpoint.partition(".")[0] in {"auth", "customer", "invited", "operator"}
         and "GET" in (rule.methods or ())
     }
-    listed = {*CUSTOMER, *OPERATOR, *DOORS, *IN_FLOWS, *NO_PAGES}
+    listed = {*CUSTOMER, *FURNISHED, *OPERATOR, *DOORS, *IN_FLOWS, *NO_PAGES}
     assert shown - listed == set(), "put the new page on a list in tests/browser/pages.py"
     here = Path(__file__).parent
     for endpoint, name in IN_FLOWS.items():
@@ -57,10 +73,34 @@ def test_every_page_of_who_has_nothing_yet_is_too(page: Page, product: Product) 
 
 
 @browser_test
-def test_every_page_of_a_member_and_the_doors_are_too(page: Page, product: Product) -> None:
-    check_everywhere(page, product.link("cleo"), widths=(390,))
-    for path in DOORS.values():
+def test_every_page_where_something_waits_is_too(
+    page: Page, product: Product, furnished: dict[str, str]
+) -> None:
+    enter(page, product, organization=ATELIER)
+    for path in FURNISHED.values():
+        check_everywhere(page, product.url + path.format(**furnished))
+    for path in WAITING:
         check_everywhere(page, f"{product.url}{path}", widths=(390,))
+    enter(page, product, "cleo", organization=ATELIER)
+    for path in (*FURNISHED.values(), "/", "/spending", "/settings/notifications"):
+        check(page, product.url + path.format(**furnished))
+
+
+@browser_test
+def test_every_page_of_a_member_and_the_doors_are_too(
+    page: Page, product: Product, furnished: dict[str, str]
+) -> None:
+    check_everywhere(page, product.link("cleo"), widths=(390,))
+    # Whoever is signed in is led past the doors.
+    page.context.clear_cookies()
+    for path in DOORS.values():
+        check_everywhere(page, product.url + path.format(**furnished))
+    page.goto(f"{product.url}/sign-in")
+    page.get_by_label("Email").fill(DORA)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    page.wait_for_url(f"{product.url}/sign-in/choose")
+    check_everywhere(page, page.url)
     enter(page, product, "cleo")
     for endpoint in ("customer.overview", "customer.usage", "customer.spending", "customer.plans"):
         check(page, f"{product.url}{CUSTOMER[endpoint]}")
@@ -72,6 +112,34 @@ def test_every_page_of_the_operator_is_too(page: Page, product: Product) -> None
     page.wait_for_url(f"{product.url}/operator/")
     for path in OPERATOR.values():
         check_everywhere(page, f"{product.url}{path}")
+
+
+@browser_test
+def test_every_page_that_the_operators_acts_lead_to_is_too(
+    page: Page, product: Product, furnished: dict[str, str]
+) -> None:
+    assert furnished
+    enter(page, product, organization=ATELIER)
+    page.goto(f"{product.url}/plans")
+    page.get_by_role("button", name=re.compile(r"^Buy for")).first.click()
+    pay(page, product)
+    expect(page.get_by_role("heading", name=re.compile("credits added"))).to_be_visible()
+
+    page.goto(product.operator_link())
+    page.wait_for_url(f"{product.url}/operator/")
+    for name in ("Void", "Refund"):
+        page.goto(f"{product.url}/operator/customers/{ATELIER}")
+        page.get_by_role("link", name=re.compile(f"^{name}")).first.click()
+        check_everywhere(page, page.url)
+    page.goto(f"{product.url}/operator/keys")
+    page.get_by_role("link", name=re.compile("^Revoke")).first.click()
+    check_everywhere(page, page.url)
+    page.goto(f"{product.url}/operator/simulation")
+    page.get_by_label("Way to charge", exact=True).select_option("flat")
+    page.get_by_label(re.compile("^Price a month")).fill("49")
+    page.get_by_role("button", name="Simulate").click()
+    page.wait_for_url(re.compile("/operator/simulation/"))
+    check_everywhere(page, page.url)
 
 
 @browser_test

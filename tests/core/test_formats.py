@@ -76,7 +76,8 @@ def test_changes_and_shares_read_as_words_do() -> None:
 def test_nouns_and_places_fit_into_a_sentence() -> None:
     assert [formats.inner(one) for one in ("Documents", "PDFs")] == ["documents", "PDFs"]
     assert formats.place("America/Argentina/Buenos_Aires") == "Buenos Aires time"
-    assert [formats.initials(one) for one in ("Ana Ortega", "Bea", "")] == ["AO", "B", "?"]
+    found = [formats.initials(one) for one in ("Ana Ortega", "Bea", "", "Ida <i>", "(Al)")]
+    assert found == ["AO", "B", "?", "II", "A"]
 
 
 @pytest.mark.parametrize("begins", ["=1+1", "+1", "-1", "@x", "\tx", "\rx"])

@@ -11,11 +11,13 @@ from datetime import date, datetime
 from typing import Any
 
 from flask import Response, render_template, request, stream_with_context
+from sqlalchemy import Connection
 
 from portal import accounts, audit
 from portal.accounts import Member, Organization
 from portal.audit import Act, Wanted
 from portal.core.periods import start_of_day
+from portal.spending import Choices
 from portal.web.cells import safe_cell
 from portal.web.customer.settings.page import Section, add
 from portal.web.customer.shell import blueprint, entitled
@@ -29,6 +31,7 @@ ABOUT = {
     "team": "Teams",
     "project": "Projects",
     "cap": "Caps",
+    "raise": "Requests for more",
     "spending": "What happens at zero",
     "tier": "Plan",
     "pack": "Packs",
@@ -43,6 +46,11 @@ ABOUT = {
     "passkey": "Passkeys",
     "settings": "Settings",
     "timezone": "Time zone",
+    "alerts": "Low balance",
+    "webhook": "Webhooks",
+    "event": "Corrections",
+    "events": "Use that was sent again",
+    "view": "Looked at by others",
 }
 WORDS = {
     "member.added": "Added a member",
@@ -59,6 +67,9 @@ WORDS = {
     "cap.set": "Set a cap",
     "cap.changed": "Changed a cap",
     "cap.removed": "Removed a cap",
+    "raise.asked": "Asked for more",
+    "raise.allowed": "Allowed more",
+    "raise.declined": "Declined a request for more",
     "spending.set": "Chose what happens at zero",
     "tier.billed": "The plan began or changed",
     "tier.ended": "The plan ended",
@@ -74,6 +85,7 @@ WORDS = {
     "refund.started": "Started a refund",
     "overage.billed": "Billed what went beyond the plan",
     "key.made": "Made an API key",
+    "key.issued": "Made an API key",
     "key.replaced": "Replaced an API key",
     "key.revoked": "Revoked an API key",
     "session.begun": "Signed in",
@@ -84,6 +96,17 @@ WORDS = {
     "settings.changed": "Changed the settings",
     "timezone.changed": "Changed the time zone",
     "timezone.change_cancelled": "Took a change of time zone back",
+    "alerts.low_balance": "Chose when the balance is low",
+    "webhook.made": "Added a webhook endpoint",
+    "webhook.rotated": "Gave an endpoint a new secret",
+    "webhook.on": "Switched an endpoint on",
+    "webhook.off": "Switched an endpoint off",
+    "webhook.removed": "Removed an endpoint",
+    "webhook.replayed": "Sent a delivery again",
+    "event.corrected": "Corrected what work counted",
+    "events.replayed": "Took in use that was refused before",
+    "view.began": "Looked at the pages as a member",
+    "view.ended": "Looked no more",
 }
 #: What may be told of an act beside its target; the rest of the record is the operator's.
 TOLD = (
@@ -99,6 +122,7 @@ TOLD = (
     "members_see_balance",
     "by",
     "device",
+    "url",
 )
 #: An id by which only the store knows a thing.
 _MADE_UP = re.compile(r"[a-z]+_[0-9a-z]{20}")
@@ -117,34 +141,58 @@ class Line:
     detail: str
 
 
-def _line(act: Act, names: Mapping[str, str]) -> Line:
+@dataclass(frozen=True)
+class Names:
+    """How what acts are about is called, by id; ``brand`` is what the operator is called."""
+
+    members: Mapping[str, str]
+    teams: Mapping[str, str]
+    projects: Mapping[str, str]
+    brand: str
+
+    def who(self, actor: str) -> str:
+        """Return who acted: never which of the operator's people."""
+        if audit.is_operators(actor):
+            return self.brand
+        known = {"stripe": "Stripe", "clearmeter": "By itself"}
+        return self.members.get(actor) or known.get(actor, actor)
+
+    def target(self, act: Act) -> str:
+        """Return what an act is about, as it is called; an id that only the store knows is none."""
+        noun, detail = act.act.partition(".")[0], act.detail
+        if noun == "cap" and "of" in detail:
+            called = Choices(self.teams, self.members, self.projects, {})
+            return called.subject_of(detail["scope"], detail["of"])
+        known: Mapping[str, str] = {}
+        key = act.target
+        if noun in {"member", "view"}:
+            known = self.members
+        elif noun == "raise":
+            known, key = self.members, detail.get("member", "")
+        found = known.get(key)
+        if found is None and noun in {"member", "team", "project"}:
+            found = detail.get("name", key)
+        found = key if found is None else found
+        return found if isinstance(found, str) and not _MADE_UP.fullmatch(found) else ""
+
+
+def _line(act: Act, names: Names) -> Line:
     fallback = act.act.replace(".", ": ").replace("_", " ").capitalize()
-    target = act.target
-    for noun, known in (("member.", names), ("team.", {}), ("project.", {})):
-        if act.act.startswith(noun):
-            target = known.get(act.target, act.detail.get("name", act.target))
-    if not isinstance(target, str) or _MADE_UP.fullmatch(target):
-        target = ""
-    known_act = act.act in WORDS
     return Line(
         act.sequence,
         act.at,
-        _who(act.actor, names),
+        names.who(act.actor),
         WORDS.get(act.act, fallback),
-        target,
-        _told(act.detail) if known_act else "",
+        names.target(act),
+        _told(act.detail) if act.act in WORDS else "",
     )
-
-
-def _who(actor: str, names: Mapping[str, str]) -> str:
-    known = {"stripe": "Stripe", "clearmeter": "By itself", "operator": "The operator"}
-    return names.get(actor) or known.get(actor, actor)
 
 
 def _told(detail: Mapping[str, Any]) -> str:
     parts = []
     for name in TOLD:
-        value = detail.get(name)
+        # Whose a cap is stands beside the act already.
+        value = None if name == "scope" and "of" in detail else detail.get(name)
         label = name.replace("_", " ")
         if isinstance(value, Mapping):
             parts.append(f"{label}: {_said(value.get('from'))} → {_said(value.get('to'))}")
@@ -157,9 +205,16 @@ def _said(value: Any) -> str:
     return _ANSWERS[value] if isinstance(value, bool) else str(value or "none")
 
 
+def _names(tx: Connection, organization_id: str) -> Names:
+    members, teams, projects = (
+        accounts.names(tx, organization_id, scope) for scope in ("member", "team", "project")
+    )
+    return Names(members, teams, projects, services().settings.brand.name)
+
+
 def _lines(organization: Organization, wanted: Wanted, limit: int) -> Sequence[Line]:
     with services().database.reading() as tx:
-        names = accounts.names(tx, organization.organization_id, "member")
+        names = _names(tx, organization.organization_id)
         found = audit.acts(tx, organization.organization_id, wanted, limit=limit)
     return [_line(one, names) for one in found]
 
@@ -195,9 +250,9 @@ def activity() -> str:
     wanted = _wanted(organization, paged=True)
     lines = _lines(organization, wanted, PAGE + 1)
     with services().database.reading() as tx:
-        names = accounts.names(tx, organization.organization_id, "member")
+        names = _names(tx, organization.organization_id)
         people = {
-            actor: _who(actor, names) for actor in audit.actors(tx, organization.organization_id)
+            actor: names.who(actor) for actor in audit.actors(tx, organization.organization_id)
         }
     chosen = {
         name: request.args[name] for name in ("who", "about", "since") if request.args.get(name)
