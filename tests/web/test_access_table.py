@@ -226,9 +226,7 @@ def test_the_table_holds_on_postgresql_wherever_nothing_is_changed(other_store: 
     known, wrong = table.read(), []
     sampled = ("member", "viewer", "wrong", "k-read", "k-other", *OUTSIDE[:1])
     for rule, method in other_store.routes():
-        if rule.rule.startswith(
-            ("/static", "/docs", "/openapi", "/metrics", "/readyz", "/sign-")
-        ):
+        if rule.rule.startswith(("/static", "/docs", "/openapi", "/metrics", "/readyz", "/sign-")):
             continue
         for actor in sampled:
             expected = known[method, rule.rule][actor]
