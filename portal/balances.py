@@ -258,7 +258,8 @@ def _balance(
         settled, owed = take(settling_order(lots.values(), now=one.deadline), owed)
         for line in settled:
             lots[line.account] = lots[line.account].plus(-line.amount_micro)
-    spendable = in_burn_down_order(lots.values(), now=at)
+    # What a refund claims of work in flight is no part of what there is to spend.
+    spendable = [replace(lot, claimed_micro=0) for lot in in_burn_down_order(lots.values(), now=at)]
     return Balance(
         as_of=at,
         available_micro=sum(lot.remaining_micro for lot in spendable),
