@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from flask import Flask
-from sqlalchemy import select
+from sqlalchemy import Engine, event, select
 from werkzeug.test import TestResponse
 
 from portal import access, accounts, catalog
@@ -78,3 +79,19 @@ def acts(database: Database, organization: str = "acme") -> list[tuple[str, str]
         ).all()
     kinds = ("session.", "password.", "passkey.")
     return sorted((row.actor, row.act) for row in rows if row.act.startswith(kinds))
+
+
+@contextmanager
+def asked_of(engine: Engine) -> Iterator[list[str]]:
+    """Collect the statements that this thread has a store run."""
+    mine, found = threading.get_ident(), []
+
+    def note(_connection: object, _cursor: object, statement: str, *_more: object) -> None:
+        if threading.get_ident() == mine:
+            found.append(statement)
+
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield found
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
