@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import requests
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.product import Product
 
@@ -17,6 +19,16 @@ def enter(page: Page, product: Product, member: str = "ana", organization: str =
     """Sign somebody in."""
     page.goto(product.link(member, organization))
     page.wait_for_url(f"{product.url}/")
+
+
+@contextmanager
+def at_the_desk_of(browser: Browser, product: Product, member: str) -> Iterator[Page]:
+    """Open a browser of somebody's own and sign them in."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    page = context.new_page()
+    enter(page, product, member)
+    yield page
+    context.close()
 
 
 def pay(page: Page, product: Product, number: str = GOOD) -> None:

@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, expect
 
-from tests.browser.paying import enter
+from tests.browser.paying import at_the_desk_of
 from tests.browser.product import Product
 from tests.browser.whole import check
 
 pytestmark = pytest.mark.browser
-
-
-@contextmanager
-def at_the_desk_of(browser: Browser, product: Product, member: str) -> Iterator[Page]:
-    """Open a browser of somebody's own and sign them in."""
-    context = browser.new_context(viewport={"width": 1440, "height": 900})
-    page = context.new_page()
-    enter(page, product, member)
-    yield page
-    context.close()
 
 
 def cleo_makes_an_analysis(product: Product) -> int:
