@@ -233,8 +233,12 @@ def _by_deadline(
     rows: Iterable[Any], booked: Mapping[tuple[str, str], WayBack] | None = None
 ) -> list[_Pins]:
     found: dict[datetime, list[tuple[str, int, WayBack | None]]] = {}
+    left = dict(booked or {})
     for row in rows:
-        became = (booked or {}).get((row.hold_id, row.account))
+        became = left.get((row.hold_id, row.account))
+        if became is not None:
+            # A hold that was extended pins a grant more than once: all of it came back together.
+            left[row.hold_id, row.account] = WayBack()
         found.setdefault(row.expires_at, []).append((row.account, row.amount_micro, became))
     return [_Pins(deadline, parts) for deadline, parts in found.items()]
 

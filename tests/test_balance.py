@@ -188,3 +188,14 @@ def test_a_past_balance_knows_what_was_claimed_of_work_that_lapsed(
     past = ok(acme.api.get(f"{acme.path}/balance", query_string={"at": then.isoformat()}))
     figures = ("as_of", "available", "held", "debt", "frozen")
     assert [past[name] for name in figures] == [shown[name] for name in figures]
+
+
+def test_a_past_balance_counts_extended_work_that_lapsed_once(acme: Customer, clock: Clock) -> None:
+    hold = acme.hold("analysis", 1, expires_in=60)
+    ok(acme.increment(hold, 1))
+    clock.forward(timedelta(minutes=2))
+    shown, then = acme.balance(), clock()
+    clock.forward(HOUR)
+    acme.grant(1)
+    past = ok(acme.api.get(f"{acme.path}/balance", query_string={"at": then.isoformat()}))
+    assert (past["available"], past["held"]) == (shown["available"], shown["held"]) == ("100", "0")

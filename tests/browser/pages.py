@@ -50,6 +50,7 @@ OPERATOR = {
     "operator.payments_inbox": "/operator/payments/inbox?status=all",
     "operator.reconciliation": "/operator/payments/reconciliation",
     "operator.reviews": "/operator/events/reviews",
+    "operator.undelivered": "/operator/events/undelivered",
     "operator.routing": "/operator/routing",
     "operator.simulations": "/operator/simulation",
     "operator.view": "/operator/customers/acme/view",

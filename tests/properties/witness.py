@@ -88,6 +88,9 @@ class Bystander:
         onboarding.put_member(
             database, name, "dana", email="dana@bystander.example", team="research", now=now
         )
+        with database.transaction() as tx:
+            # They were on a plan once.
+            accounts.unsubscribe(tx, name, since=now)
         gift = GrantRequest(20_000_000, "promotion", "a gift")
         onboarding.grant(database, name, gift, actor="tests", now=now)
         cap = CapRequest("member", "dana", "", "period", 10_000_000, "hard")
