@@ -53,20 +53,15 @@ def timeline(tx: Connection, organization_id: str, *, after: str = "") -> Timeli
     """Return a page of what happened. Raises InvalidRequest for a place that is none."""
     before = places.read(after)
     found = [
-        *_acts(tx, organization_id, before),
-        *_payments(tx, organization_id, before),
-        *_invoices(tx, organization_id, before),
-        *_grants(tx, organization_id, before),
-        *_told(tx, organization_id, before),
+        moment
+        for book in (_acts, _payments, _invoices, _grants, _told)
+        for moment in book(tx, organization_id, before)
+        if before is None or (moment.at, moment.key) < before
     ]
     found.sort(key=lambda one: (one.at, one.key), reverse=True)
     page = found[:PAGE]
     more = len(found) > PAGE
     return Timeline(page, places.written(page[-1].at, page[-1].key) if more else "")
-
-
-def _earlier(one: Moment, before: tuple[datetime, str] | None) -> bool:
-    return before is None or (one.at, one.key) < before
 
 
 def _acts(
@@ -76,11 +71,7 @@ def _acts(
     place = None if before is None else (before[0], "~")
     found = audit.listed(tx, organization_id=organization_id, before=place, limit=PAGE + 1)
     for one in found:
-        moment = Moment(
-            one.at, one.audit_id, "act", one.act, one.actor, one.target, detail=one.detail
-        )
-        if _earlier(moment, before):
-            yield moment
+        yield Moment(one.at, one.audit_id, "act", one.act, one.actor, one.target, detail=one.detail)
 
 
 def _rows(
@@ -101,7 +92,7 @@ def _payments(
     c = payments.c
     columns = (c.payment_id, c.settled_at, c.kind, c.amount_minor, c.currency)
     for row in _rows(tx, columns, c.settled_at, organization_id, before):
-        moment = Moment(
+        yield Moment(
             row.settled_at,
             row.payment_id,
             "payment",
@@ -110,8 +101,6 @@ def _payments(
             amount_minor=row.amount_minor,
             currency=row.currency,
         )
-        if _earlier(moment, before):
-            yield moment
 
 
 def _invoices(
@@ -120,7 +109,7 @@ def _invoices(
     c = invoices.c
     columns = (c.invoice_id, c.issued_at, c.number, c.status, c.total_minor, c.currency)
     for row in _rows(tx, columns, c.issued_at, organization_id, before):
-        moment = Moment(
+        yield Moment(
             row.issued_at,
             row.invoice_id,
             "invoice",
@@ -129,8 +118,6 @@ def _invoices(
             amount_minor=row.total_minor,
             currency=row.currency,
         )
-        if _earlier(moment, before):
-            yield moment
 
 
 def _grants(
@@ -139,7 +126,7 @@ def _grants(
     c = grants.c
     columns = (c.grant_id, c.created_at, c.source, c.granted_micro, c.reason)
     for row in _rows(tx, columns, c.created_at, organization_id, before):
-        moment = Moment(
+        yield Moment(
             row.created_at,
             row.grant_id,
             "grant",
@@ -148,8 +135,6 @@ def _grants(
             words=row.reason,
             credits_micro=row.granted_micro,
         )
-        if _earlier(moment, before):
-            yield moment
 
 
 def _told(
@@ -158,10 +143,6 @@ def _told(
     c = notices.c
     columns = (c.notice_id, c.raised_at, c.ended_at, c.kind, c.sentence)
     for row in _rows(tx, columns, c.raised_at, organization_id, before):
-        moment = Moment(row.raised_at, row.notice_id, "told", row.kind, words=row.sentence)
-        if _earlier(moment, before):
-            yield moment
+        yield Moment(row.raised_at, row.notice_id, "told", row.kind, words=row.sentence)
     for row in _rows(tx, columns, c.ended_at, organization_id, before):
-        moment = Moment(row.ended_at, f"{row.notice_id} over", "over", row.kind, words=row.sentence)
-        if _earlier(moment, before):
-            yield moment
+        yield Moment(row.ended_at, f"{row.notice_id} over", "over", row.kind, words=row.sentence)
