@@ -137,14 +137,14 @@ BUGS = [
     ),
     Bug(
         "a cap counts from when it was made",
-        "portal/caps.py",
-        "spent, open_holds = _counted(tx, organization_id, cap, window)",
-        "spent, open_holds = 0, _counted(tx, organization_id, cap, window)[1]",
+        "portal/caps/windows.py",
+        "spent, open_holds = counted(tx, organization_id, cap, window)",
+        "spent, open_holds = 0, counted(tx, organization_id, cap, window)[1]",
         "test_caps.py::test_a_cap_made_late_counts_its_window_from_the_start",
     ),
     Bug(
         "the end of a hold leaves it in the caps",
-        "portal/caps.py",
+        "portal/caps/counters.py",
         '            "held_": held_micro,\n',
         '            "held_": 0,\n',
         "test_caps.py::test_ending_a_hold_ends_it_in_a_cap_that_was_made_after_it",
