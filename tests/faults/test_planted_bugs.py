@@ -165,7 +165,7 @@ BUGS = [
     ),
     Bug(
         "new credits do not settle what is owed",
-        "portal/wallet.py",
+        "portal/wallet/credits.py",
         "        self.settle_debt(at=settle_at)\n        return grant_id",
         "        return grant_id",
         "test_balance.py::test_debt_is_settled_first_and_never_stands_beside_what_is_available",
