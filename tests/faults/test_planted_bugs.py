@@ -107,7 +107,7 @@ BUGS = [
     ),
     Bug(
         "twins inside one batch are not seen",
-        "portal/metering.py",
+        "portal/metering/ingestion.py",
         "                known[event.identity] = print_\n",
         "",
         "test_metering.py::test_the_same_event_counts_once_however_often_it_comes",
