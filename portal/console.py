@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 from flask import current_app
@@ -31,3 +32,11 @@ def plainly() -> Iterator[None]:
             f"The store does not answer as it should ({error.orig}). "
             "Is DATABASE_URL right, and has `flask --app app db upgrade` been run?"
         ) from error
+
+
+def text_of(path: Path) -> str:
+    """Return what a file says. Raises ClickException where it cannot be read as text."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.ClickException(f"{path} cannot be read: {error}") from error
