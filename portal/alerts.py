@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, insert, select, update
+from sqlalchemy import Connection, RowMapping, and_, bindparam, insert, select, update
 
 from portal.core.caps import CapState, reached
 from portal.notices import outbox
-from portal.tables import cap_alerts, cap_windows, caps
+from portal.tables import Instant, cap_alerts, cap_windows, caps
 
 #: A cap has come nearer its limit; its limit is reached; the forecast passes it.
 NEAR, REACHED, PROJECTED = "cap-near", "cap-reached", "cap-projected"
@@ -126,31 +126,39 @@ def facts_of(state: CapState) -> dict[str, Any]:
     }
 
 
+#: Alerts that stand although their window has ended.
+_OUTLASTED = (
+    select(cap_alerts, cap_windows.c.window_end, caps)
+    .join(
+        cap_windows,
+        and_(
+            cap_windows.c.organization_id == cap_alerts.c.organization_id,
+            cap_windows.c.cap_id == cap_alerts.c.cap_id,
+            cap_windows.c.window_start == cap_alerts.c.window_start,
+        ),
+    )
+    .join(
+        caps,
+        and_(
+            caps.c.organization_id == cap_alerts.c.organization_id,
+            caps.c.cap_id == cap_alerts.c.cap_id,
+        ),
+    )
+    .where(
+        cap_alerts.c.organization_id == bindparam("org"),
+        cap_alerts.c.ended_at.is_(None),
+        cap_windows.c.window_end <= bindparam("now_", type_=Instant),
+    )
+    .order_by(cap_windows.c.window_end, cap_alerts.c.cap_id)
+)
+
+
 def end_with_windows(tx: Connection, organization_id: str, *, now: datetime) -> int:
     """End the alerts of windows that have ended, at that instant, and tell who was stopped.
 
     Under the wallet's lock. Returns how many caps have room again.
     """
-    of_window = and_(
-        cap_windows.c.organization_id == cap_alerts.c.organization_id,
-        cap_windows.c.cap_id == cap_alerts.c.cap_id,
-        cap_windows.c.window_start == cap_alerts.c.window_start,
-    )
-    of_cap = and_(
-        caps.c.organization_id == cap_alerts.c.organization_id,
-        caps.c.cap_id == cap_alerts.c.cap_id,
-    )
-    rows = tx.execute(
-        select(cap_alerts, cap_windows.c.window_end, caps)
-        .join(cap_windows, of_window)
-        .join(caps, of_cap)
-        .where(
-            cap_alerts.c.organization_id == organization_id,
-            cap_alerts.c.ended_at.is_(None),
-            cap_windows.c.window_end <= now,
-        )
-        .order_by(cap_windows.c.window_end, cap_alerts.c.cap_id)
-    ).mappings()
+    rows = tx.execute(_OUTLASTED, {"org": organization_id, "now_": now}).mappings()
     again = 0
     for row in rows.all():
         tx.execute(
@@ -168,20 +176,25 @@ def end_with_windows(tx: Connection, organization_id: str, *, now: datetime) -> 
             and row["raised_at"] < row["window_end"]
         )
         if stopped:
-            facts = {name: row[name] for name in ("scope", "target", "action", "mode")}
-            facts |= {"cap": row["cap_id"], "window": row["window_kind"]}
-            facts |= {"limit_micro": row["limit_micro"], "started_again": True}
-            outbox.tell(
-                tx,
-                organization_id,
-                REACHED,
-                state=outbox.OVER,
-                subject=row["cap_id"],
-                facts=facts,
-                now=now,
-            )
+            _tell_of_room(tx, row, now=now)
         again += stopped
     return again
+
+
+def _tell_of_room(tx: Connection, row: RowMapping, *, now: datetime) -> None:
+    """Tell that a cap which stopped work lets it go on: its next window has begun."""
+    facts = {name: row[name] for name in ("scope", "target", "action", "mode")}
+    facts |= {"cap": row["cap_id"], "window": row["window_kind"]}
+    facts |= {"limit_micro": row["limit_micro"], "started_again": True}
+    outbox.tell(
+        tx,
+        row["organization_id"],
+        REACHED,
+        state=outbox.OVER,
+        subject=row["cap_id"],
+        facts=facts,
+        now=now,
+    )
 
 
 def of_windows(

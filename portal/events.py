@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, RowMapping, func, insert, select
 
 from portal.accounts import Organization
 from portal.core.costs import CostLine, Quality
@@ -158,18 +158,8 @@ def add_cost(
     key = {"organization_id": organization_id, "source": source, "event_id": event_id}
     same_event = [event_costs.c[name] == value for name, value in key.items()]
     last = tx.execute(select(func.max(event_costs.c.line)).where(*same_event)).scalar_one()
-    line = (
-        tx.execute(
-            select(
-                event_costs.c.layer,
-                event_costs.c.provider,
-                event_costs.c.model,
-                event_costs.c.resource,
-            ).where(*same_event, event_costs.c.line == like)
-        )
-        .mappings()
-        .one()
-    )
+    what = (event_costs.c[name] for name in ("layer", "provider", "model", "resource"))
+    line = tx.execute(select(*what).where(*same_event, event_costs.c.line == like)).mappings().one()
     added = {
         **key,
         **line,
@@ -181,13 +171,20 @@ def add_cost(
         "suspect": False,
     }
     tx.execute(insert(event_costs).values(added))
+    _move_cost(tx, key, line, difference_nano_usd)
+
+
+def _move_cost(
+    tx: Connection, key: dict[str, str], line: RowMapping, difference_nano_usd: int
+) -> None:
+    """Roll one more line of an event up: on the event's day, beside the line it is like."""
     event = tx.execute(
         select(events.c.day, events.c.action, events.c.member_id).where(
             *(events.c[name] == value for name, value in key.items())
         )
     ).one()
     moved = {
-        "organization_id": organization_id,
+        "organization_id": key["organization_id"],
         "day": event.day,
         "layer": line["layer"],
         "quality": Quality.MEASURED.value,

@@ -231,20 +231,9 @@ def _repriced(
     """Take a projection through tier, grants and caps."""
     at, period, ends = used.at, used.period, used.ends()
     terms = _terms(tx, used, now=now)
-    in_force = (
-        [] if used.organization.shadow else caps.in_force(tx, used.organization.organization_id)
-    )
-    limits = room_of_caps(
-        in_force,
-        used.by_day(),
-        first_day=used.first_day,
-        today=used.today,
-        last_day=used.last_day,
-        raised_micro=caps.raised(tx, used.organization, in_force, at=at),
-    )
-    capped = bounded(found, limits)
+    capped = bounded(found, _room_of_caps(tx, used))
     outlook, out, burned = capped, None, None
-    covered = [0, 0]
+    more = [0, 0]
     if balance is not None:
         outlook = bounded(capped, _room_of_credits(used.organization, balance, terms))
         courses = _courses(capped)
@@ -253,19 +242,13 @@ def _repriced(
             for one in courses
         ]
         out = runs_out(*to_the_end[::-1], end=period.end)
-        covered = [one.spent_micro for one in to_the_end[1:]]
         until = max(period.end, at + EXPIRY_HORIZON)
         burned = _burned(balance, used.spent_micro, courses[1], ends, now=at, until=until)
-    more = (
-        [
-            total - used.spent_micro - part
-            for total, part in zip(
-                (outlook.whole.middle_micro, outlook.whole.high_micro), covered, strict=True
-            )
+        totals = (outlook.whole.middle_micro, outlook.whole.high_micro)
+        more = [
+            total - used.spent_micro - one.spent_micro
+            for total, one in zip(totals, to_the_end[1:], strict=True)
         ]
-        if balance is not None
-        else [0, 0]
-    )
     return Forecast(
         at,
         period,
@@ -278,6 +261,20 @@ def _repriced(
         beyond=beyond(terms, *more),
         runs_out=out,
         burned=burned,
+    )
+
+
+def _room_of_caps(tx: Connection, used: _Use) -> Room:
+    """Return what the caps in force leave of the period's days; nothing binds a shadow."""
+    organization = used.organization
+    in_force = [] if organization.shadow else caps.in_force(tx, organization.organization_id)
+    return room_of_caps(
+        in_force,
+        used.by_day(),
+        first_day=used.first_day,
+        today=used.today,
+        last_day=used.last_day,
+        raised_micro=caps.raised(tx, organization, in_force, at=used.at),
     )
 
 

@@ -201,32 +201,26 @@ def end(
     tx: Connection, wallet: Wallet, hold_id: str, *, status: str, outcome: dict[str, Any]
 ) -> None:
     """End a hold, once. Raises Unavailable where it had ended already."""
-    ended = tx.execute(
-        _END,
-        {
-            "org": wallet.organization_id,
-            "hold_": hold_id,
-            "from_": "authorized",
-            "to_": status,
-            "ended_": wallet.now,
-            "outcome_": outcome,
-        },
-    ).rowcount
-    if ended != 1:
-        raise Unavailable("The authorization ended underneath. Ask for its state and try again.")
+    _end(tx, wallet, hold_id, "authorized", status, outcome)
 
 
 def end_late(
     tx: Connection, wallet: Wallet, hold_id: str, *, status: str, outcome: dict[str, Any]
 ) -> None:
     """Say how a hold ended after all: work that was reported past the deadline."""
+    _end(tx, wallet, hold_id, "expired", status, outcome)
+
+
+def _end(
+    tx: Connection, wallet: Wallet, hold_id: str, was: str, becomes: str, outcome: dict[str, Any]
+) -> None:
     ended = tx.execute(
         _END,
         {
             "org": wallet.organization_id,
             "hold_": hold_id,
-            "from_": "expired",
-            "to_": status,
+            "from_": was,
+            "to_": becomes,
             "ended_": wallet.now,
             "outcome_": outcome,
         },

@@ -143,12 +143,7 @@ def put_team(
     database: Database, organization_id: str, team_id: str, *, name: str, actor: str, now: datetime
 ) -> bool:
     """Make or rename a team; tells whether it is new. Raises NotFound."""
-    with database.transaction() as tx:
-        accounts.find_organization(tx, organization_id)
-        known = accounts.names(tx, organization_id, "team").get(team_id)
-        new = accounts.put_team(tx, organization_id, team_id, name=name)
-        _note_name(tx, organization_id, "team", team_id, known, name, actor=actor, now=now)
-        return new
+    return _put_name(database, organization_id, "team", team_id, name, actor=actor, now=now)
 
 
 def put_project(
@@ -161,11 +156,25 @@ def put_project(
     now: datetime,
 ) -> bool:
     """Make or rename a project; tells whether it is new. Raises NotFound."""
+    return _put_name(database, organization_id, "project", project_id, name, actor=actor, now=now)
+
+
+def _put_name(
+    database: Database,
+    organization_id: str,
+    noun: str,
+    target: str,
+    name: str,
+    *,
+    actor: str,
+    now: datetime,
+) -> bool:
+    put = accounts.put_team if noun == "team" else accounts.put_project
     with database.transaction() as tx:
         accounts.find_organization(tx, organization_id)
-        known = accounts.names(tx, organization_id, "project").get(project_id)
-        new = accounts.put_project(tx, organization_id, project_id, name=name)
-        _note_name(tx, organization_id, "project", project_id, known, name, actor=actor, now=now)
+        known = accounts.names(tx, organization_id, noun).get(target)
+        new = put(tx, organization_id, target, name=name)
+        _note_name(tx, organization_id, noun, target, known, name, actor=actor, now=now)
         return new
 
 

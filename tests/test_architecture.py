@@ -22,7 +22,7 @@ EXACT = (
     "core/upgrades.py", "core/recommendation.py",
     "core/replay.py", "core/simulation.py", "core/routing.py",
     "core/margin/recognition.py", "core/margin/figures.py",
-    "margin/revenue.py", "margin/costs.py", "margin/margins.py", "margin/slices.py",
+    "margin/revenue.py", "margin/costs", "margin/margins.py", "margin/slices.py",
     "margin/sums.py", "margin/statement.py", "margin/whole.py", "margin/earnings.py",
     "wallet", "caps", "holds.py", "authorization.py", "metering", "events.py", "tiers.py",
 )  # fmt: skip

@@ -1,24 +1,19 @@
-"""Auto top-up: one pack for one need, within the month's limit, whatever Stripe and cards do."""
+"""Auto top-up: one pack for one need, within the month's limit, whatever cards do."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 import requests
-import stripe
 from sqlalchemy import select, update
 
-from portal import accounts, jobs, reversals
+from portal import reversals
 from portal.billing import reconcile, top_up
 from portal.billing.customers import ensure_customer
 from portal.core.errors import InvalidRequest
-from portal.jobs import Workshop
 from portal.notices import outbox
 from portal.tables import notices, payments, top_ups
 from portal.top_ups import standing
@@ -26,68 +21,28 @@ from portal.top_ups.terms import TopUpRequest
 from portal.wallet import Wallet
 from tests.cast import Customer, ok, refused
 from tests.clock import Clock
-from tests.shop import KEY, SandboxClock, Shop, Stopped, Stopping, selling, stand_in
-
-#: Acme has 100 credits; a small pack is 500 for 39 dollars.
-TERMS = {"threshold": "150", "pack": "small", "monthly_limit": "100.00"}
-PACK_MINOR = 3_900
-HOUR = timedelta(hours=1)
+from tests.shop import Shop
+from tests.topping_up import (
+    HOUR,
+    PACK_MINOR,
+    TERMS,
+    attempts,
+    later,
+    organization,
+    spend,
+    suspended,
+    told,
+    topping_up,
+    turn_off,
+    turn_on,
+    work,
+)
 
 
 @pytest.fixture
-def shop(store: str, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
-    # The library need not wait between its tries: nobody else is there to be spared.
-    monkeypatch.setattr(stripe.HTTPClient, "INITIAL_DELAY", 0)
-    monkeypatch.setattr(stripe.HTTPClient, "MAX_DELAY", 0)
-    stripe_clock = SandboxClock()
-    stripe_clock.show(clock())
-    with stand_in(stripe_clock) as address, selling(store, clock, address, stripe_clock) as made:
+def shop(store: str, clock: Clock) -> Iterator[Shop]:
+    with topping_up(store, clock) as made:
         yield made
-
-
-def turn_on(shop: Shop, **terms: str) -> Any:
-    body = {"on_empty": "top_up", "auto_top_up": TERMS | terms}
-    return ok(shop.customer.api.patch(f"{shop.customer.path}/spending", body))
-
-
-def turn_off(shop: Shop) -> None:
-    ok(shop.customer.api.patch(f"{shop.customer.path}/spending", {"on_empty": "stop"}))
-
-
-def spend(shop: Shop, credits_: int) -> None:
-    ok(shop.customer.send(shop.customer.event("image", quantity=str(credits_ / 2))))
-
-
-def work(shop: Shop) -> int:
-    """Let the worker come round."""
-    return jobs.top_up_credits(Workshop(shop.database, shop.payments, shop.clock))
-
-
-def later(shop: Shop, step: timedelta) -> None:
-    """Let time pass, here and at Stripe."""
-    shop.clock.forward(step)
-    shop.stripe_clock.ahead_seconds += int(step.total_seconds())
-
-
-def attempts(shop: Shop) -> list[str]:
-    """Return what became of each attempt, oldest first."""
-    with shop.database.reading() as tx:
-        rows = tx.execute(select(top_ups.c.status).order_by(top_ups.c.started_at))
-        return list(rows.scalars())
-
-
-def told(shop: Shop) -> dict[str, str]:
-    """Return the notices that stand, by kind."""
-    with shop.database.reading() as tx:
-        rows = tx.execute(select(notices).where(notices.c.ended_at.is_(None))).all()
-    return {row.kind: row.sentence for row in rows}
-
-
-def suspended(shop: Shop) -> str:
-    with shop.database.reading() as tx:
-        found = standing.settings(tx, "acme")
-    assert found is not None
-    return found.suspended
 
 
 # --- buying --------------------------------------------------------------------------------------
@@ -287,131 +242,7 @@ def test_a_dispute_switches_it_off_until_somebody_turns_it_on_again(shop: Shop) 
     assert attempts(shop) == ["succeeded"]
 
 
-# --- answers that do not come --------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", ["timeout_after", "reset_after"])
-def test_a_charge_whose_answer_is_lost_is_found_and_not_repeated(shop: Shop, kind: str) -> None:
-    shop.save_card()
-    shop.fail_calls(kind)
-    turn_on(shop)
-    assert (attempts(shop), shop.charged_minor()) == (["unknown"], [PACK_MINOR])
-    assert work(shop) == 0
-    later(shop, timedelta(seconds=10))
-    work(shop)
-    assert (attempts(shop), shop.charged_minor()) == (["succeeded"], [PACK_MINOR])
-    assert shop.customer.balance()["available"] == "600"
-
-
-def test_a_call_that_never_arrived_is_made_again_with_the_same_key(shop: Shop) -> None:
-    shop.save_card()
-    shop.fail_calls("reset")
-    turn_on(shop)
-    assert (attempts(shop), shop.charged_minor()) == (["unknown"], [])
-    later(shop, timedelta(seconds=10))
-    work(shop)
-    assert (attempts(shop), shop.charged_minor()) == (["succeeded"], [PACK_MINOR])
-
-
-def test_a_failure_of_stripes_own_is_looked_into_for_an_hour(shop: Shop) -> None:
-    shop.save_card()
-    shop.fail_calls("status")
-    turn_on(shop)
-    for _ in range(5):
-        # Stripe remembers its failure with the key: asking again brings nothing else.
-        later(shop, timedelta(minutes=11))
-        work(shop)
-        assert (attempts(shop), shop.charged_minor()) == (["unknown"], [])
-    later(shop, timedelta(minutes=11))
-    work(shop)
-    assert work(shop) == 1
-    assert (attempts(shop), shop.charged_minor()) == (["failed", "succeeded"], [PACK_MINOR])
-
-
-def test_what_is_not_known_is_not_asked_for_again_once_nobody_wants_it(shop: Shop) -> None:
-    shop.save_card()
-    shop.fail_calls("reset")
-    turn_on(shop)
-    turn_off(shop)
-    for _ in range(4):
-        later(shop, timedelta(minutes=20))
-        work(shop)
-    assert (attempts(shop), shop.charged_minor()) == (["failed"], [])
-
-
-def test_after_a_day_it_is_looked_up_and_never_asked_for_again(shop: Shop) -> None:
-    shop.save_card()
-    shop.fail_calls("reset_after")
-    turn_on(shop)
-    later(shop, timedelta(hours=30))
-    work(shop)
-    assert (attempts(shop), shop.charged_minor()) == (["succeeded"], [PACK_MINOR])
-
-
-def test_a_crash_between_row_and_call_ends_in_one_charge(shop: Shop) -> None:
-    shop.save_card()
-    turn_on(shop, threshold="50")
-    spend(shop, 100)
-    method = shop.payments.saved_method(str(organization(shop).stripe_customer_id))
-    begun = top_up._begin(shop.database, "acme", method, now=shop.clock())
-    assert begun is not None
-    assert (work(shop), attempts(shop)) == (0, ["pending"])
-    later(shop, timedelta(seconds=90))
-    assert work(shop) == 1
-    assert (attempts(shop), shop.charged_minor()) == (["succeeded"], [PACK_MINOR])
-
-
-#: Each of the calls that an attempt makes: stopped before it, and before its answer.
-STOPS = [(call, after) for call in (1, 2, 3) for after in (False, True)]
-
-
-def stop(shop: Shop, at: tuple[int, bool]) -> None:
-    """Have a worker's process stop at a call to Stripe, and others come round after it."""
-    stopping = Stopping(KEY, shop.payments.checkout_origin)
-    stopping.stops = at
-    with suppress(Stopped):
-        top_up.run(shop.database, stopping, "acme", now=shop.clock())
-    for _ in range(3):
-        later(shop, timedelta(minutes=2))
-        work(shop)
-
-
-def test_a_process_that_stops_at_any_call_leaves_one_charge(shop: Shop) -> None:
-    shop.save_card()
-    turn_on(shop, threshold="50", monthly_limit="1000")
-    spend(shop, 100)
-    for number, at in enumerate(STOPS, 1):
-        stop(shop, at)
-        assert attempts(shop) == ["succeeded"] * number
-        assert shop.charged_minor() == [PACK_MINOR] * number
-        assert shop.customer.balance()["available"] == "500"
-        spend(shop, 500)
-
-
-def test_a_process_that_stops_at_any_call_leaves_one_decline(shop: Shop) -> None:
-    turn_on(shop, threshold="50")
-    spend(shop, 100)
-    for number, at in enumerate(STOPS, 1):
-        shop.save_card("pm_card_chargeCustomerFail")
-        top_up.method_changed(shop.database, shop.payments, "acme", now=shop.clock())
-        stop(shop, at)
-        assert (attempts(shop), suspended(shop)) == (["failed"] * number, "declined")
-
-
-def test_many_at_once_buy_one_pack(shop: Shop) -> None:
-    shop.save_card()
-    turn_on(shop, threshold="50")
-    spend(shop, 100)
-    together = threading.Barrier(6)
-
-    def buy(_: int) -> None:
-        together.wait(30)
-        top_up.run(shop.database, shop.payments, "acme", now=shop.clock())
-
-    with ThreadPoolExecutor(6) as crowd:
-        list(crowd.map(buy, range(6)))
-    assert (attempts(shop), shop.charged_minor()) == (["succeeded"], [PACK_MINOR])
-    assert shop.customer.balance()["available"] == "500"
+# --- what it leaves, and who it is for -----------------------------------------------------------
 
 
 def test_what_it_paid_is_written_down_and_the_books_agree(shop: Shop) -> None:
@@ -425,11 +256,6 @@ def test_what_it_paid_is_written_down_and_the_books_agree(shop: Shop) -> None:
     since = shop.clock() - timedelta(days=1)
     books = reconcile.differences(shop.database, shop.payments, since=since, now=shop.clock())
     assert books == []
-
-
-def organization(shop: Shop) -> accounts.Organization:
-    with shop.database.reading() as tx:
-        return accounts.find_organization(tx, "acme")
 
 
 @pytest.mark.parametrize("way", ["webhook", "reconcile"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, Table, select, update
 
 from portal.core.errors import NotFound
 from portal.db import insert_or_ignore
@@ -42,29 +42,19 @@ def known_team(tx: Connection, organization_id: str, team_id: str) -> None:
 
 def put_team(tx: Connection, organization_id: str, team_id: str, *, name: str) -> bool:
     """Make or rename a team; tells whether it is new."""
-    row = {"organization_id": organization_id, "team_id": team_id, "name": name}
-    new = insert_or_ignore(tx, teams, row)
-    if not new:
-        tx.execute(
-            update(teams)
-            .where(teams.c.organization_id == organization_id, teams.c.team_id == team_id)
-            .values(name=name)
-        )
-    return new
+    return _put(tx, teams, {"organization_id": organization_id, "team_id": team_id}, name)
 
 
 def put_project(tx: Connection, organization_id: str, project_id: str, *, name: str) -> bool:
     """Make or rename a project; tells whether it is new."""
-    row = {"organization_id": organization_id, "project_id": project_id, "name": name}
-    new = insert_or_ignore(tx, projects, row)
+    return _put(tx, projects, {"organization_id": organization_id, "project_id": project_id}, name)
+
+
+def _put(tx: Connection, table: Table, key: dict[str, str], name: str) -> bool:
+    new = insert_or_ignore(tx, table, {**key, "name": name})
     if not new:
-        tx.execute(
-            update(projects)
-            .where(
-                projects.c.organization_id == organization_id, projects.c.project_id == project_id
-            )
-            .values(name=name)
-        )
+        same = (table.c[column] == value for column, value in key.items())
+        tx.execute(update(table).where(*same).values(name=name))
     return new
 
 

@@ -145,8 +145,11 @@ def _succeed(desk: Desk, attempt: Attempt, intent: TopUpIntent) -> None:
             receipt_url=intent.receipt_url,
         ),
     )
-    if not news:
-        return
+    if news:
+        _tell_made(desk, attempt, intent)
+
+
+def _tell_made(desk: Desk, attempt: Attempt, intent: TopUpIntent) -> None:
     audit.note(
         desk.tx,
         attempt.organization_id,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -149,37 +150,29 @@ def delete_member(organization_id: str, member_id: str) -> tuple[Response, int]:
 @blueprint.put("/organizations/<organization_id>/teams/<team_id>")
 def put_team(organization_id: str, team_id: str) -> tuple[Response, int]:
     """Make or rename a team."""
-    need("manage")
-    convert(team_id, Id, at="/id")
-    body = read(NameBody)
-    parts = services()
-    new = people.put_team(
-        parts.database,
-        own(organization_id),
-        team_id,
-        name=body.name,
-        actor=caller().name,
-        now=parts.clock(),
-    )
-    return answers.answer({"id": team_id, "name": body.name}, 201 if new else 200)
+    return _put_name(people.put_team, organization_id, team_id)
 
 
 @blueprint.put("/organizations/<organization_id>/projects/<project_id>")
 def put_project(organization_id: str, project_id: str) -> tuple[Response, int]:
     """Make or rename a project."""
+    return _put_name(people.put_project, organization_id, project_id)
+
+
+def _put_name(put: Callable[..., bool], organization_id: str, target: str) -> tuple[Response, int]:
     need("manage")
-    convert(project_id, Id, at="/id")
+    convert(target, Id, at="/id")
     body = read(NameBody)
     parts = services()
-    new = people.put_project(
+    new = put(
         parts.database,
         own(organization_id),
-        project_id,
+        target,
         name=body.name,
         actor=caller().name,
         now=parts.clock(),
     )
-    return answers.answer({"id": project_id, "name": body.name}, 201 if new else 200)
+    return answers.answer({"id": target, "name": body.name}, 201 if new else 200)
 
 
 @blueprint.post("/organizations/<organization_id>/grants")

@@ -55,22 +55,7 @@ class Scatter:
 def scatter(customers: Sequence[OrganizationMargin]) -> Scatter:
     """Place customers whose currency converts by what they bring and cost."""
     known = [one for one in customers if one.figures.revenue_nano_usd is not None]
-    amounts = [
-        amount
-        for one in known
-        for amount in (one.figures.revenue_nano_usd or 0, one.figures.cost.total_nano_usd)
-        if amount > 0
-    ]
-    low = math.floor(math.log10(min(amounts) / NANO)) if amounts else 0
-    high = math.ceil(math.log10(max(amounts) / NANO)) if amounts else 2
-    high = max(high, low + 1)
-
-    def part(amount: int) -> float:
-        if amount <= 0:
-            return NOTHING / 2
-        place = (math.log10(amount / NANO) - low) / (high - low)
-        return NOTHING + (1 - NOTHING) * min(1.0, max(0.0, place))
-
+    axis = _axis(known)
     under = sorted(
         (one for one in known if (one.figures.margin_nano_usd or 0) < 0),
         key=lambda one: one.figures.margin_nano_usd or 0,
@@ -79,30 +64,59 @@ def scatter(customers: Sequence[OrganizationMargin]) -> Scatter:
     points = []
     # Those under water are drawn last, so that nothing hides them.
     for one in sorted(known, key=lambda each: (each.figures.margin_nano_usd or 0) < 0):
-        x = part(one.figures.revenue_nano_usd or 0)
+        x = axis.place(one.figures.revenue_nano_usd or 0)
         points.append(
             Point(
                 one,
                 percent(x),
-                round(HEIGHT * (1 - part(one.figures.cost.total_nano_usd)), 1),
+                round(HEIGHT * (1 - axis.place(one.figures.cost.total_nano_usd)), 1),
                 (one.figures.margin_nano_usd or 0) < 0,
                 one.organization_id in named,
                 x > 0.7,
             )
         )
-    decades = [
-        Decade(
-            _dollars(power),
-            percent(_at(power, low, high)),
-            round(HEIGHT * (1 - _at(power, low, high)), 1),
-        )
-        for power in range(low, high + 1)
+    return Scatter(
+        HEIGHT, points, axis.decades(), percent(NOTHING), round(HEIGHT * (1 - NOTHING), 1)
+    )
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """A scale by powers of ten of a dollar, from ``low`` to ``high``; both axes have the same."""
+
+    low: int
+    high: int
+
+    def place(self, amount_nano_usd: int) -> float:
+        """Return where an amount stands, from zero to one; one that has no power beside it."""
+        if amount_nano_usd <= 0:
+            return NOTHING / 2
+        place = (math.log10(amount_nano_usd / NANO) - self.low) / (self.high - self.low)
+        return NOTHING + (1 - NOTHING) * min(1.0, max(0.0, place))
+
+    def decades(self) -> list[Decade]:
+        """Return the powers of ten, lowest first."""
+        return [
+            Decade(
+                _dollars(power), percent(self._at(power)), round(HEIGHT * (1 - self._at(power)), 1)
+            )
+            for power in range(self.low, self.high + 1)
+        ]
+
+    def _at(self, power: int) -> float:
+        return NOTHING + (1 - NOTHING) * (power - self.low) / (self.high - self.low)
+
+
+def _axis(known: Sequence[OrganizationMargin]) -> _Axis:
+    amounts = [
+        amount
+        for one in known
+        for amount in (one.figures.revenue_nano_usd or 0, one.figures.cost.total_nano_usd)
+        if amount > 0
     ]
-    return Scatter(HEIGHT, points, decades, percent(NOTHING), round(HEIGHT * (1 - NOTHING), 1))
-
-
-def _at(power: int, low: int, high: int) -> float:
-    return NOTHING + (1 - NOTHING) * (power - low) / (high - low)
+    low = math.floor(math.log10(min(amounts) / NANO)) if amounts else 0
+    high = math.ceil(math.log10(max(amounts) / NANO)) if amounts else 2
+    return _Axis(low, max(high, low + 1))
 
 
 def _dollars(power: int) -> str:

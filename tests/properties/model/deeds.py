@@ -1,172 +1,30 @@
-"""Acme's credits and limits in plain Python and lists: what the product must agree with.
-
-Written from the rules and apart from the product: nothing is shared but the names. Everything
-that falls due by itself (holds past their deadline, expiry, the next period) happens in
-``pass_to``, in the order of the instants.
-"""
+"""What is done to Acme, and what falls due by itself, in the order of the instants."""
 
 from __future__ import annotations
 
-import calendar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-PRICE_MICRO = {"document": 5_000_000, "analysis": 10_000_000, "image": 2_000_000}
-ALLOWANCE = {"": 0, "starter": 500_000_000, "pro": 2_500_000_000, "carry": 60_000_000}
-#: Millionths of a cent for a credit beyond all grants.
-OVERAGE_PRICE = {"": 0, "starter": 8_000_000, "pro": 6_000_000, "carry": 7_500_000}
-ROLLS_OVER = {"carry"}
-_NEVER = datetime.max.replace(tzinfo=UTC)
-_EXACT = 10**12
+from tests.properties.model.standing import Standing
+from tests.properties.model.things import (
+    ALLOWANCE,
+    EXACT,
+    PRICE_MICRO,
+    ROLLS_OVER,
+    Cap,
+    Fact,
+    Hold,
+    Lot,
+    Spend,
+    Spender,
+)
 
 
 @dataclass
-class Lot:
-    id: str
-    source: str
-    priority: int
-    effective_at: datetime
-    expires_at: datetime | None
-    paid: bool
-    left: int
-    frozen: bool = False
-    frozen_credits: int = 0
-    voided: bool = False
-    claimed: int = 0
-    granted: int = 0
-    spent: int = 0
-    settled: int = 0
-    revoked: int = 0
-    owed: int = 0
+class Model(Standing):
+    """Acme, and all that can be done to it; what falls due by itself happens in ``pass_to``."""
 
-    @property
-    def key(self) -> tuple[int, datetime, bool, datetime, str]:
-        return (self.priority, self.expires_at or _NEVER, self.paid, self.effective_at, self.id)
-
-    def expired(self, at: datetime) -> bool:
-        return self.expires_at is not None and self.expires_at <= at
-
-
-@dataclass
-class Cap:
-    id: str
-    scope: str
-    target: str
-    action: str
-    window: str
-    limit: int
-    hard: bool
-    cents: int | None = None
-    #: What was added to the limit, by the window it was added in.
-    raised: dict[datetime, int] = field(default_factory=dict)
-
-    @property
-    def kind(self) -> tuple[str, str, str, str, bool]:
-        return (self.scope, self.target, self.action, self.window, self.hard)
-
-    def binds(self, who: Spender) -> bool:
-        if self.action and self.action != who.action:
-            return False
-        mine = {"organization": "", "member": who.member, "team": who.team, "project": who.project}
-        return mine[self.scope] == self.target
-
-
-@dataclass(frozen=True)
-class Spender:
-    member: str
-    team: str
-    project: str
-    action: str
-
-
-@dataclass
-class Hold:
-    id: str
-    who: Spender
-    quantity: int
-    credits: int
-    at: datetime
-    expires_at: datetime
-    pins: list[tuple[Lot, int]]
-    over: int = 0
-    over_since: datetime | None = None
-    over_price: int = 0
-    #: The caps whose window it was counted in from the start.
-    linked: set[str] = field(default_factory=set)
-    status: str = "authorized"
-
-
-@dataclass
-class Fact:
-    """Work that was recorded, with what corrections have left of it."""
-
-    who: Spender
-    at: datetime
-    quantity: int
-    credits: int
-    short: int = 0
-    paid: list[tuple[Lot, int]] = field(default_factory=list)
-    over: int = 0
-    over_at: tuple[datetime, int] | None = None
-    corrected: bool = False
-
-
-@dataclass
-class Spend:
-    """Credits that were charged, and the instant that decides in which window they count."""
-
-    at: datetime
-    who: Spender
-    credits: int
-
-
-@dataclass
-class Model:
-    now: datetime
-    teams: dict[str, str]
-    lots: list[Lot] = field(default_factory=list)
-    holds: dict[str, Hold] = field(default_factory=dict)
-    caps: dict[str, Cap] = field(default_factory=dict)
-    spends: list[Spend] = field(default_factory=list)
-    facts: dict[str, Fact] = field(default_factory=dict)
-    rated: int = 0
-    uncollected: int = 0
-    debt: int = 0
-    tier: str = ""
-    anchor: int = 1
-    periods: list[tuple[datetime, datetime]] = field(default_factory=list)
-    overage_limit: int | None = None
-    #: What was spent beyond all grants, by the period's start and the price.
-    beyond: dict[tuple[datetime, int], int] = field(default_factory=dict)
-    named: int = 0
-
-    # --- the calendar, all in UTC ---
-
-    def month_after(self, day: datetime) -> datetime:
-        year, month = (day.year + 1, 1) if day.month == 12 else (day.year, day.month + 1)
-        last = calendar.monthrange(year, month)[1]
-        return datetime(year, month, min(self.anchor, last), tzinfo=UTC)
-
-    def period_at(self, at: datetime) -> tuple[datetime, datetime]:
-        for start, end in reversed(self.periods):
-            if start <= at < end:
-                return start, end
-        first = datetime(at.year, at.month, 1, tzinfo=UTC)
-        after = Model.month_after(Model(first, {}), first)
-        return first, min([after, *(start for start, _ in self.periods[:1])])
-
-    def counted_at(self, at: datetime) -> datetime:
-        """Return when work counts: when it happened, or now where that came too late."""
-        return self.now if self.now >= self.period_at(at)[1] + timedelta(hours=72) else at
-
-    def window(self, kind: str, at: datetime) -> tuple[datetime, datetime]:
-        day = datetime(at.year, at.month, at.day, tzinfo=UTC)
-        if kind == "day":
-            return day, day + timedelta(days=1)
-        if kind == "week":
-            monday = day - timedelta(days=day.weekday())
-            return monday, monday + timedelta(days=7)
-        return self.period_at(at)
+    # --- time ---
 
     def pass_to(self, now: datetime) -> None:
         """Let time pass: holds reach their deadlines and periods begin, each at its instant."""
@@ -200,8 +58,6 @@ class Model:
         self._settle(start)
         self._revalue()
 
-    # --- what stands ---
-
     def add_lot(
         self,
         id_: str,
@@ -219,14 +75,6 @@ class Model:
         self.lots.append(lot)
         return lot
 
-    def spendable(self) -> list[Lot]:
-        ready = [
-            lot
-            for lot in self.lots
-            if lot.left and lot.effective_at <= self.now and not lot.expired(self.now)
-        ]
-        return sorted(ready, key=lambda lot: lot.key)
-
     def _settle(self, at: datetime) -> None:
         alive = [lot for lot in self.lots if lot.left and not lot.expired(at)]
         for lot in sorted(alive, key=lambda lot: (lot.effective_at > at, lot.key)):
@@ -235,90 +83,7 @@ class Model:
             lot.settled += part
             self.debt -= part
 
-    @property
-    def available(self) -> int:
-        return sum(lot.left for lot in self.spendable())
-
-    @property
-    def held(self) -> int:
-        return sum(sum(part for _, part in hold.pins) + hold.over for hold in self.open)
-
-    @property
-    def frozen(self) -> int:
-        return sum(lot.frozen_credits for lot in self.lots)
-
-    @property
-    def open(self) -> list[Hold]:
-        return [hold for hold in self.holds.values() if hold.status == "authorized"]
-
-    @property
-    def charged(self) -> int:
-        return sum(spend.credits for spend in self.spends)
-
-    def pinned(self, lot: Lot) -> int:
-        return sum(part for hold in self.open for one, part in hold.pins if one is lot)
-
-    def _inside(self, cap: Cap, instant: datetime, at: datetime) -> bool:
-        start, end = self.window(cap.window, at)
-        return start <= instant < end
-
-    def spent_in(self, cap: Cap, at: datetime) -> int:
-        return sum(
-            one.credits
-            for one in self.spends
-            if cap.binds(one.who) and self._inside(cap, one.at, at)
-        )
-
-    def counted(self, cap: Cap, at: datetime) -> tuple[int, int]:
-        """Return what a cap's window at ``at`` has spent and holds."""
-        held = sum(
-            hold.credits
-            for hold in self.open
-            if cap.binds(hold.who) and self._inside(cap, hold.at, at)
-        )
-        return self.spent_in(cap, at), held
-
-    def binding(self, who: Spender) -> list[Cap]:
-        return [cap for cap in self.caps.values() if cap.binds(who)]
-
-    def linked(self, hold: Hold) -> list[Cap]:
-        return [cap for cap in self.caps.values() if cap.id in hold.linked]
-
-    def room(self, caps: list[Cap], at: datetime, otherwise: int) -> int:
-        left = [
-            max(0, self.limit(cap, at) - sum(self.counted(cap, at))) for cap in caps if cap.hard
-        ]
-        return min(left, default=otherwise)
-
-    def limit(self, cap: Cap, at: datetime) -> int:
-        """Return a cap's limit in the window at ``at``, with what that window was raised by."""
-        return cap.limit + cap.raised.get(self.window(cap.window, at)[0], 0)
-
-    def raise_cap(self, cap: Cap, credits_: int) -> None:
-        start = self.window(cap.window, self.now)[0]
-        cap.raised[start] = cap.raised.get(start, 0) + credits_
-
-    def set_cap(self, cap: Cap) -> None:
-        self.caps[cap.id] = cap
-        for hold in self.open:
-            if cap.binds(hold.who) and self._inside(cap, hold.at, self.now):
-                hold.linked.add(cap.id)
-
-    # --- beyond all grants ---
-
-    def beyond_room(self, since: datetime, price: int) -> int:
-        if self.overage_limit is None or not price:
-            return 0
-        used = sum(
-            credits_ * rate for (start, rate), credits_ in self.beyond.items() if start == since
-        )
-        used += sum(hold.over * hold.over_price for hold in self.open if hold.over_since == since)
-        return max(0, (self.overage_limit * _EXACT - used) // price)
-
-    def overage_now(self) -> tuple[datetime, int]:
-        return self.period_at(self.now)[0], OVERAGE_PRICE[self.tier]
-
-    # --- what is done ---
+    # --- work ---
 
     def _take(self, amount: int) -> list[tuple[Lot, int]]:
         taken = []
@@ -344,14 +109,6 @@ class Model:
                 lot.left += rest
         self._settle(at)
 
-    def refusal(self, credits_: int, caps: list[Cap], at: datetime, beyond: int) -> str | None:
-        """Return why work is refused, or None where it may begin."""
-        if self.debt and credits_:
-            return "debt"
-        if credits_ > self.room(caps, at, credits_):
-            return "cap-reached"
-        return "insufficient-credits" if credits_ > self.available + beyond else None
-
     def authorize(self, id_: str, who: Spender, quantity: int, lasts: timedelta) -> Hold:
         credits_ = quantity * PRICE_MICRO[who.action] // 1_000_000
         hold = Hold(id_, who, quantity, 0, self.now, self.now + lasts, [])
@@ -368,11 +125,6 @@ class Model:
         if over:
             hold.over += over
             hold.over_since, hold.over_price = since, price
-
-    def beyond_of(self, hold: Hold) -> tuple[datetime, int]:
-        """Return where more of a hold counts beyond all grants: where it counts already, if so."""
-        since, price = self.period_at(hold.at)[0], OVERAGE_PRICE[self.tier]
-        return hold.over_since or since, hold.over_price or price
 
     def increment(self, hold: Hold, quantity: int) -> None:
         more = quantity * PRICE_MICRO[hold.who.action] // 1_000_000
@@ -552,18 +304,17 @@ class Model:
         self._revalue()
         self._settle(self.now)
 
-    def credit_value(self) -> int:
-        return OVERAGE_PRICE[self.tier] or max(OVERAGE_PRICE.values())
-
     def _revalue(self) -> None:
         for cap in self.caps.values():
             if cap.cents is not None:
-                cap.limit = cap.cents * _EXACT // self.credit_value()
+                cap.limit = cap.cents * EXACT // self.credit_value()
 
-    def alerts(self, cap: Cap) -> set[int]:
-        """Return the thresholds, in percent, that stand reached in the window of now."""
-        limit = self.limit(cap, self.now)
-        if not limit:
-            return set()
-        spent = self.spent_in(cap, self.now)
-        return {one for one in (50, 75, 90, 100) if spent * 100 >= one * limit}
+    def raise_cap(self, cap: Cap, credits_: int) -> None:
+        start = self.window(cap.window, self.now)[0]
+        cap.raised[start] = cap.raised.get(start, 0) + credits_
+
+    def set_cap(self, cap: Cap) -> None:
+        self.caps[cap.id] = cap
+        for hold in self.open:
+            if cap.binds(hold.who) and self._inside(cap, hold.at, self.now):
+                hold.linked.add(cap.id)
