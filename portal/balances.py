@@ -50,23 +50,19 @@ _LAPSED_THEN = _PINS.where(
     or_(holds.c.status == "authorized", holds.c.lapsed_at > bindparam("now")),
     hold_pins.c.at <= bindparam("now"),
 )
-#: What was written at the instants at which those holds were booked, in the order it was.
-_BOOKED = (
-    select(
-        transfers.c.kind,
-        transfers.c.from_account,
-        transfers.c.to_account,
-        transfers.c.amount_micro,
-        transfers.c.reference,
-    )
-    .where(
-        transfers.c.organization_id == bindparam("org"),
-        transfers.c.at.in_(bindparam("instants_", expanding=True)),
-    )
-    .order_by(transfers.c.transfer_id)
+#: What was written at the instants at which those holds were booked.
+_BOOKED = select(
+    transfers.c.kind,
+    transfers.c.from_account,
+    transfers.c.to_account,
+    transfers.c.amount_micro,
+    transfers.c.reference,
+).where(
+    transfers.c.organization_id == bindparam("org"),
+    transfers.c.at.in_(bindparam("instants_", expanding=True)),
 )
-#: How credits that come back to a grant go on from it at once.
-_ONWARD = frozenset({"revoke", "freeze", "lapse"})
+#: How credits come back to a grant, and go on from it at once.
+_BOOKS = frozenset({"release", "revoke", "freeze", "lapse"})
 _SOME_STANDING = EVERY_STANDING.where(
     accounts.c.account.in_(bindparam("accounts_", expanding=True))
 )
@@ -191,23 +187,18 @@ def _booked(
     """Return what became, once it was booked, of what lapsed holds had pinned: by hold and grant.
 
     A grant may have been frozen, or claimed by a refund, then and not now: the ledger remembers.
+    What went on from the grant because of the hold says so; what else was taken then does not.
     """
     instants = {row.hold_id: row.lapsed_at for row in pins if row.lapsed_at is not None}
     if not instants:
         return {}
     named = {"org": organization_id, "instants_": sorted(set(instants.values()))}
     parts: dict[tuple[str, str], dict[str, int]] = {}
-    found: dict[str, int] | None = None
-    returned_to = ""
     for row in tx.execute(_BOOKED, named):
-        if row.kind == "release" and row.reference in instants:
-            returned_to = row.to_account
-            found = parts.setdefault((row.reference, returned_to), {})
-            found["release"] = found.get("release", 0) + row.amount_micro
-        elif found is not None and row.kind in _ONWARD and row.from_account == returned_to:
+        if row.reference in instants and row.kind in _BOOKS:
+            account = row.to_account if row.kind == "release" else row.from_account
+            found = parts.setdefault((row.reference, account), {})
             found[row.kind] = found.get(row.kind, 0) + row.amount_micro
-        else:
-            found = None
     return {
         key: WayBack(
             kept_micro=amounts.pop("release") - sum(amounts.values()),

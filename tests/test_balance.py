@@ -190,6 +190,27 @@ def test_a_past_balance_knows_what_was_claimed_of_work_that_lapsed(
     assert [past[name] for name in figures] == [shown[name] for name in figures]
 
 
+@pytest.mark.parametrize("act", ["a refund", "a dispute"])
+def test_a_past_balance_knows_nothing_of_what_was_taken_when_the_lapse_was_booked(
+    acme: Customer, database: Database, clock: Clock, act: str
+) -> None:
+    grant = acme.grant(50, priority=0)
+    acme.hold("analysis", 1, expires_in=60)
+    clock.forward(timedelta(minutes=2))
+    shown, then = acme.balance(), clock()
+    clock.forward(HOUR)
+    with database.transaction() as tx:
+        wallet = open_desk(tx, acme.id, now=clock()).wallet
+        if act == "a refund":
+            reversals.revoke(wallet, grant, MICRO)
+        else:
+            reversals.freeze(wallet, grant)
+        wallet.write()
+    past = ok(acme.api.get(f"{acme.path}/balance", query_string={"at": then.isoformat()}))
+    figures = ("as_of", "available", "held", "debt", "frozen")
+    assert [past[name] for name in figures] == [shown[name] for name in figures]
+
+
 def test_a_past_balance_counts_extended_work_that_lapsed_once(acme: Customer, clock: Clock) -> None:
     hold = acme.hold("analysis", 1, expires_in=60)
     ok(acme.increment(hold, 1))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 
-from sqlalchemy import and_, bindparam, func, select
+from sqlalchemy import and_, bindparam, func, or_, select
 
 from portal import catalog
 from portal.billing import payments as settled
@@ -48,7 +48,11 @@ _LIVING = (
         transfers,
         and_(
             transfers.c.organization_id == grants.c.organization_id,
-            transfers.c.reference == grants.c.grant_id,
+            or_(
+                transfers.c.from_account == grants.c.grant_id,
+                # What a dispute had frozen names the grant it was of.
+                transfers.c.reference == grants.c.grant_id,
+            ),
             transfers.c.to_account == Account.REVOKED,
         ),
     )

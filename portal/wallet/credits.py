@@ -86,11 +86,14 @@ class Wallet(Debts):
             if line.account == Account.OVERAGE:
                 continue
             back = way_back(self.lot(line.account), line.amount_micro, at=at or self.now)
-            self.onward("revoke", line.account, Account.REVOKED, back.claimed_micro)
-            self.onward("revoke", line.account, Account.REVOKED, back.revoked_micro)
-            self.onward("freeze", line.account, Account.FROZEN, back.frozen_micro)
             # They stood elsewhere when the grant ended, and end as they come back: a lapse.
-            self.onward("lapse", line.account, Account.EXPIRED, back.expired_micro)
+            for target, name, amount in (
+                (Account.REVOKED, "revoke", back.claimed_micro),
+                (Account.REVOKED, "revoke", back.revoked_micro),
+                (Account.FROZEN, "freeze", back.frozen_micro),
+                (Account.EXPIRED, "lapse", back.expired_micro),
+            ):
+                self.onward(name, line.account, target, amount, reference)
             self.note(line.account, frozen=back.frozen_micro, claimed=-back.claimed_micro)
         self.settle_debt(at=at)
 

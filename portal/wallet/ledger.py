@@ -156,10 +156,12 @@ class Ledger:
             }
         )
 
-    def onward(self, kind: str, grant_id: str, target: str, amount_micro: int) -> None:
-        """Move credits off a grant, where there are any to move."""
+    def onward(
+        self, kind: str, grant_id: str, target: str, amount_micro: int, reference: str = ""
+    ) -> None:
+        """Move credits off a grant, where there are any; ``reference`` is what made them move."""
         if amount_micro:
-            self.move(kind, grant_id, target, amount_micro, grant_id)
+            self.move(kind, grant_id, target, amount_micro, reference or grant_id)
 
     def write(self) -> None:
         """Write what moved. Raises Unavailable where somebody wrote without the lock."""
