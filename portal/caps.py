@@ -624,6 +624,12 @@ def _limit(
         if limit_micro is None:
             raise AssertionError("a cap has a limit in credits or in money")
         return limit_micro
+    if book.currency != organization.currency:
+        raise InvalidRequest.at(
+            "/limit/amount",
+            f"cannot be counted: credits are priced in {book.currency.upper()}, this organization "
+            f"is billed in {organization.currency.upper()}. Set the limit in credits",
+        )
     value = book.credit_value(organization.tier)
     if value is None:
         raise InvalidRequest.at(
@@ -706,12 +712,14 @@ def _store(tx: Connection, organization_id: str, cap: Cap) -> None:
 def revalue(tx: Connection, organization: Organization, *, now: datetime) -> None:
     """Count anew after a change of tier: in the windows of the period that begins with it.
 
-    Limits that are stated in money are what a credit is worth on the tier of now.
+    Limits that are stated in money are what a credit is worth on the tier of now; they stay where
+    credits are priced in another currency.
     """
     in_force_now = in_force(tx, organization.organization_id)
     open_windows(tx, organization, in_force_now, at=now)
+    priced = catalog.in_force(tx, at=now).currency == organization.currency
     for cap in in_force_now:
-        if cap.limit_minor is not None:
+        if priced and cap.limit_minor is not None:
             change(tx, organization, cap.cap_id, CapChange(limit_minor=cap.limit_minor), now=now)
 
 

@@ -381,7 +381,7 @@ def _guarantee(
     return Guarantee(
         tier,
         most.amount_minor,
-        book.currency,
+        organization.currency,
         (organization.seats or 1) if tier and tier.kind == "per_seat" else None,
         most.tier_minor,
         most.beyond_minor,
