@@ -31,13 +31,12 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.exc import IntegrityError
 
 from portal import accounts, alerts, catalog
 from portal.accounts import Organization
 from portal.core.caps import THRESHOLDS, Cap, CapState, Spender, window_of
 from portal.core.catalog import PriceBook
-from portal.core.errors import InvalidRequest, NotFound, Unavailable
+from portal.core.errors import CapExists, InvalidRequest, NotFound, Unavailable
 from portal.core.periods import Period
 from portal.core.units import credits_within
 from portal.ids import new_id
@@ -591,6 +590,7 @@ def create(
     """
     book = catalog.in_force(tx, at=now)
     _check(tx, organization, request, book)
+    _refuse_twin(tx, organization.organization_id, request)
     cap_id = new_id("cap")
     values = {
         "organization_id": organization.organization_id,
@@ -605,15 +605,23 @@ def create(
         "thresholds": list(request.thresholds),
         "created_at": now,
     }
-    try:
-        with tx.begin_nested():
-            tx.execute(insert(caps).values(values))
-    except IntegrityError as error:
-        raise InvalidRequest(
-            "There is already such a cap for the same scope, action and window. Change that one."
-        ) from error
+    tx.execute(insert(caps).values(values))
     cap = find(tx, organization.organization_id, cap_id)
     return open_windows(tx, organization, [cap], at=now)[0]
+
+
+def _refuse_twin(
+    tx: Connection, organization_id: str, asked: CapRequest | Cap, *, but: str = ""
+) -> None:
+    """Refuse a cap that would count the same in the same way as another one in force.
+
+    ``but`` is the cap that is changed to it. Raises CapExists.
+    """
+    wanted = (asked.scope, asked.target, asked.action, asked.window, asked.mode)
+    for cap in in_force(tx, organization_id):
+        same = (cap.scope, cap.target, cap.action, cap.window, cap.mode) == wanted
+        if same and cap.cap_id != but:
+            raise CapExists(cap.cap_id, cap.mode)
 
 
 def _limit(
@@ -656,7 +664,10 @@ def _check(
 def change(
     tx: Connection, organization: Organization, cap_id: str, change_: CapChange, *, now: datetime
 ) -> CapState:
-    """Raise or lower a cap, or change what it does; what it counted stays. Raises NotFound."""
+    """Raise or lower a cap, or change what it does; what it counted stays.
+
+    Under the wallet's lock. Raises NotFound, and InvalidRequest where another cap is its twin then.
+    """
     cap = find(tx, organization.organization_id, cap_id)
     new = replace(
         cap, mode=change_.mode or cap.mode, thresholds=change_.thresholds or cap.thresholds
@@ -665,6 +676,8 @@ def change(
         book = catalog.in_force(tx, at=now)
         limit = _limit(change_.limit_micro, change_.limit_minor, organization, book)
         new = replace(new, limit_micro=limit, limit_minor=change_.limit_minor)
+    if new.mode != cap.mode:
+        _refuse_twin(tx, organization.organization_id, new, but=cap_id)
     before = open_windows(tx, organization, [cap], at=now)[0]
     _store(tx, organization.organization_id, new)
     after = replace(before, cap=new)
