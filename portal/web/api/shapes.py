@@ -17,12 +17,23 @@ from portal.core.events import OWN_SOURCES, StatedCost, UsageEvent
 from portal.core.units import NotExact, parse_micro, parse_nano_usd, parse_scaled
 from portal.provider_usage import LARGEST_COUNT, UnknownShape, read_usage
 
+_ID = r"^(?=.*\S)[^\x00-\x1f\x7f]+$(?!\n)"
+_NAME = r"\S"
+_EMAIL = r"^[^@\s]+@[^@\s]+$(?!\n)"
+_CURRENCY = r"^[a-z]{3}$(?!\n)"
+#: What a text that does not fit a pattern should have been.
+FORMS = {
+    _ID: "is blank, or has a line break or another control character in it",
+    _NAME: "is blank",
+    _EMAIL: 'is not an address such as "ana@example.com"',
+    _CURRENCY: 'is not a currency in small letters, such as "usd"',
+}
+
 #: Neither is only blanks: nobody could see it, or tell it from another.
-Id = Annotated[
-    str, Meta(min_length=1, max_length=128, pattern=r"^(?=.*\S)[^\x00-\x1f\x7f]+$(?!\n)")
-]
-Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"\S")]
-Email = Annotated[str, Meta(max_length=254, pattern=r"^[^@\s]+@[^@\s]+$(?!\n)")]
+Id = Annotated[str, Meta(min_length=1, max_length=128, pattern=_ID)]
+Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=_NAME)]
+Email = Annotated[str, Meta(max_length=254, pattern=_EMAIL)]
+Currency = Annotated[str, Meta(pattern=_CURRENCY)]
 Text = Annotated[str, Meta(max_length=500)]
 Count = Annotated[int, Meta(ge=0, le=LARGEST_COUNT)]
 
@@ -77,7 +88,7 @@ class OrganizationBody(Strict):
     name: Name
     email: Email | None = None
     timezone: Annotated[str, Meta(max_length=64)] | None = None
-    currency: Annotated[str, Meta(pattern=r"^[a-z]{3}$(?!\n)")] | None = None
+    currency: Currency | None = None
     tier: Id | None = None
     seats: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
     charging: Literal["on", "shadow"] | None = None
@@ -102,7 +113,7 @@ class PaidBody(Strict):
     """What was paid for a grant."""
 
     amount: Number
-    currency: Annotated[str, Meta(pattern=r"^[a-z]{3}$(?!\n)")]
+    currency: Currency
 
 
 class GrantBody(Strict):
@@ -183,7 +194,7 @@ class LimitBody(Strict):
 
     credits: Number | None = None
     amount: Number | None = None
-    currency: Annotated[str, Meta(pattern=r"^[a-z]{3}$(?!\n)")] | None = None
+    currency: Currency | None = None
 
 
 class CapBody(Strict):
