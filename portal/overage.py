@@ -79,6 +79,16 @@ class Standing:
         return sum(rate.most_minor for rate in self.rates)
 
 
+def sold(organization: Organization, book: PriceBook) -> int | None:
+    """Return the price of a credit beyond all grants, in millionths of a minor unit.
+
+    None where the tier sells none, and where the book is in another currency.
+    """
+    if book.currency != organization.currency:
+        return None
+    return book.overage_price(organization.tier)
+
+
 def standing(
     tx: Connection,
     organization: Organization,
@@ -91,17 +101,14 @@ def standing(
     """Return the overage of the billing period that holds ``at``.
 
     ``since`` and ``price_micro_minor`` are where a hold counts already; without them it is the
-    period's start and the price in force. A price book in another currency than the organization's
-    sells it nothing more.
+    period's start and the price in force.
     """
     period = organization.period_at(at)
     if since is not None:
         period = Period(since, max(period.end, since + timedelta(seconds=1)))
     rows = tx.execute(_OF_PERIOD, {"org": organization.organization_id, "since_": period.start})
     rates = [_rate(row) for row in rows.mappings()]
-    price = price_micro_minor or None
-    if not price and book.currency == organization.currency:
-        price = book.overage_price(organization.tier)
+    price = price_micro_minor or sold(organization, book)
     if organization.on_empty != "overage":
         price = None
     limit = organization.overage_limit_minor

@@ -173,9 +173,7 @@ def when_empty(
         return worst_case.of_period(tx, as_if, book, beyond, at=now).amount_minor
 
     found = overage.standing(tx, organization, book, at=now)
-    sells = book.currency == organization.currency
-    price = book.overage_price(organization.tier) if sells else None
-    limit = organization.overage_limit_minor
+    price, limit = overage.sold(organization, book), organization.overage_limit_minor
     top_up = _top_up(tx, organization, book, now=now)
     return WhenEmpty(
         organization.on_empty,

@@ -39,6 +39,18 @@ def test_work_stops_at_zero_unless_somebody_chose_otherwise(pro: Customer) -> No
     assert pro.balance()["on_empty"] == "stop"
 
 
+def test_a_refusal_offers_only_what_would_lift_it(api: Api, pro: Customer) -> None:
+    ok(api.put("/v1/organizations/none", {"name": "None"}), 201)
+    problem = refused(Customer(api, "none").authorize("image"), 402, "insufficient-credits")
+    assert problem["options"] == [{"do": "buy-credits"}, {"do": "change-tier"}]
+    use_up(pro)
+    allow(pro, "0.6")
+    problem = refused(pro.authorize("analysis", 2), 402, "insufficient-credits")
+    assert "raise the limit" in problem["detail"]
+    pro.cap(1, action="image")
+    assert "for image alone" in refused(pro.authorize("image"), 402, "cap-reached")["detail"]
+
+
 def test_work_goes_on_up_to_the_limit_and_not_a_millionth_further(pro: Customer) -> None:
     use_up(pro)
     assert allow(pro, "0.6") == {"on_empty": "overage", "overage_limit": "0.6", "currency": "usd"}
