@@ -17,6 +17,7 @@ from portal.tables import invoices, payments, tier_checkouts
 from tests import digest
 from tests.cast import ok, refused
 from tests.clock import Clock
+from tests.readers import enter
 from tests.shop import DECLINED, session_of
 from tests.subscribers import DAY, HOUR, Subscriber, subscriber, utc
 
@@ -278,6 +279,10 @@ def test_who_pays_by_the_seat_is_never_stopped_for_credits_until_a_plan_counts_t
     assert ok(acme.acme.send(acme.acme.event("analysis", quantity=7)))["uncollected"] == 0
     assert ok(acme.acme.capture(before))["credits"] == "2"
     standing = acme.acme.standing
+    ana = enter(acme.application, acme.database, acme.clock, "ana")
+    page = " ".join(ana.client.get("/").text.split())
+    assert "None of it is charged and nothing is blocked." in page
+    assert "$60.00 for Seat with 3 seats, and nothing more" in page
     acme.change("seat", seats=5)
     ok(acme.acme.authorize("analysis", 7), 201)
     assert acme.acme.standing == standing
