@@ -152,12 +152,14 @@ class _Act:
 
     def _insufficient(self, credits_micro: int, beyond: Standing) -> InsufficientCredits:
         period = self.organization.period_at(self.now)
+        price = overage.sold(self.organization, catalog.in_force(self.tx, at=self.now))
         return refusals.insufficient(
             self.organization_id,
             credits_micro,
             available_micro=self.wallet.available_micro,
             held_micro=self.wallet.balance("held"),
             overage_room_micro=beyond.room_micro if beyond.price_micro_minor else None,
+            sells_overage=price is not None,
             resets_at=period.end if self.organization.tier else None,
         )
 

@@ -80,7 +80,10 @@ def change_cap(
     actor: str,
     now: datetime,
 ) -> WatchedCap:
-    """Raise, lower, harden or soften a cap; what it counted stays. Raises NotFound."""
+    """Raise, lower, harden or soften a cap; what it counted stays.
+
+    Raises NotFound, and InvalidRequest where another cap in force is its twin then.
+    """
     with _locked(database, organization_id, now) as desk:
         state = caps.change(desk.tx, desk.organization, cap_id, change, now=desk.now)
         audit.note(

@@ -69,9 +69,14 @@ def put_organization(
                 email=request.email or organization.email or None,
                 charging=request.charging or organization.charging,
             )
-        if request.tier is not None:
+        tier = request.tier
+        if tier is None and request.seats is not None:
+            tier = organization.tier
+            if tier is None:
+                raise InvalidRequest.at("/seats", "are those of a tier: send the tier too")
+        if tier is not None:
             tiers.subscribe(
-                tx, desk.wallet, organization, tier=request.tier, seats=request.seats, now=desk.now
+                tx, desk.wallet, organization, tier=tier, seats=request.seats, now=desk.now
             )
         if request.timezone is not None:
             change_zone(desk.wallet, request.timezone, actor)

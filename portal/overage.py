@@ -79,6 +79,16 @@ class Standing:
         return sum(rate.most_minor for rate in self.rates)
 
 
+def sold(organization: Organization, book: PriceBook) -> int | None:
+    """Return the price of a credit beyond all grants, in millionths of a minor unit.
+
+    None where the tier sells none, and where the book is in another currency.
+    """
+    if book.currency != organization.currency:
+        return None
+    return book.overage_price(organization.tier)
+
+
 def standing(
     tx: Connection,
     organization: Organization,
@@ -98,7 +108,7 @@ def standing(
         period = Period(since, max(period.end, since + timedelta(seconds=1)))
     rows = tx.execute(_OF_PERIOD, {"org": organization.organization_id, "since_": period.start})
     rates = [_rate(row) for row in rows.mappings()]
-    price = price_micro_minor or book.overage_price(organization.tier)
+    price = price_micro_minor or sold(organization, book)
     if organization.on_empty != "overage":
         price = None
     limit = organization.overage_limit_minor

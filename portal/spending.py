@@ -128,7 +128,8 @@ class Spending:
 class WhenEmpty:
     """What happens when credits run out, with what each choice could cost; amounts in minor units.
 
-    ``price_micro_minor`` is None where the plan sells no credits beyond its own. The worst case of
+    ``price_micro_minor`` is None where the plan sells no credits beyond its own, or none in the
+    organization's currency. The worst case of
     each choice is that of the whole period; None where the plan has no list price, and where the
     choice lacks its limits. ``top_up`` is how buying by itself is set and stands.
     """
@@ -172,7 +173,7 @@ def when_empty(
         return worst_case.of_period(tx, as_if, book, beyond, at=now).amount_minor
 
     found = overage.standing(tx, organization, book, at=now)
-    price, limit = book.overage_price(organization.tier), organization.overage_limit_minor
+    price, limit = overage.sold(organization, book), organization.overage_limit_minor
     top_up = _top_up(tx, organization, book, now=now)
     return WhenEmpty(
         organization.on_empty,

@@ -125,7 +125,9 @@ def statement(
     """
     running = period.end > now
     until = now + _MOMENT if running else period.end
-    movements = list(_movements(tx, organization.organization_id, period.start, until))
+    movements = sorted(
+        _movements(tx, organization.organization_id, period.start, until), key=lambda one: one.at
+    )
     return Statement(
         period,
         min(now, period.end),

@@ -2,9 +2,10 @@
 
 A tier of the operator's renews by itself, with its allowance; of one that Stripe bills the periods
 begin and the cycles turn here, at their instants, while the allowance comes with its payment
-(billing/subscriptions.py). Invariant: a period's allowance is granted once, keyed by the period's
-start, and in one period an organization never has more of allowances than its largest tier
-includes.
+(billing/subscriptions.py). Where Stripe bills by the seat or flat, use is only measured: nobody is
+stopped for credits that their plan does not count. Invariant: a period's allowance is granted once,
+keyed by the period's start, and in one period an organization never has more of allowances than its
+largest tier includes.
 """
 
 from __future__ import annotations
@@ -36,18 +37,23 @@ def subscribe(
 
     The period begins with the local day, so that caps, days and pages count the same. What the
     tier before included ends; what was spent of an allowance granted today is not given again, so
-    changing to and fro adds nothing. The same tier again changes nothing but the seats. Raises
-    InvalidRequest for an unknown tier, and for one in the place of what Stripe bills.
+    changing to and fro adds nothing. The same tier again changes nothing but the seats, where they
+    are stated. Raises InvalidRequest for an unknown tier, and for one in the place of what Stripe
+    bills.
     """
     if organization.cycle_end is not None:
         if (tier, seats or organization.seats) == (organization.tier, organization.seats):
             return
         raise InvalidRequest.at(
-            "/tier", f"is {organization.tier!r} and billed through Stripe; change or end it there"
+            "/seats" if tier == organization.tier else "/tier",
+            f"cannot be set here: {organization.tier!r} is billed through Stripe; change or end it "
+            "there",
         )
     found = catalog.tier_of(catalog.in_force(tx, at=now), tier)
     period = organization.subscribed
     same = organization.tier == tier and period is not None and now < period.end
+    if seats is None and organization.tier == tier:
+        seats = organization.seats
     if not same or period is None:
         calendar = organization.calendar.subscribed(found.interval, now=now)
         accounts.keep_calendar(tx, organization.organization_id, calendar)
@@ -103,6 +109,7 @@ def bill(
     )
     if same and organization.tier == tier:
         return accounts.find_organization(tx, organization.organization_id)
+    _charge_by(wallet, organization, tier, at=now)
     return _recut(tx, wallet, organization, calendar)
 
 
@@ -114,8 +121,23 @@ def end(
     What was granted stays until it expires; what was bought stays the customer's.
     """
     accounts.unsubscribe(tx, organization.organization_id, since=at)
+    _charge_by(wallet, organization, None, at=at)
     calendar = organization.calendar.unsubscribed(since=at, now=wallet.now)
     return _recut(tx, wallet, organization, calendar)
+
+
+def _charge_by(wallet: Wallet, before: Organization, tier: str | None, *, at: datetime) -> None:
+    """Only measure from a tier on that is paid whatever is used, and charge again after it.
+
+    What the operator chose to charge stays where the tier before was of the same sort.
+    """
+    tiers = catalog.in_force(wallet.tx, at=at).tiers
+    was, becomes = (
+        key is not None and key in tiers and tiers[key].paid_anyway for key in (before.tier, tier)
+    )
+    if was != becomes:
+        charging = "shadow" if becomes else "on"
+        accounts.set_charging(wallet.tx, before.organization_id, charging)
 
 
 def _recut(
@@ -194,6 +216,7 @@ def _turn_cycle(
         since=ended,
         cycle_end=following.end,
     )
+    _charge_by(wallet, organization, key, at=ended)
     return _recut(tx, wallet, organization, organization.calendar)
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from portal.accounts import Organization
 from portal.billing import invoices
-from portal.core.catalog import PriceBook, Tier
+from portal.core.catalog import PriceBook
 from portal.overage import Standing
 from portal.top_ups import attempts, standing
 
@@ -22,7 +22,8 @@ from portal.top_ups import attempts, standing
 class WorstCase:
     """What the most that a period can cost is made of, in minor units.
 
-    ``tier_minor`` is None where the tier has no list price: then there is no figure.
+    ``tier_minor`` is None where the tier has no list price in the organization's currency: then
+    there is no figure.
     """
 
     tier_minor: int | None
@@ -59,7 +60,7 @@ def of_period(
     billed = None
     if organization.cycle_end is not None:
         billed = invoices.for_plan_minor(tx, organization.organization_id, beyond.period)
-    price = _price_minor(book.tiers.get(organization.tier or ""), organization.seats)
+    price = _price_minor(book, organization)
     return WorstCase(
         tier_minor=price if billed is None else billed,
         beyond_minor=max(beyond.most_minor, limit or 0),
@@ -68,7 +69,10 @@ def of_period(
     )
 
 
-def _price_minor(tier: Tier | None, seats: int | None) -> int | None:
-    if tier is None or tier.price_minor is None:
-        return None if tier else 0
-    return tier.price_minor * (seats or 1) if tier.kind == "per_seat" else tier.price_minor
+def _price_minor(book: PriceBook, organization: Organization) -> int | None:
+    tier = book.tiers.get(organization.tier or "")
+    if tier is None:
+        return 0
+    if tier.price_minor is None or book.currency != organization.currency:
+        return None
+    return tier.price_minor * ((organization.seats or 1) if tier.kind == "per_seat" else 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -149,6 +150,20 @@ def test_changing_to_a_tier_starts_its_period_and_its_allowance(
     more = ok(acme.api.put(acme.path, {"name": "Acme", "tier": "team", "seats": 13}))
     assert (more["seats"], more["period"]) == (13, answer["period"])
     assert acme.standing == ("10100", "0")
+
+
+def test_seats_stay_until_others_are_stated_and_may_be_stated_alone(acme: Customer) -> None:
+    def seats(**body: Any) -> Any:
+        return ok(acme.api.put(acme.path, {"name": "Acme"} | body))["seats"]
+
+    problem = refused(acme.api.put(acme.path, {"name": "Acme", "seats": 7}), 422, "invalid-request")
+    assert problem["errors"][0]["pointer"] == "/seats"
+    assert seats(tier="team", seats=5) == 5
+    assert seats(tier="team") == 5
+    assert seats() == 5
+    assert seats(seats=7) == 7
+    assert acme.standing == ("10100", "0")
+    assert seats(tier="pro") is None
 
 
 def test_an_organization_goes_from_shadow_to_charging_and_back_with_work_in_flight(

@@ -256,6 +256,27 @@ def test_an_event_needs_each_of_its_attributes(acme: Customer, subtests: pytest.
 
 
 @pytest.mark.usefixtures("unchanged")
+def test_a_refusal_says_what_would_be_taken(acme: Customer) -> None:
+    def said(path: str, body: dict[str, Any]) -> str:
+        call = acme.api.put if path == acme.path else acme.api.post
+        return str(problem(call(path, body))["errors"][0]["detail"])
+
+    cap = {"scope": "organization", "limit": {"credits": 5}}
+    window = said(f"{acme.path}/caps", cap | {"window": "month"})
+    assert window == "is 'month', which is not one of day, period, week"
+    session = {"organization": "acme", "member": {"id": "x", "email": "x@y.z", "role": "king"}}
+    assert said("/v1/portal_sessions", session).endswith("admin, billing, member, owner, viewer")
+    sent = acme.event("document", costs=[{"layer": "luck", "amount_usd": "1"}])
+    layers = "external, inference, orchestration, processing, retrieval, storage"
+    assert said("/v1/events", sent) == f"is 'luck', which is not one of {layers}"
+    named = {"name": "Acme"}
+    assert said(acme.path, named | {"currency": "USD"}).endswith('such as "usd"')
+    assert said(acme.path, named | {"email": "ana"}).endswith('such as "ana@example.com"')
+    assert said(acme.path, {"name": ""}) == "must have at least 1 character"
+    assert said(acme.path, {"name": "  "}) == "is blank"
+
+
+@pytest.mark.usefixtures("unchanged")
 def test_an_id_in_the_address_that_cannot_be_is_not_found(
     api: Api, acme: Customer, subtests: pytest.Subtests
 ) -> None:

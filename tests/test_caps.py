@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -77,6 +78,22 @@ def test_a_refusal_names_the_tightest_cap(acme: Customer) -> None:
     acme.cap(30, "member", target="cleo")
     problem = refused(acme.authorize("analysis", 9, member="cleo"), 402, "cap-reached")
     assert (problem["limit"]["scope"], problem["limit"]["target"]) == ("team", "research")
+
+
+def test_a_cap_that_is_there_already_is_named_also_where_another_would_become_it(
+    acme: Customer,
+) -> None:
+    body: dict[str, Any] = {"scope": "member", "target": "cleo", "action": "image"}
+    hard = acme.cap(20, **body)
+    again = acme.api.post(f"{acme.path}/caps", body | {"limit": {"credits": 9}})
+    assert refused(again, 422, "invalid-request")["cap"] == hard
+    soft = acme.cap(10, **body, mode="soft")
+    hardened = acme.api.patch(f"{acme.path}/caps/{soft}", {"mode": "hard"})
+    assert refused(hardened, 422, "invalid-request")["cap"] == hard
+    assert acme.caps()[soft]["mode"] == "soft"
+    ok(acme.api.patch(f"{acme.path}/caps/{hard}", {"mode": "hard", "limit": {"credits": 5}}))
+    ok(acme.api.delete(f"{acme.path}/caps/{hard}"))
+    ok(acme.api.patch(f"{acme.path}/caps/{soft}", {"mode": "hard"}))
 
 
 def test_a_soft_cap_never_refuses(acme: Customer) -> None:

@@ -112,6 +112,14 @@ def test_the_good_events_of_a_batch_land_whatever_the_bad_ones_are(acme: Custome
     assert acme.standing == ("93", "0")
 
 
+def test_an_event_whose_data_is_encoded_is_not_taken_for_one_without_data(acme: Customer) -> None:
+    encoded = acme.event("document") | {"data_base64": "eyJxdWFudGl0eSI6IDN9"}
+    for sent in (encoded, {key: encoded[key] for key in encoded if key != "data"}):
+        problem = refused(acme.send(sent), 422, "invalid-event")
+        assert problem["errors"][0]["pointer"] == "/0/data_base64"
+    assert acme.standing == ("100", "0")
+
+
 def test_a_rejected_event_is_kept_with_its_reason(acme: Customer, database: Database) -> None:
     before = digest.counts(database)
     problem = refused(acme.send(acme.event("video")), 422, "invalid-event")
@@ -233,6 +241,14 @@ def test_a_cost_event_costs_the_customer_nothing(acme: Customer) -> None:
     assert acme.standing == ("100", "0")
     totals = acme.usage("include=cost")["totals"]
     assert (totals["cost_usd"], totals["credits"], totals["quantity"]) == ("1.5", "0", "0")
+
+
+def test_every_row_of_usage_with_costs_has_the_same_fields(acme: Customer) -> None:
+    ok(acme.send(acme.event("cost.external", costs=[{"layer": "external", "amount_usd": "1.5"}])))
+    ok(acme.send(acme.event("document")))
+    costly, free = acme.usage("include=cost&group_by=action")["data"]
+    assert list(costly) == list(free)
+    assert (free["cost_usd"], free["cost_by_layer"], free["unknown_costs"]) == ("0", {}, 0)
 
 
 def test_an_unknown_models_cost_is_unknown_and_never_zero(acme: Customer) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from portal import jobs
+from portal import catalog, jobs
 from portal.billing.gateway import Gateway
 from portal.db import Database
 from portal.jobs import Workshop
@@ -37,6 +37,18 @@ def test_work_stops_at_zero_unless_somebody_chose_otherwise(pro: Customer) -> No
     problem = refused(pro.authorize("image"), 402, "insufficient-credits")
     assert {"do": "allow-overage"} in problem["options"]
     assert pro.balance()["on_empty"] == "stop"
+
+
+def test_a_refusal_offers_only_what_would_lift_it(api: Api, pro: Customer) -> None:
+    ok(api.put("/v1/organizations/none", {"name": "None"}), 201)
+    problem = refused(Customer(api, "none").authorize("image"), 402, "insufficient-credits")
+    assert problem["options"] == [{"do": "buy-credits"}, {"do": "change-tier"}]
+    use_up(pro)
+    allow(pro, "0.6")
+    problem = refused(pro.authorize("analysis", 2), 402, "insufficient-credits")
+    assert "raise the limit" in problem["detail"]
+    pro.cap(1, action="image")
+    assert "for image alone" in refused(pro.authorize("image"), 402, "cap-reached")["detail"]
 
 
 def test_work_goes_on_up_to_the_limit_and_not_a_millionth_further(pro: Customer) -> None:
@@ -155,6 +167,44 @@ def test_a_cap_is_in_credits_or_in_money(pro: Customer) -> None:
         refused(pro.api.post(f"{pro.path}/caps", body), 422, "invalid-request")
     body = {"scope": "organization", "limit": {"amount": 1, "currency": "eur"}}
     refused(pro.api.post(f"{pro.path}/caps", body), 422, "invalid-request")
+
+
+@pytest.mark.parametrize("currency", ["eur", "jpy"])
+def test_no_price_of_one_currency_is_read_in_another(api: Api, currency: str) -> None:
+    body = {"name": "Abroad", "tier": "pro", "currency": currency}
+    abroad = Customer(api, "abroad")
+    ok(api.put(abroad.path, body), 201)
+    assert abroad.balance()["worst_case"] is None
+    capped = {"scope": "organization", "limit": {"amount": "12", "currency": currency}}
+    problem = refused(api.post(f"{abroad.path}/caps", capped), 422, "invalid-request")
+    assert problem["errors"][0]["pointer"] == "/limit/amount"
+    assert "USD" in problem["detail"]
+    assert currency.upper() in problem["detail"]
+    kept = abroad.cap(20)
+    changed = api.patch(f"{abroad.path}/caps/{kept}", {"limit": capped["limit"]})
+    refused(changed, 422, "invalid-request")
+    ok(api.put(abroad.path, body | {"tier": "team"}))
+
+
+def test_a_price_book_in_another_currency_sells_nothing_beyond_and_leaves_caps_in_money(
+    pro: Customer, database: Database, clock: Clock
+) -> None:
+    allow(pro, "6")
+    body = {"scope": "organization", "limit": {"amount": "1200", "currency": "usd"}}
+    ok(pro.api.post(f"{pro.path}/caps", body), 201)
+    use_up(pro)
+    ok(pro.authorize("analysis"), 201)
+    with database.transaction() as tx:
+        document = catalog.DEFAULT_FILE.read_text(encoding="utf-8").replace('"usd"', '"eur"')
+        dated = document.replace("effective_at", "#")
+        catalog.load(tx, dated, now=clock())
+    clock.forward(timedelta(seconds=1))
+    refused(pro.authorize("analysis"), 402, "insufficient-credits")
+    found = pro.balance()
+    assert (found["worst_case"], found["overage"]["enabled"]) == (None, False)
+    ok(pro.api.put(pro.path, {"name": "Pro", "tier": "team"}))
+    (cap,) = pro.caps().values()
+    assert cap["limit"] == {"credits": "20000", "amount": "1200", "currency": "usd"}
 
 
 def test_a_threshold_is_told_once_and_its_recovery_too(pro: Customer) -> None:

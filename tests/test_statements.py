@@ -83,6 +83,19 @@ def test_a_period_nobody_knows_is_refused(acme: Customer) -> None:
         assert problem["errors"][0]["pointer"] == "/period"
 
 
+def test_movements_stand_in_the_order_of_time_also_where_expiry_was_booked_later(
+    acme: Customer, clock: Clock
+) -> None:
+    acme.grant(10, expires_at=(clock() + timedelta(hours=1)).isoformat(), priority=1)
+    hold = acme.hold("document", expires_in=86_400)
+    clock.forward(timedelta(hours=2))
+    ok(acme.capture(hold, quantity="0.2"))
+    found = ok(acme.api.get(f"{acme.path}/statement?detail=movements"))
+    times = [one["at"] for one in found["movements"]]
+    assert times == sorted(times)
+    assert [one["kind"] for one in found["movements"]].count("expired") == 2
+
+
 def test_work_beyond_the_plan_reads_as_credits_that_came_and_were_used(acme: Customer) -> None:
     ok(acme.api.put(acme.path, {"name": "Acme", "tier": "starter"}))
     ok(acme.api.patch(f"{acme.path}/spending", {"on_empty": "overage", "overage_limit": "50.00"}))

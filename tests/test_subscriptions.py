@@ -17,6 +17,7 @@ from portal.tables import invoices, payments, tier_checkouts
 from tests import digest
 from tests.cast import ok, refused
 from tests.clock import Clock
+from tests.readers import enter
 from tests.shop import DECLINED, session_of
 from tests.subscribers import DAY, HOUR, Subscriber, subscriber, utc
 
@@ -265,6 +266,55 @@ def test_a_tier_by_the_seat_is_billed_for_its_seats(acme: Subscriber) -> None:
     acme.to(utc(2026, 12, 9, 12, 1))
     assert acme.organization.seats == 2
     assert acme.invoices()[0].amount_paid == 4000
+
+
+def test_who_pays_by_the_seat_is_never_stopped_for_credits_until_a_plan_counts_them(
+    acme: Subscriber,
+) -> None:
+    acme.acme.grant(3)
+    before = acme.acme.hold("image")
+    acme.subscribe("seat", seats=3)
+    hold = acme.acme.hold("analysis", 7)
+    assert ok(acme.acme.capture(hold))["uncollected"] == "0"
+    assert ok(acme.acme.send(acme.acme.event("analysis", quantity=7)))["uncollected"] == 0
+    assert ok(acme.acme.capture(before))["credits"] == "2"
+    standing = acme.acme.standing
+    ana = enter(acme.application, acme.database, acme.clock, "ana")
+    page = " ".join(ana.client.get("/").text.split())
+    assert "None of it is charged and nothing is blocked." in page
+    assert "$60.00 for Seat with 3 seats, and nothing more" in page
+    acme.change("seat", seats=5)
+    ok(acme.acme.authorize("analysis", 7), 201)
+    assert acme.acme.standing == standing
+    acme.change("team")
+    assert acme.organization.charging == "on"
+    acme.acme.hold("analysis")
+    assert acme.acme.standing[1] == "10"
+    acme.change("seat", seats=1)
+    acme.to(utc(2026, 12, 9, 12))
+    acme.to(utc(2026, 12, 9, 12, 1))
+    assert (acme.organization.tier, acme.organization.charging) == ("seat", "shadow")
+    acme.change(None)
+    acme.to(utc(2027, 1, 9, 12))
+    acme.to(utc(2027, 1, 9, 12, 1))
+    assert (acme.organization.tier, acme.organization.charging) == (None, "on")
+
+
+def test_what_the_operator_chose_to_charge_stays_while_the_plan_does(acme: Subscriber) -> None:
+    acme.subscribe("seat", seats=3)
+    ok(acme.acme.api.put(acme.acme.path, {"name": "Acme", "charging": "on"}))
+    acme.change("seat", seats=5)
+    acme.to(utc(2026, 12, 9, 12))
+    acme.to(utc(2026, 12, 9, 12, 1))
+    assert acme.organization.charging == "on"
+    ok(acme.acme.api.put(acme.acme.path, {"name": "Acme", "charging": "shadow"}))
+    acme.change("team")
+    assert acme.organization.charging == "on"
+    ok(acme.acme.api.put(acme.acme.path, {"name": "Acme", "charging": "shadow"}))
+    acme.change("starter")
+    acme.to(utc(2027, 1, 9, 12))
+    acme.to(utc(2027, 1, 9, 12, 1))
+    assert (acme.organization.tier, acme.organization.charging) == ("starter", "shadow")
 
 
 def test_a_tier_by_the_year_is_given_once_a_year(acme: Subscriber) -> None:

@@ -21,6 +21,7 @@ from portal.top_ups.terms import TopUpRequest
 from portal.wallet import Wallet
 from tests.cast import Customer, ok, refused
 from tests.clock import Clock
+from tests.readers import enter
 from tests.shop import Shop
 from tests.topping_up import (
     HOUR,
@@ -208,6 +209,11 @@ def test_a_bank_that_wants_to_see_the_payer_is_told_with_the_way_to_pay(shop: Sh
 
 def test_without_a_card_it_waits_for_one(shop: Shop) -> None:
     turn_on(shop)
+    assert turn_on(shop)["auto_top_up"]["suspended"] == "no-payment-method"
+    ana = enter(shop.application, shop.database, shop.clock, "ana")
+    page = ana.client.get("/spending").text
+    assert "no payment method is saved" in page
+    assert "declined" not in page
     assert (attempts(shop), suspended(shop)) == ([], "declined")
     assert "no payment method" in told(shop)["top-up-failed"]
     shop.save_card()

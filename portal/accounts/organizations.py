@@ -178,6 +178,15 @@ def update_organization(
     )
 
 
+def set_charging(tx: Connection, organization_id: str, charging: str) -> None:
+    """Set whether usage is charged: ``on``, or ``shadow`` where it is only measured."""
+    tx.execute(
+        update(organizations)
+        .where(organizations.c.organization_id == organization_id)
+        .values(charging=charging)
+    )
+
+
 def set_spending(
     tx: Connection, organization_id: str, *, on_empty: str, overage_limit_minor: int | None
 ) -> None:

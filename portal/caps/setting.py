@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import Connection, insert, update
-from sqlalchemy.exc import IntegrityError
 
 from portal import accounts, alerts, catalog
 from portal.accounts import Organization
@@ -18,7 +17,7 @@ from portal.caps.standing import find, in_force
 from portal.caps.windows import open_windows
 from portal.core.caps import THRESHOLDS, Cap, CapState
 from portal.core.catalog import PriceBook
-from portal.core.errors import InvalidRequest
+from portal.core.errors import CapExists, InvalidRequest
 from portal.core.units import credits_within
 from portal.ids import new_id
 from portal.tables import caps
@@ -64,6 +63,7 @@ def create(
     """
     book = catalog.in_force(tx, at=now)
     _check(tx, organization, request, book)
+    _refuse_twin(tx, organization.organization_id, request)
     cap_id = new_id("cap")
     values = {
         "organization_id": organization.organization_id,
@@ -78,15 +78,23 @@ def create(
         "thresholds": list(request.thresholds),
         "created_at": now,
     }
-    try:
-        with tx.begin_nested():
-            tx.execute(insert(caps).values(values))
-    except IntegrityError as error:
-        raise InvalidRequest(
-            "There is already such a cap for the same scope, action and window. Change that one."
-        ) from error
+    tx.execute(insert(caps).values(values))
     cap = find(tx, organization.organization_id, cap_id)
     return open_windows(tx, organization, [cap], at=now)[0]
+
+
+def _refuse_twin(
+    tx: Connection, organization_id: str, asked: CapRequest | Cap, *, but: str = ""
+) -> None:
+    """Refuse a cap that would count the same in the same way as another one in force.
+
+    ``but`` is the cap that is changed to it. Raises CapExists.
+    """
+    wanted = (asked.scope, asked.target, asked.action, asked.window, asked.mode)
+    for cap in in_force(tx, organization_id):
+        same = (cap.scope, cap.target, cap.action, cap.window, cap.mode) == wanted
+        if same and cap.cap_id != but:
+            raise CapExists(cap.cap_id, cap.mode)
 
 
 def _limit(
@@ -97,6 +105,12 @@ def _limit(
         if limit_micro is None:
             raise AssertionError("a cap has a limit in credits or in money")
         return limit_micro
+    if book.currency != organization.currency:
+        raise InvalidRequest.at(
+            "/limit/amount",
+            f"cannot be counted: credits are priced in {book.currency.upper()}, this organization "
+            f"is billed in {organization.currency.upper()}. Set the limit in credits",
+        )
     value = book.credit_value(organization.tier)
     if value is None:
         raise InvalidRequest.at(
@@ -123,7 +137,10 @@ def _check(
 def change(
     tx: Connection, organization: Organization, cap_id: str, change_: CapChange, *, now: datetime
 ) -> CapState:
-    """Raise or lower a cap, or change what it does; what it counted stays. Raises NotFound."""
+    """Raise or lower a cap, or change what it does; what it counted stays.
+
+    Under the wallet's lock. Raises NotFound, and InvalidRequest where another cap is its twin then.
+    """
     cap = find(tx, organization.organization_id, cap_id)
     new = replace(
         cap, mode=change_.mode or cap.mode, thresholds=change_.thresholds or cap.thresholds
@@ -132,6 +149,8 @@ def change(
         book = catalog.in_force(tx, at=now)
         limit = _limit(change_.limit_micro, change_.limit_minor, organization, book)
         new = replace(new, limit_micro=limit, limit_minor=change_.limit_minor)
+    if new.mode != cap.mode:
+        _refuse_twin(tx, organization.organization_id, new, but=cap_id)
     before = open_windows(tx, organization, [cap], at=now)[0]
     _store(tx, organization.organization_id, new)
     after = replace(before, cap=new)
@@ -172,12 +191,14 @@ def _store(tx: Connection, organization_id: str, cap: Cap) -> None:
 def revalue(tx: Connection, organization: Organization, *, now: datetime) -> None:
     """Count anew after a change of tier: in the windows of the period that begins with it.
 
-    Limits that are stated in money are what a credit is worth on the tier of now.
+    Limits that are stated in money are what a credit is worth on the tier of now; they stay where
+    credits are priced in another currency.
     """
     in_force_now = in_force(tx, organization.organization_id)
     open_windows(tx, organization, in_force_now, at=now)
+    priced = catalog.in_force(tx, at=now).currency == organization.currency
     for cap in in_force_now:
-        if cap.limit_minor is not None:
+        if priced and cap.limit_minor is not None:
             change(tx, organization, cap.cap_id, CapChange(limit_minor=cap.limit_minor), now=now)
 
 

@@ -53,6 +53,11 @@ class Tier:
     summary: str
     interval: str
 
+    @property
+    def paid_anyway(self) -> bool:
+        """Whether it costs the same whatever is used: by the seat, or flat."""
+        return self.kind in {"per_seat", "flat"}
+
 
 @dataclass(frozen=True)
 class Pack:

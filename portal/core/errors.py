@@ -44,6 +44,16 @@ class InvalidRequest(ClearmeterError):
         return cls(f"{pointer or 'The body'} {detail}.", [FieldError(pointer, detail)])
 
 
+class CapExists(InvalidRequest):
+    """A cap that would count the same in the same way as ``cap``, which is in force."""
+
+    def __init__(self, cap_id: str, mode: str) -> None:
+        super().__init__(
+            f"There is already a {mode} cap for the same scope, action and window. Change that one."
+        )
+        self.fields["cap"] = cap_id
+
+
 class Undecodable(ClearmeterError):
     """A body that is not what OTLP sends, which OTLP answers with 400: never to be sent again."""
 

@@ -39,8 +39,9 @@ def cap_reached(state: CapState, credits_micro: int) -> CapReached:
     """
     cap = state.cap
     whose = "the organization" if cap.scope == "organization" else f"{cap.scope} {cap.target}"
+    of = f", for {cap.action} alone," if cap.action else ""
     return CapReached(
-        f"The cap of {format_micro(state.limit_micro)} credits for {whose} has "
+        f"The cap of {format_micro(state.limit_micro)} credits for {whose}{of} has "
         f"{format_micro(state.remaining_micro)} left and this needs {format_micro(credits_micro)}. "
         f"It resets at {state.window.end.isoformat()}.",
         limit={
@@ -68,12 +69,14 @@ def insufficient(
     available_micro: int,
     held_micro: int,
     overage_room_micro: int | None,
+    sells_overage: bool,
     resets_at: datetime | None,
 ) -> InsufficientCredits:
     """Return the refusal of work that the balance does not cover.
 
     ``overage_room_micro`` is what the organization's own limit still allows beyond its credits;
-    None where it does not go on when they run out.
+    None where it does not go on when they run out. Only where the plan ``sells_overage`` would
+    allowing it help.
     """
     left = available_micro + (overage_room_micro or 0)
     beyond = (
@@ -82,10 +85,15 @@ def insufficient(
         else f", {format_micro(overage_room_micro)} of them beyond the plan"
     )
     options = [{"do": "buy-credits"}, {"do": "change-tier"}]
-    options.append({"do": "allow-overage" if overage_room_micro is None else "raise-overage-limit"})
+    advice = "Buy credits, or change to a larger plan."
+    if overage_room_micro is not None:
+        options.append({"do": "raise-overage-limit"})
+        advice = "Buy credits, change to a larger plan, or raise the limit of what goes beyond it."
+    elif sells_overage:
+        options.append({"do": "allow-overage"})
     return InsufficientCredits(
         f"This needs {format_micro(credits_micro)} credits and {format_micro(left)} are left"
-        f"{beyond}. Buy credits, or change to a larger plan.",
+        f"{beyond}. {advice}",
         limit={
             "scope": "organization",
             "target": organization_id,

@@ -20,8 +20,6 @@ from portal.core.units import MICRO, divide_half_even, money_for
 from portal.core.upgrades import Earlier, Included, Step, beginning, credits_of
 
 _SECOND = timedelta(seconds=1)
-#: Tiers that are paid whatever is used.
-_UNMETERED = frozenset({"per_seat", "flat"})
 
 
 @dataclass(frozen=True)
@@ -351,7 +349,7 @@ class _Replay:
         )
         self.bill.used_micro += credits_micro
         tier = self.terms.tier(self.tier_key, one.at) if self.tier_key else None
-        paid_anyway = tier is not None and tier.kind in _UNMETERED
+        paid_anyway = tier is not None and tier.paid_anyway
         if paid_anyway or self.terms.tokens is not None or not self.metered:
             return
         if credits_micro < 0:

@@ -138,7 +138,7 @@ def guarantee_of(
     return Guarantee(
         tier,
         most.amount_minor,
-        book.currency,
+        organization.currency,
         (organization.seats or 1) if tier and tier.kind == "per_seat" else None,
         most.tier_minor,
         most.beyond_minor,

@@ -37,6 +37,16 @@ class AutoTopUp:
     failed_method_id: str | None
 
     @property
+    def rests_because(self) -> str:
+        """Why nothing is bought by itself, as it is told; nothing where it may be.
+
+        Where there is no payment method at all, none was declined.
+        """
+        if self.suspended == "declined" and self.failed_method_id == "":
+            return "no-payment-method"
+        return self.suspended
+
+    @property
     def asked(self) -> TopUpRequest:
         """What it was asked to do."""
         return TopUpRequest(self.threshold_micro, self.pack, self.monthly_limit_minor)

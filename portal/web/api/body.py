@@ -17,7 +17,7 @@ import msgspec
 from flask import request
 
 from portal.core.errors import FieldError, InvalidRequest, PayloadTooLarge
-from portal.web.api.shapes import take_as_sent
+from portal.web.api.shapes import FORMS, take_as_sent
 
 LARGEST_BODY_BYTES = 5 * 1024 * 1024
 DEEPEST = 32
@@ -204,7 +204,7 @@ def convert(value: Any, shape: Any, *, at: str = "") -> Any:
     try:
         return msgspec.convert(value, shape, strict=True, dec_hook=take_as_sent)
     except msgspec.ValidationError as error:
-        wrong = field_error(error, at)
+        wrong = field_error(error, shape, at=at)
         raise InvalidRequest(f"{wrong.pointer or 'The body'} {wrong.detail}.", [wrong]) from error
 
 
@@ -220,8 +220,8 @@ _KINDS = {
 }
 
 
-def field_error(error: msgspec.ValidationError, at: str = "") -> FieldError:
-    """Return msgspec's words as a pointer and an expectation."""
+def field_error(error: msgspec.ValidationError, shape: Any, *, at: str = "") -> FieldError:
+    """Return msgspec's words about a shape as a pointer and an expectation."""
     text = str(error)
     found = _PATH.search(text)
     path = found[1] if found else ""
@@ -233,25 +233,55 @@ def field_error(error: msgspec.ValidationError, at: str = "") -> FieldError:
     unknown = re.match(r"Object contains unknown field (\w+)", words)
     if unknown:
         return FieldError(f"{pointer}/{unknown[1]}", "is not a field of this object")
+    if words.startswith("Invalid enum value "):
+        given = words.removeprefix("Invalid enum value ")
+        return FieldError(pointer, f"is {given}, which is not one of {_taken(shape, path)}")
     return FieldError(pointer, _plainly(words))
+
+
+def _taken(shape: Any, path: str) -> str:
+    """Return what a field of a shape may say, by msgspec's path to it."""
+    kinds = [msgspec.inspect.type_info(shape)]
+    for step in re.findall(r"[a-z_]+|\[", path):
+        kinds = [inner for kind in kinds for inner in _within(kind, step)]
+    literals = [kind for kind in kinds if isinstance(kind, msgspec.inspect.LiteralType)]
+    return ", ".join(str(value) for kind in literals for value in kind.values)
+
+
+def _within(kind: msgspec.inspect.Type, step: str) -> list[msgspec.inspect.Type]:
+    """Return what may stand in a field, or for ``[`` in an array, of a kind of value."""
+    found: list[msgspec.inspect.Type] = []
+    if isinstance(kind, msgspec.inspect.StructType):
+        found = [field.type for field in kind.fields if field.encode_name == step]
+    elif isinstance(kind, msgspec.inspect.ListType) and step == "[":
+        found = [kind.item_type]
+    return [one for kind in found for one in _apart(kind)]
+
+
+def _apart(kind: msgspec.inspect.Type) -> list[msgspec.inspect.Type]:
+    """Return the kinds that a union is made of, without what only describes them."""
+    if isinstance(kind, msgspec.inspect.Metadata):
+        return _apart(kind.type)
+    if isinstance(kind, msgspec.inspect.UnionType):
+        return [one for part in kind.types for one in _apart(part)]
+    return [kind]
 
 
 def _plainly(words: str) -> str:
     """Say what msgspec says without its types and patterns."""
     if "matching regex" in words:
-        return "does not have the form that is expected here"
-    if words.startswith("Invalid enum value"):
-        return (
-            f"is {words.removeprefix('Invalid enum value ')}, which is not one of those taken here"
-        )
+        said = (say for pattern, say in FORMS.items() if words.endswith(repr(pattern)))
+        return next(said, "does not have the form that is expected here")
     kinds = re.fullmatch(r"Expected ([\w | ]+), got (\w+)", words)
     if kinds:
         expected = [_KINDS.get(kind, kind) for kind in kinds[1].split(" | ") if kind != "null"]
         got = _KINDS.get(kinds[2], kinds[2])
         return f"must be {' or '.join(expected)}, not {got}"
-    length = re.fullmatch(r"Expected (?:str|array) of length (<=|>=) (\d+)", words)
+    length = re.fullmatch(r"Expected (str|array) of length (<=|>=) (\d+)", words)
     if length:
-        return f"must have at {'most' if length[1] == '<=' else 'least'} {length[2]}"
+        unit = "character" if length[1] == "str" else "value"
+        plural = "" if length[3] == "1" else "s"
+        return f"must have at {'most' if length[2] == '<=' else 'least'} {length[3]} {unit}{plural}"
     return words[0].lower() + words[1:]
 
 

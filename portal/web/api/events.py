@@ -35,6 +35,10 @@ EITHER = "application/json"
 _PLACES = {"unknown-organization": "/subject", "event-conflict": "/id"}
 
 
+#: What was put there would be passed over, and the event taken for one of quantity 1.
+_ENCODED = "is not read: send data as JSON, in data"
+
+
 @blueprint.post("/events")
 def post_events() -> tuple[Response, int]:
     """Take one event or a batch."""
@@ -134,10 +138,12 @@ def received(index: int, content: Any, *, clean: bool) -> Sent:
 
 def read_event(content: Any) -> UsageEvent:
     """Return an event as it was understood. Raises InvalidEvent."""
+    if isinstance(content, dict) and "data_base64" in content:
+        raise InvalidEvent("The event cannot be read.", [FieldError("/data_base64", _ENCODED)])
     try:
         body = msgspec.convert(content, EventBody, strict=True, dec_hook=take_as_sent)
     except msgspec.ValidationError as error:
-        raise InvalidEvent("The event cannot be read.", [field_error(error)]) from error
+        raise InvalidEvent("The event cannot be read.", [field_error(error, EventBody)]) from error
     return usage_event(body)
 
 

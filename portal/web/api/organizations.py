@@ -284,7 +284,7 @@ def _auto_top_up(mine: AutoTopUp | None, currency: str) -> dict[str, Any]:
             "threshold": format_micro(mine.threshold_micro),
             "pack": mine.pack,
             "monthly_limit": answers.money(mine.monthly_limit_minor, currency),
-            "suspended": mine.suspended or None,
+            "suspended": mine.rests_because or None,
         }
     }
 

@@ -103,8 +103,9 @@ def _add_costs(
             body["data"].append(row)
         if row is not None:
             row |= _cost_totals(cost)
+    nothing = _cost_totals(CostTotals())
     for row in body["data"]:
-        row.setdefault("cost_usd", "0")
+        row |= nothing | row
 
 
 def _cost_totals(cost: CostTotals) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from portal.web.api.shapes.costs import UsageBody, stated_costs
 from portal.web.api.shapes.events import EventBody, ReplayBody, usage_event
 from portal.web.api.shapes.fields import (
     EARLIEST,
+    FORMS,
     LATEST,
     Id,
     Name,
@@ -36,6 +37,7 @@ from portal.web.api.shapes.work import AuthorizationBody, CaptureBody, Increment
 
 __all__ = [
     "EARLIEST",
+    "FORMS",
     "LATEST",
     "AuthorizationBody",
     "AutoTopUpBody",

@@ -18,14 +18,24 @@ from portal.core.catalog import minor_places
 from portal.core.errors import InvalidRequest
 from portal.core.units import NotExact, parse_micro, parse_scaled
 
+_ID = r"^(?=.*\S)[^\x00-\x1f\x7f]+$(?!\n)"
+_NAME = r"\S"
+_EMAIL = r"^[^@\s]+@[^@\s]+$(?!\n)"
+_CURRENCY = r"^[a-z]{3}$(?!\n)"
+#: What a text that does not fit a pattern should have been.
+FORMS = {
+    _ID: "is blank, or has a line break or another control character in it",
+    _NAME: "is blank",
+    _EMAIL: 'is not an address such as "ana@example.com"',
+    _CURRENCY: 'is not a currency in small letters, such as "usd"',
+}
+
 #: Neither is only blanks: nobody could see it, or tell it from another.
-Id = Annotated[
-    str, Meta(min_length=1, max_length=128, pattern=r"^(?=.*\S)[^\x00-\x1f\x7f]+$(?!\n)")
-]
-Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"\S")]
-Email = Annotated[str, Meta(max_length=254, pattern=r"^[^@\s]+@[^@\s]+$(?!\n)")]
+Id = Annotated[str, Meta(min_length=1, max_length=128, pattern=_ID)]
+Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=_NAME)]
+Email = Annotated[str, Meta(max_length=254, pattern=_EMAIL)]
+Currency = Annotated[str, Meta(pattern=_CURRENCY)]
 Text = Annotated[str, Meta(max_length=500)]
-Currency = Annotated[str, Meta(pattern=r"^[a-z]{3}$(?!\n)")]
 
 
 class Number:
