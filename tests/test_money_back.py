@@ -248,13 +248,13 @@ def give_back(shop: Shop, payment: str, amount: str | None = None, reason: str =
     ).amount  # fmt: skip
 
 
-def test_the_operator_gives_back_what_is_unspent_and_more_only_with_a_reason(
+def test_the_operator_gives_back_what_is_unspent_and_more_for_no_reason(
     shop: Shop, buyer: Customer
 ) -> None:
     payment = bought(shop)
     spend_100(buyer)
     with pytest.raises(InvalidRequest, match="unspent"):
-        give_back(shop, payment, "39.00")
+        give_back(shop, payment, "39.00", reason="goodwill")
     for bad in ("0", "39.01", "1.005", "x"):
         with pytest.raises(InvalidRequest):
             give_back(shop, payment, bad)
@@ -262,10 +262,9 @@ def test_the_operator_gives_back_what_is_unspent_and_more_only_with_a_reason(
     assert stands(buyer) == ("0", "0", "0")
     with pytest.raises(NotFound):
         give_back(shop, "pi_nobody")
-    give_back(shop, payment, "0.10", reason="goodwill")
     with shop.database.reading() as tx:
         acts = tx.execute(select(audit_log.c.actor).where(audit_log.c.act == "refund.started"))
-        assert [row.actor for row in acts] == ["olga", "olga"]
+        assert [row.actor for row in acts] == ["olga"]
     assert (shop.mend(), shop.differences()) == ([], [])
 
 

@@ -11,15 +11,26 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import stripe
+
 from portal.billing.gateway.caller import Caller
 from portal.billing.gateway.shapes import id_of
-from portal.core.errors import NotFound
+from portal.core.errors import ClearmeterError, NotFound
 from portal.core.refunds import Dispute, Disputed, Refunded, disputed
 
 _FEE = "balance_transaction"
 #: The metadata by which a refund says what it is of: ``plan`` or ``overage``.
 PART = "part"
+#: The metadata by which it says which row of ours it is of.
+ORDER = "refund"
 _NEVER_MADE = ("failed", "canceled")
+
+
+class RefundRefused(ClearmeterError):
+    """Stripe will not make this refund, however often it is asked: why, in its own words."""
+
+    code = "refund-refused"
+    title = "Stripe refuses this refund"
 
 
 @dataclass(frozen=True)
@@ -91,19 +102,32 @@ class PaymentCalls(Caller):
                     charges[charge_id] = v1.charges.retrieve(charge_id, {"expand": [_FEE]})
             return [_with_disputes(v1, one, touched) for one in _that_count(charges.values())]
 
-    def refund(self, charge_id: str, amount_minor: int, *, of: str, key: str) -> RefundState:
+    def refund(self, charge_id: str, amount_minor: int, *, of: str, refund_id: str) -> RefundState:
         """Give a part of a payment back, ``of`` the plan or of overage where that is said.
 
-        The same key again is the same refund.
+        ``refund_id`` is our own row's: with the same one it is the same refund, for a day. Raises
+        RefundRefused where Stripe never makes it so, Unavailable where it is not known.
         """
-        params: dict[str, Any] = {"charge": charge_id, "amount": amount_minor}
-        if of:
-            params["metadata"] = {PART: of}
+        metadata = {ORDER: refund_id} | ({PART: of} if of else {})
         with self._calling() as v1:
-            refund = v1.refunds.create(
-                params, {"idempotency_key": f"clearmeter-refund-{key}{f'-{of}' if of else ''}"}
-            )
+            try:
+                refund = v1.refunds.create(
+                    {"charge": charge_id, "amount": amount_minor, "metadata": metadata},
+                    {"idempotency_key": f"clearmeter-{refund_id}"},
+                )
+            except stripe.InvalidRequestError as error:
+                raise RefundRefused(str(error.user_message or error)) from error
             return read_refund(refund.to_dict())
+
+    def find_refund(self, charge_id: str, refund_id: str) -> RefundState | None:
+        """Look up what became of a refund of ours; None where Stripe never made it."""
+        with self._calling() as v1:
+            found = v1.refunds.list({"charge": charge_id, "limit": 100})
+            for refund in found.auto_paging_iter():
+                told = refund.to_dict()
+                if (told.get("metadata") or {}).get(ORDER) == refund_id:
+                    return read_refund(told)
+        return None
 
 
 def _charge_id(v1: Any, object_id: str) -> str:
