@@ -19,6 +19,7 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
+    case,
     func,
     insert,
     or_,
@@ -166,14 +167,30 @@ _ALLOWANCES = (
     select(
         grants.c.grant_id,
         grants.c.granted_micro,
-        func.coalesce(func.sum(transfers.c.amount_micro), 0).label("revoked_micro"),
+        func.coalesce(
+            func.sum(
+                case(
+                    (transfers.c.kind == "revoke", transfers.c.amount_micro),
+                    else_=-transfers.c.amount_micro,
+                )
+            ),
+            0,
+        ).label("revoked_micro"),
     )
     .outerjoin(
         transfers,
         and_(
             transfers.c.organization_id == grants.c.organization_id,
-            transfers.c.from_account == grants.c.grant_id,
-            transfers.c.kind == "revoke",
+            or_(
+                and_(
+                    transfers.c.from_account == grants.c.grant_id,
+                    transfers.c.kind == "revoke",
+                ),
+                and_(
+                    transfers.c.to_account == grants.c.grant_id,
+                    transfers.c.kind == "reinstate",
+                ),
+            ),
         ),
     )
     .where(
@@ -358,14 +375,18 @@ class Wallet:
             self.move(kind, of, line.account, line.amount_micro, reference)
             if line.account == Account.OVERAGE:
                 continue
-            back = way_back(self.lot(line.account), line.amount_micro, at=at or self.now)
-            self.onward("revoke", line.account, Account.REVOKED, back.claimed_micro)
-            self.onward("revoke", line.account, Account.REVOKED, back.revoked_micro)
-            self.onward("freeze", line.account, Account.FROZEN, back.frozen_micro)
-            # They stood elsewhere when the grant ended, and end as they come back: a lapse.
-            self.onward("lapse", line.account, Account.EXPIRED, back.expired_micro)
-            self.note(line.account, frozen=back.frozen_micro, claimed=-back.claimed_micro)
+            self.came_back(line.account, line.amount_micro, at=at or self.now)
         self.settle_debt(at=at)
+
+    def came_back(self, grant_id: str, amount_micro: int, *, at: datetime) -> None:
+        """Send credits on that have just come back to a grant: as far as they may not stay."""
+        back = way_back(self.lot(grant_id), amount_micro, at=at)
+        self.onward("revoke", grant_id, Account.REVOKED, back.claimed_micro)
+        self.onward("revoke", grant_id, Account.REVOKED, back.revoked_micro)
+        self.onward("freeze", grant_id, Account.FROZEN, back.frozen_micro)
+        # They stood elsewhere when the grant ended, and end as they come back: a lapse.
+        self.onward("lapse", grant_id, Account.EXPIRED, back.expired_micro)
+        self.note(grant_id, frozen=back.frozen_micro, claimed=-back.claimed_micro)
 
     def onward(self, kind: str, grant_id: str, target: str, amount_micro: int) -> None:
         """Move credits off a grant, where there are any to move."""

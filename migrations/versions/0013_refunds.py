@@ -19,7 +19,11 @@ _OPEN = "status IN ('waiting', 'started')"
 
 
 def upgrade() -> None:
-    """Make the table."""
+    """Make the table, and the column for what a refund could not take."""
+    op.add_column(
+        "payments",
+        sa.Column("refund_missed_micro", _WHOLE, nullable=False, server_default=sa.text("0")),
+    )
     op.create_table(
         "refunds",
         sa.Column("organization_id", sa.Text(), nullable=False),
@@ -73,5 +77,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take it away again."""
+    """Take them away again."""
     op.drop_table("refunds")
+    op.drop_column("payments", "refund_missed_micro")

@@ -80,8 +80,8 @@ def open_of(tx: Connection, organization_id: str, payment_id: str) -> RefundOrde
     return next(iter(_found(tx, _ALL.where(*mine, refunds.c.status.in_(OPEN)))), None)
 
 
-def of_stripe(tx: Connection, organization_id: str, payment_id: str) -> list[RefundOrder]:
-    """Return those of a payment that Stripe has made or may have made."""
+def made_of(tx: Connection, organization_id: str, payment_id: str) -> list[RefundOrder]:
+    """Return those of a payment that Stripe has made or may have made, also that failed since."""
     mine = refunds.c.organization_id == organization_id, refunds.c.payment_id == payment_id
     return _found(tx, _ALL.where(*mine, refunds.c.status.in_((STARTED, DONE, FAILED))))
 

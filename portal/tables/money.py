@@ -142,6 +142,8 @@ payments = table(
     text_column("dispute", "none"),
     maybe("stripe_dispute_id"),
     whole("refund_revoked_micro", 0),
+    # What of that could not be taken: it had ended before.
+    whole("refund_missed_micro", 0),
     whole("dispute_revoked_micro", 0),
     CheckConstraint("amount_minor >= 0", name="amount_not_negative"),
     CheckConstraint("tax_minor BETWEEN 0 AND amount_minor", name="tax_is_a_part"),

@@ -26,6 +26,27 @@ ORDER = "refund"
 _NEVER_MADE = ("failed", "canceled")
 
 
+@dataclass(frozen=True)
+class RefundState:
+    """Money that goes back; the amount in minor units.
+
+    ``order_id`` is our own row's id where it was asked for here, ``failure`` why it failed.
+    """
+
+    refund_id: str
+    charge_id: str
+    amount_minor: int
+    status: str
+    created_at: datetime
+    order_id: str = ""
+    failure: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether the money never reached whoever paid: it is the operator's again."""
+        return self.status in _NEVER_MADE
+
+
 class RefundRefused(ClearmeterError):
     """Stripe will not make this refund, however often it is asked: why, in its own words."""
 
@@ -53,21 +74,13 @@ class PaymentState:
     paid_at: datetime
     disputes: tuple[Dispute, ...]
     receipt_url: str = ""
+    #: Its refunds, where they were listed.
+    refunds: tuple[RefundState, ...] = ()
 
     @property
     def disputed(self) -> Disputed:
         """What all its disputes come to."""
         return disputed(self.disputes)
-
-
-@dataclass(frozen=True)
-class RefundState:
-    """Money that goes back; the amount in minor units."""
-
-    refund_id: str
-    charge_id: str
-    amount_minor: int
-    status: str
 
 
 class PaymentCalls(Caller):
@@ -84,7 +97,7 @@ class PaymentCalls(Caller):
                 raise NotFound("payment", object_id)
             charge = v1.charges.retrieve(charge_id, {"expand": [_FEE]})
             found = v1.disputes.list({"charge": charge_id, "limit": 100})
-            return _read(v1, charge, found.data)
+            return _read(v1, charge, found.data, with_refunds=True)
 
     def payments_since(self, since: datetime) -> list[PaymentState]:
         """Return every payment that was made, refunded or disputed since an instant, each once."""
@@ -101,6 +114,14 @@ class PaymentCalls(Caller):
                 if charge_id not in charges:
                     charges[charge_id] = v1.charges.retrieve(charge_id, {"expand": [_FEE]})
             return [_with_disputes(v1, one, touched) for one in _that_count(charges.values())]
+
+    def charges_with_failed_refunds(self, since: datetime) -> list[str]:
+        """Return the charges of which a refund that was made since an instant has failed."""
+        made = {"created": {"gte": int(since.timestamp())}, "limit": 100}
+        with self._calling() as v1:
+            found = v1.refunds.list(made).auto_paging_iter()
+            failed = [id_of(one.charge) for one in found if one.status in _NEVER_MADE]
+        return list(dict.fromkeys(failed))
 
     def refund(self, charge_id: str, amount_minor: int, *, of: str, refund_id: str) -> RefundState:
         """Give a part of a payment back, ``of`` the plan or of overage where that is said.
@@ -125,8 +146,8 @@ class PaymentCalls(Caller):
             found = v1.refunds.list({"charge": charge_id, "limit": 100})
             for refund in found.auto_paging_iter():
                 told = refund.to_dict()
-                if (told.get("metadata") or {}).get(ORDER) == refund_id:
-                    return read_refund(told)
+                if (read := read_refund(told)).order_id == refund_id:
+                    return read
         return None
 
 
@@ -158,30 +179,33 @@ def _with_disputes(v1: Any, charge: Any, touched: list[str]) -> PaymentState:
     disputes = []
     if charge.disputed or charge.id in touched:
         disputes = v1.disputes.list({"charge": charge.id, "limit": 100}).data
-    return _read(v1, charge, disputes)
+    return _read(v1, charge, disputes, with_refunds=charge.id in touched)
 
 
-def _read(v1: Any, charge: Any, disputes: Iterable[Any]) -> PaymentState:
-    """Read a charge with its disputes, and with its refunds, which it does not show by itself."""
+def _read(v1: Any, charge: Any, disputes: Iterable[Any], *, with_refunds: bool) -> PaymentState:
+    """Read a charge with its disputes, and with its refunds, which it does not show by itself.
+
+    They are listed after it was read: what they say is never older.
+    """
     told = charge.to_dict()
-    if charge.amount_refunded:
+    if with_refunds or charge.amount_refunded:
         found = v1.refunds.list({"charge": charge.id, "limit": 100}).auto_paging_iter()
         told["refunds"] = {"data": [one.to_dict() for one in found]}
     return read_payment(told, [one.to_dict() for one in disputes])
 
 
 def _refunded(charge: Mapping[str, Any]) -> Refunded:
-    listed = ((charge.get("refunds") or {}).get("data")) or []
-    made = [one for one in listed if one.get("status") not in _NEVER_MADE]
+    """Return what was refunded: the sum of those that did not fail, as far as they are listed."""
+    listing = charge.get("refunds") or {}
+    made = [one for one in listing.get("data") or [] if one.get("status") not in _NEVER_MADE]
     by_part = {
         part: sum(one["amount"] for one in made if (one.get("metadata") or {}).get(PART) == part)
         for part in ("plan", "overage")
     }
-    return Refunded(
-        max(charge["amount_refunded"], sum(one["amount"] for one in made)),
-        by_part["plan"],
-        by_part["overage"],
-    )
+    total = sum(one["amount"] for one in made)
+    if not listing.get("data") or listing.get("has_more"):
+        total = max(charge["amount_refunded"], total)
+    return Refunded(total, by_part["plan"], by_part["overage"])
 
 
 def read_payment(
@@ -203,6 +227,7 @@ def read_payment(
         paid_at=datetime.fromtimestamp(charge["created"], UTC),
         disputes=tuple(read_dispute(one) for one in disputes),
         receipt_url=str(charge.get("receipt_url") or ""),
+        refunds=tuple(read_refund(one) for one in (charge.get("refunds") or {}).get("data") or []),
     )
 
 
@@ -232,4 +257,7 @@ def read_refund(refund: Mapping[str, Any]) -> RefundState:
         charge_id=id_of(refund.get("charge")),
         amount_minor=refund["amount"],
         status=refund.get("status") or "succeeded",
+        created_at=datetime.fromtimestamp(refund["created"], UTC),
+        order_id=str((refund.get("metadata") or {}).get(ORDER) or ""),
+        failure=str(refund.get("failure_reason") or ""),
     )
