@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Row
 
-from portal.billing import approvals, refund_record, refunds
+from portal.billing import refunds
 from portal.core.errors import InvalidRequest
 from portal.core.refunds import Refunded, of_plan
 from portal.tables import payments
+from tests.approvals import approved
 from tests.cast import ok
 from tests.clock import Clock
 from tests.readers import enter
@@ -58,22 +59,6 @@ def give_back(acme: Subscriber, **more: str) -> str:
     return done.amount
 
 
-def approved(acme: Subscriber, amount: str | None = None) -> str:
-    """Give overage back, which needs two people: none of it is unspent."""
-    payment, olga, otto = renewal(acme).payment_id, "operator:olga", "operator:otto"
-    approvals.ask(
-        acme.database, organization_id="acme", payment_id=payment, amount=amount, of="overage",
-        reason="goodwill", actor=olga, now=acme.clock(),
-    )  # fmt: skip
-    with acme.database.reading() as tx:
-        order = refund_record.open_of(tx, "acme", payment)
-    assert order is not None
-    return approvals.approve(
-        acme.database, acme.payments, organization_id="acme", refund_id=order.refund_id,
-        shown_minor=0, actor=otto, now=acme.clock(),
-    ).amount  # fmt: skip
-
-
 def test_overage_that_is_given_back_takes_no_credits_and_the_rest_takes_all(
     acme: Subscriber,
 ) -> None:
@@ -82,11 +67,15 @@ def test_overage_that_is_given_back_takes_no_credits_and_the_rest_takes_all(
     assert (acme.available, renewal(acme).refunded_minor) == ("500", 140)
     ana = enter(acme.application, acme.database, acme.clock, "ana")
     assert "$1.40 was given back." in ana.client.get("/billing").text
+    payment, now = renewal(acme).payment_id, acme.clock()
     with pytest.raises(InvalidRequest, match="another operator"):
         give_back(acme, of="overage", reason="goodwill")
     with pytest.raises(InvalidRequest, match=r"at most \$1\.00"):
-        approved(acme, "1.01")
-    assert approved(acme) == "$1.00"
+        approved(
+            acme.database, acme.payments, "acme", payment, amount="1.01", of="overage", now=now
+        )
+    done = approved(acme.database, acme.payments, "acme", payment, of="overage", now=now)
+    assert done.amount == "$1.00"
     assert (acme.available, acme.differences()) == ("500", [])
     opened = acme.control("disputes", payment_intent=renewal(acme).payment_id)["id"]
     acme.control(f"disputes/{opened}", to="funds_withdrawn")

@@ -165,12 +165,11 @@ def _behind(known: Settled | None, state: PaymentState) -> bool:
 
 def _untold(tx: Connection, organization_id: str, state: PaymentState) -> list[RefundState]:
     """Return the refunds of a payment that failed and do not stand here as such."""
-    failed = [one for one in state.refunds if one.failed]
-    if not failed:
+    if not state.failed:
         return []
     orders = record.made_of(tx, organization_id, state.payment_id)
     known = {one.stripe_refund_id for one in orders if one.status == record.FAILED}
-    return [one for one in failed if one.refund_id not in known]
+    return [one for one in state.failed if one.refund_id not in known]
 
 
 def _bring(wallet: Wallet, known: Settled | None, state: PaymentState) -> str | None:

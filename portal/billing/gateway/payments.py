@@ -74,8 +74,8 @@ class PaymentState:
     paid_at: datetime
     disputes: tuple[Dispute, ...]
     receipt_url: str = ""
-    #: Its refunds, where they were listed.
-    refunds: tuple[RefundState, ...] = ()
+    #: Its refunds that failed, where they were listed.
+    failed: tuple[RefundState, ...] = ()
 
     @property
     def disputed(self) -> Disputed:
@@ -213,6 +213,7 @@ def read_payment(
 ) -> PaymentState:
     """Read a charge, of any version of the API, and its disputes."""
     fee = charge.get(_FEE)
+    refunds = [read_refund(one) for one in (charge.get("refunds") or {}).get("data") or []]
     return PaymentState(
         payment_id=id_of(charge.get("payment_intent")) or charge["id"],
         charge_id=charge["id"],
@@ -227,7 +228,7 @@ def read_payment(
         paid_at=datetime.fromtimestamp(charge["created"], UTC),
         disputes=tuple(read_dispute(one) for one in disputes),
         receipt_url=str(charge.get("receipt_url") or ""),
-        refunds=tuple(read_refund(one) for one in (charge.get("refunds") or {}).get("data") or []),
+        failed=tuple(one for one in refunds if one.failed),
     )
 
 
