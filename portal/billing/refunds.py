@@ -27,7 +27,7 @@ from portal.billing import refund_record as record
 from portal.billing.gateway import Gateway, RefundRefused, RefundState
 from portal.billing.payments import Settled
 from portal.billing.refund_record import RefundOrder
-from portal.core.catalog import minor_places, money_words
+from portal.core.catalog import charged_in, minor_places, money_words
 from portal.core.errors import ClearmeterError, InvalidRequest, NotFound
 from portal.core.refunds import unspent_minor
 from portal.core.units import NotExact, parse_scaled
@@ -135,8 +135,9 @@ def _on_its_way(
     order = record.open_of(tx, organization_id, settled.payment.payment_id)
     if order is None or (order.status, order.part) != (record.STARTED, part):
         return None
-    same = amount is None or _typed(settled, amount) == order.amount_minor
-    return order if same else None
+    if amount is None:
+        return order if order.expires_at is None else None
+    return order if _typed(settled, amount) == order.amount_minor else None
 
 
 def _alone(wallet: Wallet, settled: Settled, wanted: int, part: str) -> None:
@@ -308,12 +309,13 @@ def unspent(wallet: Wallet, settled: Settled) -> int:
         return 0
     lot = wallet.lot(payment.grant_id)
     left = 0 if lot.expired(wallet.now) else lot.remaining_micro
-    return unspent_minor(
+    free = unspent_minor(
         payment.for_grant_minor,
         credits_micro=lot.granted_micro,
         unspent_micro=left,
         refunded_minor=settled.grant_refunded_minor,
     )
+    return free - free % charged_in(payment.currency)
 
 
 def part_of(settled: Settled, amount: str | None, of: str) -> str:
@@ -346,6 +348,8 @@ def _within(settled: Settled, wanted: int, of: str) -> int:
     if not 0 < wanted <= left:
         words = money_words(left, settled.payment.currency)
         raise InvalidRequest.at("/amount", f"must be above zero and at most {words}")
+    if wanted % charged_in(settled.payment.currency):
+        raise InvalidRequest.at("/amount", "must end in 0: banks take no less in this currency")
     return wanted
 
 
