@@ -14,7 +14,7 @@ from apscheduler.schedulers.blocking import BlockingScheduler
 from sqlalchemy import update
 
 from portal import access, accounts, forecast_record, holds, wallet
-from portal.billing import overage, reconcile, top_up
+from portal.billing import overage, reconcile, refunds, top_up
 from portal.billing.gateway import Gateway
 from portal.billing.reconcile import Report
 from portal.clock import Clock
@@ -138,6 +138,13 @@ def top_up_credits(shop: Workshop) -> int:
     return top_up.run_all(shop.database, shop.payments, clock=shop.clock)
 
 
+def finish_refunds(shop: Workshop) -> int:
+    """Bring refunds that were begun to their end; returns how many came to one."""
+    if not shop.payments.configured:
+        return 0
+    return refunds.finish_begun(shop.database, shop.payments, now=shop.clock())
+
+
 def bill_overage(shop: Workshop) -> int:
     """Bill what was used beyond all grants and no renewal will carry; returns how many bills."""
     if not shop.payments.configured:
@@ -176,6 +183,7 @@ JOBS = (
     Job("look-around", timedelta(minutes=1), look_around),
     Job("expire-grants", timedelta(minutes=1), expire_grants),
     Job("forget-sessions", timedelta(hours=1), forget_sessions),
+    Job("finish-refunds", timedelta(minutes=1), finish_refunds),
     Job("bill-overage", timedelta(hours=1), bill_overage),
     Job("keep-forecasts", timedelta(hours=6), keep_forecasts),
     Job("run-simulations", timedelta(seconds=10), run_simulations),

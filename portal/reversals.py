@@ -106,20 +106,68 @@ def restore(wallet: Wallet, grant_id: str, credits_micro: int, *, external_key: 
     back = owed if ended else credits_micro - claimed
     if back == 0:
         return
+    ends = None if ended else row["expires_at"]
+    _give_anew(wallet, row, back, expires_at=ends, external_key=external_key)
+
+
+def reinstate(
+    wallet: Wallet, grant_id: str, credits_micro: int, *, restored: Sequence[str] = ()
+) -> None:
+    """Give back what a refund took of a grant, since it failed after all.
+
+    What had become debt is undone first, then what is still pinned by holds is no longer claimed,
+    and the rest stands on that very grant again. Of a grant that has ended meanwhile the rest is
+    gone; only where other credits have paid the debt by now they come back, as a grant without an
+    end. Raises NotFound.
+    """
+    rows = [_grant(wallet, one) for one in (grant_id, *restored)]
+    lot = wallet.lot(grant_id)
+    ended = lot.expired(wallet.now) or lot.voided
+    left, paid_by_others = credits_micro, 0
+    for row in reversed(rows):
+        owed = min(row["owed_micro"], left)
+        undone = min(owed, wallet.debt_micro)
+        # What others paid stands in a grant of its own then, and is not to be owed a second time.
+        wallet.note(row["grant_id"], owed=-(undone if ended else owed))
+        if undone:
+            wallet.move("reinstate", Account.REVOKED, Account.DEBT, undone, row["grant_id"])
+        left, paid_by_others = left - owed, paid_by_others + owed - undone
+    for row in rows:
+        claimed = min(wallet.lot(row["grant_id"]).claimed_micro, left)
+        wallet.note(row["grant_id"], claimed=-claimed)
+        left -= claimed
+    back = paid_by_others if ended else left + paid_by_others
+    if back and ended:
+        _give_anew(wallet, rows[0], back, expires_at=None)
+    elif back:
+        wallet.move("reinstate", Account.REVOKED, grant_id, back, grant_id)
+        wallet.came_back(grant_id, back, at=wallet.now)
+    wallet.settle_debt()
+
+
+def _give_anew(
+    wallet: Wallet,
+    row: RowMapping,
+    credits_micro: int,
+    *,
+    expires_at: datetime | None,
+    external_key: str | None = None,
+) -> None:
+    """Give credits of a grant back as one of its own, with the place and the price of the old."""
     paid = None
     if row["paid_minor"] is not None:
-        share = row["paid_minor"] * back // row["granted_micro"]
+        share = row["paid_minor"] * credits_micro // row["granted_micro"]
         paid = Paid(share, row["paid_currency"])
     wallet.grant(
         source="restoration",
-        credits_micro=back,
+        credits_micro=credits_micro,
         effective_at=max(row["effective_at"], wallet.now),
-        expires_at=None if ended else row["expires_at"],
+        expires_at=expires_at,
         priority=row["priority"],
         paid=paid,
         reason=row["reason"],
         external_key=external_key,
-        continues=grant_id,
+        continues=row["grant_id"],
     )
 
 

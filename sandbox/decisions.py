@@ -30,13 +30,14 @@ def blueprint(gate: Gate) -> Blueprint:
 
     @banks.post("/refunds/<identifier>")
     def fail_refund(identifier: str) -> Response:
-        if _given("to", ("to",)) != "failed":
-            raise parameter_invalid("to", "to must be failed.")
+        becomes = _given("to", ("to",))
+        if becomes not in refunds.NEVER_MADE:
+            raise parameter_invalid("to", f"to must be one of {', '.join(refunds.NEVER_MADE)}.")
         with store.acting(Cause(gate.base_url())):
             refund = store.get("refund", identifier)
-            if refund["status"] == "failed":
-                raise parameter_invalid("to", "This refund has failed already.")
-            refunds.fail(store, refund)
+            if refund["status"] in refunds.NEVER_MADE:
+                raise parameter_invalid("to", f"This refund has {refund['status']} already.")
+            refunds.fail(store, refund, becomes)
             return jsonify(refund)
 
     @banks.post("/disputes")

@@ -14,6 +14,8 @@ from sandbox.parameters import asked, choice, integer, listed, merged, metadata,
 from sandbox.store import Object, Store, new_id
 
 SETTLED_AFTER_SECONDS = 180
+#: How a refund stands whose amount came back to the account.
+NEVER_MADE = ("failed", "canceled")
 STATUS_OF_CONCERN = ("needs_response", "under_review", "lost")
 
 
@@ -136,18 +138,20 @@ def settle_due(store: Store, *, at_once: bool = False) -> int:
     return len(answered)
 
 
-def fail(store: Store, refund: Object, reason: str = "unknown") -> None:
-    """Have a refund fail after all: its amount comes back to the account."""
+def fail(store: Store, refund: Object, status: str = "failed") -> None:
+    """Have a refund fail after all, or be canceled: its amount comes back to the account."""
     charge = store.get("charge", refund["charge"])
     previous = {"status": refund["status"]}
     told = f"REFUND FAILURE ({refund['id']})"
     booked = balance.book(
         store, refund, kind="refund_failure", amount_minor=refund["amount"], description=told
     )
-    refund.update(status="failed", failure_reason=reason, failure_balance_transaction=booked["id"])
+    refund.update(status=status, failure_balance_transaction=booked["id"])
     charge["amount_refunded"] -= refund["amount"]
     charge["refunded"] = False
-    store.emit("refund.failed", refund)
+    if status == "failed":
+        refund["failure_reason"] = "unknown"
+        store.emit("refund.failed", refund)
     _tell(store, refund, previous)
 
 

@@ -13,14 +13,14 @@ from portal.db import Database
 from tests.clock import Clock
 from tests.readers import Reader, sign_in
 
-OLGA = "olga@operator.example"
+OLGA, OTTO = "olga@operator.example", "otto@operator.example"
 
 
-def enter_olga(application: Flask, database: Database, clock: Clock) -> Reader:
-    """Sign the operator in."""
+def enter_olga(application: Flask, database: Database, clock: Clock, email: str = OLGA) -> Reader:
+    """Sign the operator in, or another one by their address."""
     with database.transaction() as tx:
-        access.put_operator(tx, OLGA, "Olga", now=clock())
-        token, _ = access.make_link(tx, operator_email=OLGA, now=clock())
+        access.put_operator(tx, email, email.partition("@")[0].title(), now=clock())
+        token, _ = access.make_link(tx, operator_email=email, now=clock())
     return sign_in(application, f"/sign-in/{token}")
 
 

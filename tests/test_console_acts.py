@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from portal.tables import audit_log, grants, payments, price_books, stripe_inbox
 from tests import digest
 from tests.cast import Api, Customer, ok, refused
 from tests.clock import Clock
-from tests.console import OLGA, enter_olga, hidden, previewed
+from tests.console import OLGA, OTTO, enter_olga, hidden, previewed
 from tests.readers import Reader
 from tests.shop import Shop
 
@@ -253,6 +254,71 @@ def test_a_refund_of_what_was_spent_says_what_would_be_owed(
         payment = tx.execute(select(payments)).one()
     path = f"/operator/customers/acme/payments/{payment.payment_id}/refund"
     assert "would owe" in olga.client.get(f"{path}?amount=39.00&reason=All+of+it").text
+
+
+def test_a_refund_beyond_the_unspent_waits_for_another_operator_who_is_shown_it_again(
+    selling: tuple[Shop, Reader], clock: Clock
+) -> None:
+    shop, olga = selling
+    shop.buy()
+    shop.mend()
+    ok(shop.customer.send(shop.customer.event("analysis", quantity=20)))
+    with shop.database.reading() as tx:
+        payment = tx.execute(select(payments.c.payment_id)).scalar_one()
+    asked = f"/operator/customers/acme/payments/{payment}/refund?amount=39.00&reason=All+of+it"
+    assert "once another operator approves it" in olga.client.get(asked).text
+    form = previewed(olga, asked)
+    direct = olga.client.post(
+        form.address, data=form.fields, headers={"Referer": "http://localhost"}
+    )
+    assert "another operator decides" in olga.client.get(direct.headers["Location"]).text
+    asks = replace(form, address=f"{form.address}/ask")
+    place = asks.send().headers["Location"]
+    assert asks.send().headers["Location"] == place
+    mine = olga.client.get(place).text
+    assert "somebody else must approve it" in mine
+    assert "There is no other operator yet" in mine
+    again = enter_olga(shop.application, shop.database, clock, OLGA.title())
+    approval = {"shown": "3120"}
+    for session in (olga, again):
+        assert "Approve" not in session.client.get(place).text
+        session.send(f"{place}/approve", place, **approval)
+    assert len(shop.stripe.v1.refunds.list().data) == 0
+    otto = enter_olga(shop.application, shop.database, clock, OTTO)
+    assert "otto@operator.example may." in olga.client.get(place).text
+    waits = otto.client.get("/operator/payments/refunds").text
+    assert ("You may" in waits, "All of it" in waits) == (True, True)
+    assert "Acme would owe 100 credits." in otto.client.get(place).text
+    for _ in range(2):
+        assert otto.send(f"{place}/approve", place, **approval).status_code == 303
+    assert [one.amount for one in shop.stripe.v1.refunds.list().data] == [3900]
+    assert "went back" in otto.client.get("/operator/payments/refunds").text
+    (noted,) = acts(shop.database, "refund.started")
+    assert (noted.actor, noted.detail["asked_by"]) == (f"operator:{OTTO}", f"operator:{OLGA}")
+
+
+def test_who_asked_withdraws_and_another_declines_with_a_reason(
+    selling: tuple[Shop, Reader], clock: Clock
+) -> None:
+    shop, olga = selling
+    shop.buy()
+    shop.mend()
+    ok(shop.customer.send(shop.customer.event("analysis", quantity=20)))
+    with shop.database.reading() as tx:
+        payment = tx.execute(select(payments.c.payment_id)).scalar_one()
+    asked = f"/operator/customers/acme/payments/{payment}/refund?amount=39.00&reason=All+of+it"
+    otto = enter_olga(shop.application, shop.database, clock, OTTO)
+    for decides, typed, said in ((olga, "", "withdrawn"), (otto, "They used it", "declined")):
+        form = previewed(olga, asked)
+        place = replace(form, address=f"{form.address}/ask").send().headers["Location"]
+        assert "A refund of this payment is open." in olga.client.get(asked).text
+        if decides is otto:
+            otto.send(f"{place}/decline", place, reason="")
+            assert "is needed" in otto.client.get(place).text
+        decides.send(f"{place}/decline", place, reason=typed)
+        assert said in olga.client.get(place).text
+        assert len(acts(shop.database, f"operator.refund_{said}")) == 1
+    assert shop.stripe.v1.refunds.list().data == []
 
 
 def test_a_quarantined_event_is_told_with_why_replayed_and_set_aside(

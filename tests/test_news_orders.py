@@ -31,7 +31,14 @@ from tests.faults import soak
 from tests.rewind import rewinding
 from tests.shop import KEY, LONG_AGO, SandboxClock, Shop, selling, stand_in
 from tests.subscribers import HOUR, subscriber, utc
-from tests.test_payment_orders import BUYER, at_once, later, refunded_and_lost, refunded_and_won
+from tests.test_payment_orders import (
+    BUYER,
+    at_once,
+    later,
+    refunded_and_failed,
+    refunded_and_lost,
+    refunded_and_won,
+)
 
 pytestmark = pytest.mark.soak
 
@@ -44,8 +51,8 @@ END = frozenset({-1})
 READS = (
     "payment", "checkout_session", "subscription", "subscription_of_schedule", "invoice",
     "invoices_of", "invoices_since", "subscriptions_since", "checkout_sessions_since",
-    "payments_since", "top_up_intent", "top_up_intents_since", "find_top_up", "saved_method",
-    "owner_of_method", "overage_invoice", "overage_items",
+    "payments_since", "charges_with_failed_refunds", "top_up_intent", "top_up_intents_since",
+    "find_top_up", "saved_method", "owner_of_method", "overage_invoice", "overage_items",
 )  # fmt: skip
 
 
@@ -155,6 +162,7 @@ FAMILIES: dict[str, Callable[..., Any]] = {
     "a pack paid later": bought(later),
     "two refunds and a lost dispute": bought(refunded_and_lost),
     "two refunds and a won dispute": bought(refunded_and_won),
+    "two refunds of which one fails": bought(refunded_and_failed),
     "a plan": subscribed,
     "auto top-up": topped_up,
 }

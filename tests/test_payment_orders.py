@@ -97,7 +97,18 @@ def refunded_and_won(shop: Shop) -> list[Any]:
     return given_back(shop, "won")
 
 
-FAMILIES = (at_once, later, refunded_and_lost, refunded_and_won)
+def refunded_and_failed(shop: Shop) -> list[Any]:
+    """A pack and two refunds, of which the first fails at the bank."""
+    session = shop.buy(of=BUYER)
+    payment = shop.payment_of(session)
+    first = shop.refund(payment, 1300)
+    shop.refund(payment, 1000)
+    shop.control(f"refunds/{first}", to="failed")
+    kinds = ("checkout.session.completed", "charge.refunded", "refund.failed", "refund.created")
+    return [*shop.news(*kinds, of=payment)[:6], *receipt(shop, session)]
+
+
+FAMILIES = (at_once, later, refunded_and_lost, refunded_and_won, refunded_and_failed)
 
 
 def ordered_subsets(things: Sequence[Any]) -> Iterator[tuple[Any, ...]]:

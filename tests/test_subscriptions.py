@@ -249,6 +249,24 @@ def test_who_ended_at_once_and_begins_again_is_not_given_the_same_days_twice(
     assert (first, second) == ((500, 2900), (250, 2900))
 
 
+def test_who_has_a_failed_refund_and_begins_again_is_not_given_the_same_days_twice(
+    acme: Subscriber,
+) -> None:
+    acme.subscribe("starter")
+    (payment,) = acme.rows(payments)
+    refund = acme.stripe.v1.refunds.create({"payment_intent": payment.payment_id})
+    acme.tell()
+    assert acme.available == "0"
+    acme.control(f"refunds/{refund.id}", to="failed")
+    acme.tell()
+    assert acme.available == "500"
+    acme.to(utc(2026, 11, 24, 12))
+    acme.stripe.v1.subscriptions.cancel(acme.billed.stripe_subscription_id)
+    acme.tell()
+    acme.subscribe("starter")
+    assert acme.given() == [(500, 2900), (250, 2900)]
+
+
 def test_a_tier_by_the_seat_is_billed_for_its_seats(acme: Subscriber) -> None:
     acme.subscribe("seat", seats=3)
     assert (acme.organization.tier, acme.organization.seats) == ("seat", 3)

@@ -26,7 +26,14 @@ from portal.access.passwords import (
     members_by_password,
     set_password,
 )
-from portal.access.people import Place, choices_of, places_of, put_operator, shut_out
+from portal.access.people import (
+    Place,
+    choices_of,
+    operators_of,
+    places_of,
+    put_operator,
+    shut_out,
+)
 from portal.access.sessions import (
     BY_LINK,
     BY_MAIL,
@@ -91,6 +98,7 @@ __all__ = [
     "make_token",
     "members_by_password",
     "new_link_id",
+    "operators_of",
     "places_of",
     "put_operator",
     "renew_session",

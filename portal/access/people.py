@@ -64,6 +64,11 @@ def put_operator(tx: Connection, email: str, name: str, *, now: datetime) -> boo
     return known is None
 
 
+def operators_of(tx: Connection) -> Sequence[str]:
+    """Return the addresses of everybody who is an operator."""
+    return tx.execute(select(operators.c.email).order_by(operators.c.email)).scalars().all()
+
+
 def shut_out(tx: Connection, organization_id: str, member_id: str) -> None:
     """End all that lets a member in: sessions, unused links, passkeys. For whoever is removed."""
     sessions.end_sessions_of(tx, organization_id, member_id)

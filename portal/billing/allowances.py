@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 
-from sqlalchemy import and_, bindparam, func, or_, select
+from sqlalchemy import and_, bindparam, case, func, or_, select
 
 from portal import catalog
 from portal.billing import payments as settled
@@ -42,7 +42,16 @@ _LIVING = (
         grants.c.effective_at,
         grants.c.expires_at,
         grants.c.granted_micro,
-        func.coalesce(func.sum(transfers.c.amount_micro), 0).label("revoked_micro"),
+        func.coalesce(
+            func.sum(
+                case(
+                    (transfers.c.to_account == Account.REVOKED, transfers.c.amount_micro),
+                    # A refund that failed gave it back.
+                    else_=-transfers.c.amount_micro,
+                )
+            ),
+            0,
+        ).label("revoked_micro"),
     )
     .outerjoin(
         transfers,
@@ -50,10 +59,13 @@ _LIVING = (
             transfers.c.organization_id == grants.c.organization_id,
             or_(
                 transfers.c.from_account == grants.c.grant_id,
-                # What a dispute had frozen names the grant it was of.
+                # What a dispute had frozen names the grant it was of, and so does what came back.
                 transfers.c.reference == grants.c.grant_id,
             ),
-            transfers.c.to_account == Account.REVOKED,
+            or_(
+                transfers.c.to_account == Account.REVOKED,
+                transfers.c.from_account == Account.REVOKED,
+            ),
         ),
     )
     .where(

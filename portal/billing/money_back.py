@@ -1,8 +1,8 @@
 """What goes back with the money: the ledger follows a payment's refunds and disputes.
 
 Works on an open wallet. Invariant: refunds and disputes of a payment never take more than its
-grant; what was taken once is not taken again; a dispute that is won gives back exactly what it
-took.
+grant; what was taken once is not taken again; a dispute that is won and a refund that fails give
+back exactly what they took.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ class Reversal:
     """How much of a payment went back, in minor units, and of its grant, in millionths.
 
     ``disputed_minor`` is what banks hold of it now; ``dispute_revoked_micro`` what the ledger
-    really took for that, and would give back. Of what was refunded some said that it was of the
+    really took for that, and would give back; ``refund_missed_micro`` is what refunds claim and
+    could not take: it had ended before. Of what was refunded some said that it was of the
     plan, or of overage.
     """
 
@@ -33,6 +34,7 @@ class Reversal:
     dispute: str = "none"
     dispute_id: str = ""
     refund_revoked_micro: int = 0
+    refund_missed_micro: int = 0
     dispute_revoked_micro: int = 0
 
     @property
@@ -41,12 +43,12 @@ class Reversal:
         return Refunded(self.refunded_minor, self.plan_refunded_minor, self.overage_refunded_minor)
 
     def told(self, refunded: Refunded, disputed: Disputed) -> Reversal:
-        """Return it with what Stripe says now; what was refunded once stays refunded."""
+        """Return it with what Stripe says now: a refund that failed is none any more."""
         return replace(
             self,
-            refunded_minor=max(self.refunded_minor, refunded.amount_minor),
-            plan_refunded_minor=max(self.plan_refunded_minor, refunded.plan_minor),
-            overage_refunded_minor=max(self.overage_refunded_minor, refunded.overage_minor),
+            refunded_minor=refunded.amount_minor,
+            plan_refunded_minor=refunded.plan_minor,
+            overage_refunded_minor=refunded.overage_minor,
             disputed_minor=disputed.taken_minor,
             dispute=disputed.standing,
             dispute_id=disputed.dispute_id,
@@ -86,8 +88,8 @@ def bring(
     refund, dispute = taken_back(
         credits_micro, grant_part_minor, refunded_minor=refunded, disputed_minor=disputed
     )
-    restored = _restored(wallet, told.dispute_id)
-    taken = _refund(wallet, grant_id, restored, before, refund, credits_micro)
+    restored = _restored(wallet, grant_id, told.dispute_id)
+    taken, missed = _refund(wallet, grant_id, restored, before, refund, dispute)
     if told.disputed_minor < before.disputed_minor:
         if taken > dispute:
             key = f"restoration:{before.dispute_id}" + (f":{len(restored)}" if restored else "")
@@ -97,7 +99,12 @@ def bring(
         taken += reversals.revoke(wallet, grant_id, dispute - taken, restored=restored)
     for one in (grant_id, *restored):
         (reversals.freeze if told.dispute == "open" else reversals.unfreeze)(wallet, one)
-    return replace(told, refund_revoked_micro=refund, dispute_revoked_micro=taken)
+    return replace(
+        told,
+        refund_revoked_micro=refund,
+        refund_missed_micro=missed,
+        dispute_revoked_micro=taken,
+    )
 
 
 def _refund(
@@ -106,29 +113,39 @@ def _refund(
     restored: list[str],
     before: Reversal,
     refund_micro: int,
-    credits_micro: int,
-) -> int:
-    """Take what refunds claim beyond before; returns what is still the dispute's, in millionths.
+    dispute_micro: int,
+) -> tuple[int, int]:
+    """Take what refunds claim beyond before, or give back what they claim no more.
 
-    What a dispute has taken beyond the rest of the grant is the refund's from now on.
+    Returns what is the dispute's then, and what refunds miss, in millionths. What a dispute has
+    taken that is the refunds' now is not taken twice; what it claims of theirs it keeps.
     """
     more = refund_micro - before.refund_revoked_micro
-    disputed = before.dispute_revoked_micro
-    shared = max(0, min(more, disputed + refund_micro - credits_micro))
-    reversals.revoke(wallet, grant_id, more - shared, restored=restored)
-    return disputed - shared
+    disputed, missed = before.dispute_revoked_micro, before.refund_missed_micro
+    if more >= 0:
+        credits_micro = wallet.lot(grant_id).granted_micro
+        shared = max(0, min(more, disputed + refund_micro - credits_micro))
+        taken = reversals.revoke(wallet, grant_id, more - shared, restored=restored)
+        return disputed - shared, missed + more - shared - taken
+    unmissed = min(-more, missed)
+    kept = max(0, min(-more - unmissed, dispute_micro - disputed))
+    back = -more - unmissed - kept
+    reversals.reinstate(wallet, grant_id, back, restored=restored)
+    return disputed + kept, missed - unmissed
 
 
-def _restored(wallet: Wallet, dispute_id: str) -> list[str]:
-    """Return the grants by which a dispute gave back what it had taken, the oldest first."""
-    if not dispute_id:
-        return []
+def _restored(wallet: Wallet, grant_id: str, dispute_id: str) -> list[str]:
+    """Return the grants by which what had been taken of one was given back, the oldest first."""
+    given_back = grants.c.continues == grant_id
+    if dispute_id:
+        key = f"restoration:{dispute_id}"
+        given_back |= grants.c.external_key.startswith(key, autoescape=True)
     found = wallet.tx.execute(
         select(grants.c.grant_id)
         .where(
             grants.c.organization_id == wallet.organization_id,
             grants.c.source == "restoration",
-            grants.c.external_key.startswith(f"restoration:{dispute_id}", autoescape=True),
+            given_back,
         )
         .order_by(grants.c.grant_id)
     )

@@ -345,6 +345,7 @@ def _columns(settled: Settled) -> dict[str, object]:
         "dispute": reversal.dispute,
         "stripe_dispute_id": reversal.dispute_id or None,
         "refund_revoked_micro": reversal.refund_revoked_micro,
+        "refund_missed_micro": reversal.refund_missed_micro,
         "dispute_revoked_micro": reversal.dispute_revoked_micro,
     }
 
@@ -373,6 +374,7 @@ def _settled(row: Row[tuple[object, ...]]) -> Settled:
             dispute=row.dispute,
             dispute_id=row.stripe_dispute_id or "",
             refund_revoked_micro=row.refund_revoked_micro,
+            refund_missed_micro=row.refund_missed_micro,
             dispute_revoked_micro=row.dispute_revoked_micro,
         ),
     )

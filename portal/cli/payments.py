@@ -59,7 +59,7 @@ def replay(events: tuple[str, ...]) -> None:
     default="",
     help="What of an invoice for both; default: both in proportion.",
 )
-@click.option("--reason", default="", help="Needed for more than was left unspent.")
+@click.option("--reason", default="", help="Why; it goes on record.")
 def refund(organization_id: str, payment_id: str, amount: str | None, of: str, reason: str) -> None:
     """Give PAYMENT of ORGANIZATION back, as far as its credits are unspent."""
     parts = _parts()

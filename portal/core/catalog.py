@@ -23,6 +23,8 @@ ZERO_DECIMAL = frozenset(
     {"bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "ugx", "vnd", "vuv"}
     | {"xaf", "xof", "xpf"}
 )
+#: Currencies whose minor unit is a thousandth (exponent 3). Stripe takes them in whole tens alone.
+THREE_DECIMAL = frozenset({"bhd", "iqd", "jod", "kwd", "lyd", "omr", "tnd"})
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,14 @@ class PriceBook:
 
 def minor_places(currency: str) -> int:
     """Return how many decimal places a currency's minor unit has (ISO 4217)."""
+    if currency.lower() in THREE_DECIMAL:
+        return 3
     return 0 if currency.lower() in ZERO_DECIMAL else 2
+
+
+def charged_in(currency: str) -> int:
+    """Return the minor units that every amount Stripe moves has to be whole multiples of."""
+    return 10 if currency.lower() in THREE_DECIMAL else 1
 
 
 #: Currencies that people know by a sign; the others are written by their code.
@@ -145,11 +154,13 @@ def _credits(value: Any) -> int:
     return micro
 
 
-def _price(places: int, *, least: int = 0) -> Callable[[Any], int]:
+def _price(places: int, *, least: int = 0, step: int = 1) -> Callable[[Any], int]:
     def convert(value: Any) -> int:
         minor = parse_scaled(value, places=places, largest=1_000_000)
         if minor < least:
             raise NotExact("must be above zero" if least and minor == 0 else "is negative")
+        if minor % step:
+            raise NotExact("must end in 0: banks take no less in this currency")
         return minor
 
     return convert
@@ -188,10 +199,10 @@ def parse(document: str) -> PriceBook:
         for name in ("actions", "tiers", "packs")
     }
     top.finish()
-    places = minor_places(currency)
+    money = minor_places(currency), charged_in(currency)
     actions = {k: _action(r) for k, r in entries(document, "actions", tables["actions"])}
-    tiers = {k: _tier(r, places) for k, r in entries(document, "tiers", tables["tiers"])}
-    packs = {k: _pack(r, places) for k, r in entries(document, "packs", tables["packs"])}
+    tiers = {k: _tier(r, *money) for k, r in entries(document, "tiers", tables["tiers"])}
+    packs = {k: _pack(r, *money) for k, r in entries(document, "packs", tables["packs"])}
     return PriceBook(currency, actions, tiers, packs, effective_at, document=document)
 
 
@@ -208,7 +219,7 @@ def _action(reader: TableReader) -> Action:
     return action
 
 
-def _tier(reader: TableReader, places: int) -> Tier:
+def _tier(reader: TableReader, places: int, step: int) -> Tier:
     kind = reader.take("kind", "one of " + ", ".join(TIER_KINDS), _kind, "credits")
     price_missing: Any = None if kind == "custom" else ...
     credits_missing: Any = ... if kind == "credits" else 0
@@ -217,7 +228,10 @@ def _tier(reader: TableReader, places: int) -> Tier:
         name=reader.take("name", 'a name such as "Starter"', a_text),
         kind=kind,
         price_minor=reader.take(
-            "price", "a price for each interval, such as 29.00", _price(places), price_missing
+            "price",
+            "a price for each interval, such as 29.00",
+            _price(places, step=step),
+            price_missing,
         ),
         allowance_micro=reader.take(
             "credits", "the credits included in each interval", _credits, credits_missing
@@ -236,12 +250,12 @@ def _tier(reader: TableReader, places: int) -> Tier:
     return tier
 
 
-def _pack(reader: TableReader, places: int) -> Pack:
+def _pack(reader: TableReader, places: int, step: int) -> Pack:
     pack = Pack(
         key=reader.name,
         name=reader.take("name", 'a name such as "500 credits"', a_text),
         credits_micro=reader.take("credits", "the credits in the pack", _credits),
-        price_minor=reader.take("price", "a price such as 39.00", _price(places)),
+        price_minor=reader.take("price", "a price such as 39.00", _price(places, step=step)),
         expires_after_days=reader.take(
             "expires_after_days", "a whole number of days", _whole, None
         ),

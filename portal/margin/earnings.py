@@ -197,13 +197,13 @@ def _continued(organization: Organization, grant: RowMapping) -> Earned:
 
 
 def _given_back_to(tx: Connection, organization_id: str, since: int) -> set[str]:
-    """Return the grants to which a correction gave credits back since a transfer."""
+    """Return the grants to which a correction or a failed refund gave credits back since one."""
     rows = tx.execute(
         select(transfers.c.to_account)
         .where(
             transfers.c.organization_id == organization_id,
             transfers.c.transfer_id > since,
-            transfers.c.kind == "correct",
+            transfers.c.kind.in_(("correct", "reinstate")),
         )
         .distinct()
     )
@@ -228,7 +228,19 @@ def _consumed(
             at = ends[grant_id] if row.kind == "expire" else row.at
             day = local_day(at, organization.zone)
             found[grant_id].append(Consumed(day, _PART[row.kind], row.amount_micro))
+    for row in tx.execute(_moved_back(organization.organization_id, list(ends))):
+        day = local_day(row.at, organization.zone)
+        found[row.to_account].append(Consumed(day, RETURNED, -row.amount_micro))
     return found
+
+
+def _moved_back(organization_id: str, named: Iterable[str]) -> Select[Any]:
+    """Return the query of the credits that came back to grants, since a refund failed."""
+    return select(transfers).where(
+        transfers.c.organization_id == organization_id,
+        transfers.c.kind == "reinstate",
+        transfers.c.to_account.in_(list(named)),
+    )
 
 
 def _debits(organization_id: str, named: Iterable[str]) -> Select[Any]:

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, select
 
+from portal.billing import inbox
 from portal.billing import payments as book
 from portal.billing.payments import Settled
-from portal.office import places
+from portal.office import places, refunds
 from portal.tables import organizations
 
 PAGE = 50
@@ -64,6 +66,10 @@ def _names(tx: Connection, ids: set[str]) -> dict[str, str]:
     return {row.organization_id: row.name for row in rows}
 
 
-def disputes(tx: Connection) -> int:
-    """Return how many payments are disputed and not decided."""
-    return book.open_disputes(tx)
+def standing(tx: Connection, *, now: datetime) -> dict[str, Any]:
+    """Return what waits for somebody: events by state, disputes, refunds for another operator."""
+    return {
+        "counts": inbox.by_status(tx),
+        "disputes": book.open_disputes(tx),
+        "asked": refunds.waiting(tx, now=now),
+    }

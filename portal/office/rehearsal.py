@@ -13,10 +13,10 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from portal import metering, reversals
-from portal.billing import money_back, refunds
-from portal.billing import payments as book
+from portal.billing import approvals, money_back, refunds
 from portal.billing.payments import Settled
-from portal.core.errors import InvalidRequest, NotFound
+from portal.billing.refund_record import RefundOrder
+from portal.core.errors import InvalidRequest
 from portal.core.events import UsageEvent
 from portal.core.ledger import Account
 from portal.db import Database
@@ -65,7 +65,7 @@ class Change:
 class Refund:
     """What a refund would do: the money, in minor units, and the credits it takes back.
 
-    ``left_minor`` is the most that can go back, ``unspent_minor`` what needs no reason.
+    ``left_minor`` is the most that can go back, ``unspent_minor`` what one operator may decide.
     """
 
     settled: Settled
@@ -74,6 +74,11 @@ class Refund:
     unspent_minor: int
     taken_micro: int
     change: Change
+
+    @property
+    def needs_another(self) -> bool:
+        """Whether another operator has to approve it."""
+        return self.amount_minor > self.unspent_minor
 
 
 class _TakenBack(Exception):
@@ -166,25 +171,50 @@ def refund(
     """
 
     def act(tx: Connection) -> Refund:
-        wallet = open_desk(tx, organization_id, now=now).wallet
-        settled = book.of(tx, organization_id, payment_id)
-        if settled is None:
-            raise NotFound("payment", payment_id)
-        unspent, part = refunds.unspent(wallet, settled), refunds.part_of(settled, amount, "")
-        left = refunds.left_of(settled)
+        wallet, settled = _payment(tx, organization_id, payment_id, now=now)
+        part = refunds.part_of(settled, amount, "")
+        unspent = refunds.free_minor(wallet, settled)
         wanted = unspent if amount is None else refunds.amount_of(settled, amount)
-        before, taken = _standing(wallet), 0
-        payment, was = settled.payment, settled.reversal
-        if payment.grant_id is not None and payment.for_grant_minor and wanted:
-            done = money_back.bring(
-                wallet,
-                payment.grant_id,
-                payment.amount_minor,
-                grant_part_minor=payment.for_grant_minor,
-                before=was,
-                told=was.refunded_by(wanted, part),
-            )
-            taken = done.refund_revoked_micro - was.refund_revoked_micro
-        return Refund(settled, wanted, left, unspent, taken, Change(before, _standing(wallet)))
+        return _refunded(wallet, settled, wanted, part, refunds.left_of(settled))
 
     return _rehearse(database, act)
+
+
+def ordered(database: Database, order: RefundOrder, *, now: datetime) -> Refund:
+    """Return what a refund that waits would do. Raises InvalidRequest where it fits no more."""
+
+    def act(tx: Connection) -> Refund:
+        wallet, settled = _payment(tx, order.organization_id, order.payment_id, now=now)
+        if why := approvals.misfit(settled, order):
+            raise InvalidRequest(why)
+        left = refunds.left_of(settled, order.part)
+        return _refunded(wallet, settled, order.amount_minor, order.part, left)
+
+    return _rehearse(database, act)
+
+
+def _payment(
+    tx: Connection, organization_id: str, payment_id: str, *, now: datetime
+) -> tuple[Wallet, Settled]:
+    wallet = open_desk(tx, organization_id, now=now).wallet
+    return wallet, refunds.known(wallet, payment_id)
+
+
+def _refunded(
+    wallet: Wallet, settled: Settled, wanted_minor: int, part: str, left_minor: int
+) -> Refund:
+    unspent = refunds.free_minor(wallet, settled, part)
+    before, taken = _standing(wallet), 0
+    payment, was = settled.payment, settled.reversal
+    if payment.grant_id is not None and payment.for_grant_minor and wanted_minor:
+        done = money_back.bring(
+            wallet,
+            payment.grant_id,
+            payment.amount_minor,
+            grant_part_minor=payment.for_grant_minor,
+            before=was,
+            told=was.refunded_by(wanted_minor, part),
+        )
+        taken = done.refund_revoked_micro - was.refund_revoked_micro
+    change = Change(before, _standing(wallet))
+    return Refund(settled, wanted_minor, left_minor, unspent, taken, change)

@@ -142,6 +142,8 @@ payments = table(
     text_column("dispute", "none"),
     maybe("stripe_dispute_id"),
     whole("refund_revoked_micro", 0),
+    # What of that could not be taken: it had ended before.
+    whole("refund_missed_micro", 0),
     whole("dispute_revoked_micro", 0),
     CheckConstraint("amount_minor >= 0", name="amount_not_negative"),
     CheckConstraint("tax_minor BETWEEN 0 AND amount_minor", name="tax_is_a_part"),
@@ -154,6 +156,57 @@ payments = table(
     one_of("dispute", "none", "inquiry", "open", "withdrawn", "won", "lost"),
     Index(None, "organization_id", "settled_at"),
     of("organizations", "organization_id"),
+)
+
+refunds = table(
+    "refunds",
+    key("organization_id"),
+    key("refund_id"),
+    text_column("payment_id"),
+    whole("amount_minor"),
+    text_column("currency"),
+    # What of a payment for a plan and for overage it is of, where that is said.
+    text_column("part", ""),
+    text_column("reason", ""),
+    text_column("asked_by"),
+    instant("asked_at"),
+    # Until when somebody else may approve it; nothing where nobody has to.
+    instant("expires_at", nullable=True),
+    maybe("decided_by"),
+    instant("decided_at", nullable=True),
+    text_column("status"),
+    # Why it came to nothing.
+    text_column("answer", ""),
+    maybe("stripe_refund_id"),
+    CheckConstraint("amount_minor > 0", name="gives_something"),
+    CheckConstraint(
+        "expires_at IS NULL OR status NOT IN ('started', 'done', 'failed') "
+        "OR (decided_by IS NOT NULL AND lower(decided_by) <> lower(asked_by))",
+        name="approved_by_another",
+    ),
+    CheckConstraint("status <> 'done' OR stripe_refund_id IS NOT NULL", name="done_at_stripe"),
+    one_of("part", "", "plan", "overage"),
+    one_of(
+        "status",
+        "waiting",
+        "started",
+        "done",
+        "failed",
+        "refused",
+        "declined",
+        "withdrawn",
+        "lapsed",
+    ),
+    of("payments", "organization_id", "payment_id"),
+    Index(
+        "ux_refunds_one_open",
+        "organization_id",
+        "payment_id",
+        unique=True,
+        postgresql_where=text("status IN ('waiting', 'started')"),
+        sqlite_where=text("status IN ('waiting', 'started')"),
+    ),
+    Index(None, "status", "asked_at"),
 )
 
 invoices = table(

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import and_, bindparam, func, insert, select
+from sqlalchemy import and_, bindparam, case, func, insert, or_, select
 
 from portal.core.errors import InvalidRequest
 from portal.core.ledger import DEFAULT_PRIORITY, Account, Take, take, way_back
@@ -21,14 +21,30 @@ _ALLOWANCES = (
     select(
         grants.c.grant_id,
         grants.c.granted_micro,
-        func.coalesce(func.sum(transfers.c.amount_micro), 0).label("revoked_micro"),
+        func.coalesce(
+            func.sum(
+                case(
+                    (transfers.c.kind == "revoke", transfers.c.amount_micro),
+                    else_=-transfers.c.amount_micro,
+                )
+            ),
+            0,
+        ).label("revoked_micro"),
     )
     .outerjoin(
         transfers,
         and_(
             transfers.c.organization_id == grants.c.organization_id,
-            transfers.c.from_account == grants.c.grant_id,
-            transfers.c.kind == "revoke",
+            or_(
+                and_(
+                    transfers.c.from_account == grants.c.grant_id,
+                    transfers.c.kind == "revoke",
+                ),
+                and_(
+                    transfers.c.to_account == grants.c.grant_id,
+                    transfers.c.kind == "reinstate",
+                ),
+            ),
         ),
     )
     .where(
@@ -85,17 +101,26 @@ class Wallet(Debts):
             self.move(kind, of, line.account, line.amount_micro, reference)
             if line.account == Account.OVERAGE:
                 continue
-            back = way_back(self.lot(line.account), line.amount_micro, at=at or self.now)
-            # They stood elsewhere when the grant ended, and end as they come back: a lapse.
-            for target, name, amount in (
-                (Account.REVOKED, "revoke", back.claimed_micro),
-                (Account.REVOKED, "revoke", back.revoked_micro),
-                (Account.FROZEN, "freeze", back.frozen_micro),
-                (Account.EXPIRED, "lapse", back.expired_micro),
-            ):
-                self.onward(name, line.account, target, amount, reference)
-            self.note(line.account, frozen=back.frozen_micro, claimed=-back.claimed_micro)
+            self.came_back(line.account, line.amount_micro, at=at or self.now, reference=reference)
         self.settle_debt(at=at)
+
+    def came_back(
+        self, grant_id: str, amount_micro: int, *, at: datetime, reference: str = ""
+    ) -> None:
+        """Send credits on that have just come back to a grant: as far as they may not stay.
+
+        ``reference`` is what they came back from, where it is not the grant's own affair.
+        """
+        back = way_back(self.lot(grant_id), amount_micro, at=at)
+        # They stood elsewhere when the grant ended, and end as they come back: a lapse.
+        for target, kind, amount in (
+            (Account.REVOKED, "revoke", back.claimed_micro),
+            (Account.REVOKED, "revoke", back.revoked_micro),
+            (Account.FROZEN, "freeze", back.frozen_micro),
+            (Account.EXPIRED, "lapse", back.expired_micro),
+        ):
+            self.onward(kind, grant_id, target, amount, reference)
+        self.note(grant_id, frozen=back.frozen_micro, claimed=-back.claimed_micro)
 
     def debit(self, receipt: Iterable[Take], reference: str) -> None:
         """Spend credits at once: work that happened without a hold."""

@@ -49,6 +49,7 @@ OPERATOR = {
     "operator.payments": "/operator/payments",
     "operator.payments_inbox": "/operator/payments/inbox?status=all",
     "operator.reconciliation": "/operator/payments/reconciliation",
+    "operator.refunds": "/operator/payments/refunds",
     "operator.reviews": "/operator/events/reviews",
     "operator.undelivered": "/operator/events/undelivered",
     "operator.routing": "/operator/routing",
@@ -79,6 +80,7 @@ IN_FLOWS = {
     "customer.thanks": "test_stories.py",
     "operator.ask_revoke": "test_accessibility.py",
     "operator.refund": "test_accessibility.py",
+    "operator.refund_order": "test_accessibility.py",
     "operator.simulated": "test_accessibility.py",
     "operator.void": "test_accessibility.py",
 }

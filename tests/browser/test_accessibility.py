@@ -131,6 +131,9 @@ def test_every_page_that_the_operators_acts_lead_to_is_too(
         page.goto(f"{product.url}/operator/customers/{ATELIER}")
         page.get_by_role("link", name=re.compile(f"^{name}")).first.click()
         check_everywhere(page, page.url)
+    ask_for_a_refund(page, product)
+    check_everywhere(page, page.url)
+    check_everywhere(page, f"{product.url}/operator/payments/refunds")
     page.goto(f"{product.url}/operator/keys")
     page.get_by_role("link", name=re.compile("^Revoke")).first.click()
     check_everywhere(page, page.url)
@@ -140,6 +143,21 @@ def test_every_page_that_the_operators_acts_lead_to_is_too(
     page.get_by_role("button", name="Simulate").click()
     page.wait_for_url(re.compile("/operator/simulation/"))
     check_everywhere(page, page.url)
+
+
+def ask_for_a_refund(page: Page, product: Product) -> None:
+    """Take back what was bought, of which nothing is unspent then, and ask for its money."""
+    page.goto(f"{product.url}/operator/customers/{ATELIER}")
+    page.get_by_role("link", name=re.compile("^Void")).first.click()
+    page.get_by_label(re.compile("Reason")).fill("They left")
+    page.get_by_role("button", name=re.compile("credits back$")).click()
+    page.get_by_role("link", name=re.compile("^Refund")).first.click()
+    page.get_by_label(re.compile("^Amount")).fill("10")
+    page.get_by_label(re.compile("Reason")).fill("They never used it")
+    page.get_by_role("button", name="Show what it does").click()
+    check_everywhere(page, page.url, widths=(390,))
+    page.get_by_role("button", name=re.compile(r"^Ask for")).click()
+    expect(page.get_by_text("somebody else must approve it")).to_be_visible()
 
 
 @browser_test

@@ -19,8 +19,8 @@ PAGES = (
     "customers/acme/view", "routing", "simulation", "catalogue", "catalogue/prices/new",
     "catalogue/prices/difference?old=0&new=1", "events", "events/reviews", "events/undelivered",
     "payments",
-    "payments?show=disputed", "payments/inbox?status=all", "payments/reconciliation", "keys",
-    "audit",
+    "payments?show=disputed", "payments/inbox?status=all", "payments/reconciliation",
+    "payments/refunds", "keys", "audit",
 )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import portal
-from portal.core.catalog import minor_places, parse
+from portal.core.catalog import minor_places, money_words, parse
 from portal.core.errors import CatalogError
 
 SHIPPED = (Path(portal.__file__).parent / "default_catalog.toml").read_text(encoding="utf-8")
@@ -30,6 +30,15 @@ name = "Some"
 credits = 500
 price = 39.00
 """
+
+
+def test_a_dinar_has_a_thousand_parts_and_is_paid_in_tens_of_them() -> None:
+    book = parse(SMALL.replace('"usd"', '"kwd"').replace("39.00", "39.010"))
+    assert (book.packs["small"].price_minor, book.tiers["pro"].price_minor) == (39_010, 99_000)
+    assert book.tiers["pro"].overage_price_micro_minor == 62_500_000
+    assert money_words(39_010, "kwd") == "KWD\u00a039.010"
+    with pytest.raises(CatalogError, match="must end in 0"):
+        parse(SMALL.replace('"usd"', '"kwd"').replace("39.00", "39.005"))
 
 
 def test_the_book_that_ships_can_be_read() -> None:

@@ -13,7 +13,7 @@ from portal.billing.gateway.customer_portal import CustomerPortalCalls, SavedMet
 from portal.billing.gateway.intents import IntentCalls, OffSession, TopUpIntent
 from portal.billing.gateway.invoices import InvoiceCalls, InvoiceLine, InvoiceState
 from portal.billing.gateway.overage import OverageCalls, OverageInvoice, OverageItem
-from portal.billing.gateway.payments import PaymentCalls, PaymentState, RefundState
+from portal.billing.gateway.payments import PaymentCalls, PaymentState, RefundRefused, RefundState
 from portal.billing.gateway.subscriptions import (
     Change,
     SubscriptionCalls,
@@ -34,6 +34,7 @@ __all__ = [
     "OverageInvoice",
     "OverageItem",
     "PaymentState",
+    "RefundRefused",
     "RefundState",
     "SavedMethod",
     "StripeEvent",

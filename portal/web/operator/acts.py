@@ -14,8 +14,7 @@ from werkzeug.wrappers import Response
 
 from portal import accounts, onboarding
 from portal.accounts import Organization
-from portal.billing import refunds
-from portal.core.errors import ClearmeterError, InvalidRequest, NotFound
+from portal.core.errors import InvalidRequest
 from portal.core.periods import start_of_day
 from portal.core.units import NotExact, format_micro, parse_micro
 from portal.office import adjusting, dossier, rehearsal
@@ -47,12 +46,14 @@ class Previewed:
     key: str = ""
 
 
-def _organization(organization_id: str) -> Organization:
+def organization_of(organization_id: str) -> Organization:
+    """Return the customer that an act is about. Raises NotFound."""
     with services().database.reading() as tx:
         return accounts.find_organization(tx, organization_id)
 
 
-def _back(organization_id: str, anchor: str = "") -> Response:
+def back_to(organization_id: str, anchor: str = "") -> Response:
+    """Lead back to a customer's page."""
     return redirect(
         url_for(".customer", organization_id=organization_id, _anchor=anchor or None), 303
     )
@@ -110,7 +111,7 @@ def _grant_request(organization: Organization) -> GrantRequest:
 @blueprint.get("/customers/<organization_id>/grant")
 def grant(organization_id: str) -> str | tuple[str, int]:
     """Show the form of a grant, and what it would do."""
-    parts, organization = services(), _organization(organization_id)
+    parts, organization = services(), organization_of(organization_id)
     shown = Previewed()
     if "credits" in request.args:
         try:
@@ -126,7 +127,7 @@ def grant(organization_id: str) -> str | tuple[str, int]:
 @blueprint.post("/customers/<organization_id>/grant")
 def make_grant(organization_id: str) -> Response:
     """Grant credits."""
-    parts, organization = services(), _organization(organization_id)
+    parts, organization = services(), organization_of(organization_id)
     wanted = _grant_request(organization)
     onboarding.grant_once(
         parts.database,
@@ -137,13 +138,13 @@ def make_grant(organization_id: str) -> Response:
         now=parts.clock(),
     )
     flash(f"{format_micro(wanted.credits_micro)} credits are granted.")
-    return _back(organization_id, "grants")
+    return back_to(organization_id, "grants")
 
 
 @blueprint.get("/customers/<organization_id>/grants/<grant_id>/void")
 def void(organization_id: str, grant_id: str) -> str:
     """Show what voiding a grant would take back."""
-    parts, organization = services(), _organization(organization_id)
+    parts, organization = services(), organization_of(organization_id)
     now = parts.clock()
     with parts.database.reading() as tx:
         line = dossier.grant_of(tx, organization_id, grant_id, now=now)
@@ -170,13 +171,13 @@ def void_grant(organization_id: str, grant_id: str) -> Response:
         now=parts.clock(),
     )
     flash(f"{format_micro(taken)} credits are taken back. What was spent of them stays spent.")
-    return _back(organization_id, "grants")
+    return back_to(organization_id, "grants")
 
 
 @blueprint.get("/customers/<organization_id>/correct")
 def correct(organization_id: str) -> str | tuple[str, int]:
     """Show the form that corrects an event, and what it would give back."""
-    parts, organization = services(), _organization(organization_id)
+    parts, organization = services(), organization_of(organization_id)
     event = adjusting.event_of(
         parts.database, organization_id, request.args.get("source", ""), request.args.get("id", "")
     )
@@ -218,52 +219,4 @@ def make_correction(organization_id: str) -> Response:
         parts.database, wanted, reason=reason(), actor=actor(), now=parts.clock()
     )
     flash("The event is corrected." if done else "The event was corrected so already.")
-    return _back(organization_id)
-
-
-@blueprint.get("/customers/<organization_id>/payments/<payment_id>/refund")
-def refund(organization_id: str, payment_id: str) -> str | tuple[str, int]:
-    """Show the form of a refund: the money, and the credits it takes back."""
-    parts, organization = services(), _organization(organization_id)
-    typed = request.args.get("amount", "").strip()
-    now = parts.clock()
-    found = rehearsal.refund(parts.database, organization_id, payment_id, None, now=now)
-    shown = Previewed()
-    if "amount" in request.args:
-        try:
-            reason()
-            found = rehearsal.refund(
-                parts.database, organization_id, payment_id, typed or None, now=now
-            )
-            shown = Previewed(found, key=form_key())
-        except InvalidRequest as error:
-            shown = Previewed(wrong=error_words(error))
-    page = render_template(
-        "operator/refund.html", organization=organization, refund=found, shown=shown
-    )
-    return (page, 422) if shown.wrong else page
-
-
-@blueprint.post("/customers/<organization_id>/payments/<payment_id>/refund")
-def make_refund(organization_id: str, payment_id: str) -> Response:
-    """Refund a payment through Stripe."""
-    parts = services()
-    try:
-        done = refunds.give_back(
-            parts.database,
-            parts.payments,
-            organization_id=organization_id,
-            payment_id=payment_id,
-            amount=request.form.get("amount", "").strip() or None,
-            reason=reason(),
-            actor=actor(),
-            key=sent_key(),
-            now=parts.clock(),
-        )
-    except NotFound:
-        raise
-    except ClearmeterError as error:
-        flash(error_words(error), "bad")
-        return _back(organization_id, "payments")
-    flash(f"{done.amount} goes back; at Stripe the refund is {done.status}.")
-    return _back(organization_id, "payments")
+    return back_to(organization_id)

@@ -33,15 +33,14 @@ def payments() -> str:
             after=request.args.get("after", ""),
             now=parts.clock(),
         )
-        counts, disputes = inbox.by_status(tx), read.disputes(tx)
+        standing = read.standing(tx, now=parts.clock())
     return render_template(
         "operator/payments.html",
         page=page,
         kind=kind,
         kinds=read.KINDS,
         disputed=disputed,
-        counts=counts,
-        disputes=disputes,
+        **standing,
     )
 
 
@@ -50,8 +49,10 @@ def payments_inbox() -> str:
     """Show what Stripe told, and what became of it: first what waits for somebody."""
     parts = services()
     with parts.database.reading() as tx:
-        counts, disputes = inbox.by_status(tx), read.disputes(tx)
-        given = request.args.get("status", "quarantined" if counts.get("quarantined") else "")
+        standing = read.standing(tx, now=parts.clock())
+        given = request.args.get(
+            "status", "quarantined" if standing["counts"].get("quarantined") else ""
+        )
         status = given if given in STATES else ""
         found = inbox.listed(
             tx,
@@ -66,8 +67,7 @@ def payments_inbox() -> str:
         lines=lines,
         status=status,
         states=STATES,
-        counts=counts,
-        disputes=disputes,
+        **standing,
         following=places.written(last.received_at, last.stripe_event_id) if last else "",
         as_of=parts.clock(),
     )
@@ -101,12 +101,11 @@ def reconciliation() -> str:
     parts = services()
     with parts.database.reading() as tx:
         reports = reconcile.reports(tx, limit=20)
-        counts, disputes = inbox.by_status(tx), read.disputes(tx)
+        standing = read.standing(tx, now=parts.clock())
     return render_template(
         "operator/reconciliation.html",
         reports=reports,
-        counts=counts,
-        disputes=disputes,
+        **standing,
         as_of=parts.clock(),
     )
 

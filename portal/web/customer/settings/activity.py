@@ -84,6 +84,7 @@ WORDS = {
     "grant.voided": "Took credits back",
     "payment.reversed": "A payment went back",
     "refund.started": "Started a refund",
+    "refund.failed": "A refund failed at the bank",
     "overage.billed": "Billed what went beyond the plan",
     "overage.draft_deleted": "Deleted a draft invoice: what was on it is billed again",
     "overage.waived": "Waived what went beyond the plan",
