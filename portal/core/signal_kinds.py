@@ -174,7 +174,7 @@ ACTS_BY_USE: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys((MAX_MIN.key, P95_P5.key, P99_P50.key), _WIDE),
     TOP_SHARE.key: (
         "Look at what the customers named here pay for a piece of work, and what it costs you.",
-        "See that the customers named here pay more for their work than it costs: it is most of all.",
+        "See that the customers named here pay more for their work than all of it costs you.",
     ),
     ENGAGED.key: (
         "Find the work that is priced below its cost: the busier customers do more of it.",
