@@ -133,7 +133,7 @@ def per_seat(
     )
     held = {one.holds for one in conditions}
     works = Holds.NO if Holds.NO in held else Holds.UNKNOWN if Holds.UNKNOWN in held else Holds.YES
-    failed = "; ".join(one.title for one in conditions if one.holds is Holds.NO)
+    failed = "; ".join(_lower(one.title) for one in conditions if one.holds is Holds.NO)
     says, asks, needs = _answer(works, failed, selling)
     return PerSeat(span, conditions, works, says, pattern_of(selling), asks, needs)
 
@@ -170,8 +170,9 @@ _ONE_PRICE = {
 }
 
 
-def _lower(name: str) -> str:
-    return name[0].lower() + name[1:]
+def _lower(words: str) -> str:
+    """Write words as they stand inside a sentence; what is written in capitals stays."""
+    return words if words[1].isupper() else words[0].lower() + words[1:]
 
 
 def _feature(customers: Sequence[Customer]) -> Condition:
@@ -315,7 +316,7 @@ _WHY = {
         False,
         (
             "A price that includes an allowance, and use beyond it that is metered and limited: "
-            "cost and revenue move together, and nobody is surprised."
+            "cost and revenue can move together, and no invoice is a surprise."
         ),
     ),
     Pattern.NONE: (False, "Nobody is on a plan yet."),
