@@ -67,7 +67,7 @@ def take_away(database: Database, *, now: datetime) -> int:
     taken = 0
     for one in KEPT:
         before = now - one.time
-        with database.reading() as tx:
+        with database.reading(patient=True) as tx:
             found = one.organizations(tx, before)
         taken += sum(_of(database, one, organization_id, before) for organization_id in found)
     return taken
@@ -76,7 +76,7 @@ def take_away(database: Database, *, now: datetime) -> int:
 def _of(database: Database, kept: Kept, organization_id: str, before: datetime) -> int:
     taken = 0
     while True:
-        with database.reading() as tx:
+        with database.reading(patient=True) as tx:
             found = kept.find(tx, organization_id, before, A_LOOK)
         for start in range(0, len(found), A_BATCH):
             batch = found[start : start + A_BATCH]
