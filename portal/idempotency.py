@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select
+from sqlalchemy import Connection, bindparam, delete, insert, select, tuple_
 
 from portal.core.errors import ClearmeterError, IdempotencyConflict
 from portal.tables import idempotency_keys
@@ -104,3 +104,34 @@ def once(
             },
         )
     return answer
+
+
+def organizations_with_old(tx: Connection, before: datetime) -> Sequence[str]:
+    """Return the organizations that have answers from before an instant."""
+    query = select(idempotency_keys.c.organization_id).where(idempotency_keys.c.created_at < before)
+    return tx.execute(query.distinct()).scalars().all()
+
+
+def find_old(
+    tx: Connection, organization_id: str, before: datetime, limit: int
+) -> Sequence[tuple[str, str]]:
+    """Return route and key of answers from before an instant."""
+    query = select(idempotency_keys.c.route, idempotency_keys.c.key).where(
+        idempotency_keys.c.organization_id == organization_id,
+        idempotency_keys.c.created_at < before,
+    )
+    return [(row.route, row.key) for row in tx.execute(query.limit(limit))]
+
+
+def forget(
+    tx: Connection, organization_id: str, chosen: Sequence[tuple[str, str]], before: datetime
+) -> int:
+    """Take away those answers of some routes and keys that are from before an instant."""
+    return tx.execute(
+        delete(idempotency_keys).where(
+            idempotency_keys.c.organization_id == organization_id,
+            tuple_(idempotency_keys.c.route, idempotency_keys.c.key).in_(chosen),
+            # A key that was used anew after it was forgotten is another one.
+            idempotency_keys.c.created_at < before,
+        )
+    ).rowcount

@@ -8,10 +8,11 @@ changes nothing of somebody who is a member already.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Connection, Row, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select, update
 
 from portal import accounts, audit
 from portal.accounts import Member, Organization
@@ -353,3 +354,36 @@ def _note(
         detail={"role": role} if role else {},
         now=now,
     )
+
+
+def organizations_with_old(tx: Connection, before: datetime) -> Sequence[str]:
+    """Return the organizations of which an invitation was over before an instant."""
+    query = select(invitations.c.organization_id).where(invitations.c.ended_at < before)
+    return tx.execute(query.distinct()).scalars().all()
+
+
+def find_old(tx: Connection, organization_id: str, before: datetime, limit: int) -> Sequence[str]:
+    """Return the invitations that were over before an instant; none that waits is."""
+    query = select(invitations.c.invitation_id).where(
+        invitations.c.organization_id == organization_id, invitations.c.ended_at < before
+    )
+    return tx.execute(query.limit(limit)).scalars().all()
+
+
+def forget(tx: Connection, organization_id: str, chosen: Sequence[str], before: datetime) -> int:
+    """Take away those of some invitations that were over before an instant, with their links."""
+    over = select(invitations.c.invitation_id).where(
+        invitations.c.organization_id == organization_id,
+        invitations.c.invitation_id.in_(chosen),
+        invitations.c.ended_at < before,
+    )
+    links = delete(invitation_links).where(
+        invitation_links.c.organization_id == organization_id,
+        invitation_links.c.invitation_id.in_(over),
+    )
+    people = delete(invitations).where(
+        invitations.c.organization_id == organization_id,
+        invitations.c.invitation_id.in_(chosen),
+        invitations.c.ended_at < before,
+    )
+    return tx.execute(links).rowcount + tx.execute(people).rowcount

@@ -13,7 +13,7 @@ import structlog
 from apscheduler.schedulers.blocking import BlockingScheduler
 from sqlalchemy import update
 
-from portal import access, accounts, forecast_record, holds, wallet
+from portal import access, accounts, forecast_record, holds, keeping, wallet
 from portal.billing import overage, reconcile, refunds, top_up
 from portal.billing.gateway import Gateway
 from portal.billing.reconcile import Report
@@ -89,6 +89,11 @@ def forget_sessions(shop: Workshop) -> int:
         viewing.end_lapsed(tx, now=shop.clock())
         access.forget_ended(tx, now=shop.clock())
     return 1
+
+
+def take_away_old(shop: Workshop) -> int:
+    """Take away what is past its keeping time, the money and the record never; returns how many."""
+    return keeping.take_away(shop.database, now=shop.clock())
 
 
 def keep_forecasts(shop: Workshop) -> int:
@@ -190,6 +195,7 @@ JOBS = (
     Job("recognise-revenue", timedelta(minutes=5), recognise_revenue),
     Job("reconcile-payments", timedelta(hours=1), reconcile_payments),
     Job("compare-books", timedelta(days=1), compare_books),
+    Job("take-away-old", timedelta(days=1), take_away_old),
 )
 
 

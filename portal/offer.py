@@ -19,13 +19,14 @@ from portal.billing import checkout, plan
 from portal.billing.checkout import Checkout
 from portal.billing.plan import Pending
 from portal.breakdown import days_of
-from portal.core.catalog import PriceBook, Tier
+from portal.core.catalog import Action, PriceBook, Tier
 from portal.core.periods import Period
 from portal.core.recommendation import Cost, Recommendation, recommend
 from portal.recommendation import recommended
 from portal.spending import book_at
 
 _MOMENT = timedelta(microseconds=1)
+_EXAMPLES = 2
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,12 @@ class Offer:
     renews_at: datetime | None
     on_its_way: Sequence[Checkout]
     comparisons: Sequence[Comparison]
+
+    @property
+    def enough_for(self) -> Sequence[tuple[int, Action]]:
+        """What the credits left would buy, each if spent on it alone."""
+        available = self.balance.available_micro
+        return self.book.examples(available, most=_EXAMPLES) if self.book else []
 
     @property
     def cancellable(self) -> bool:

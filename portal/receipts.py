@@ -60,7 +60,8 @@ class WorkLine:
 class Events:
     """A page of work and the cursor of the next one, empty at the end.
 
-    Where one run alone is shown, ``run`` is its id, and its events stand one by one.
+    Where one run alone is shown, ``run`` is its id, and its events stand one by one. ``last_seen``
+    is when the last line of the page before was made.
     """
 
     as_of: datetime
@@ -70,6 +71,7 @@ class Events:
     lines: Sequence[WorkLine]
     cursor: str
     chips: Sequence[Chip]
+    last_seen: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,8 @@ def events(
             WorkLine(_line(one.newest, known), one.run, [_line(part, known) for part in parts])
         )
     cursor = _write_cursor(following) if following else ""
-    return Events(now, selection, "", None, lines, cursor, shown)
+    last_seen = before[0] if before else None
+    return Events(now, selection, "", None, lines, cursor, shown, last_seen)
 
 
 def receipt(

@@ -34,6 +34,12 @@ class Reader:
         fields["csrf_token"] = self.token(seen_on)
         return self.client.post(path, data=fields, headers={"Referer": "http://localhost"})
 
+    def send_and_follow(self, path: str, seen_on: str, **fields: str) -> str:
+        """Post a form that leads on to a page; returns that page."""
+        answer = self.send(path, seen_on, **fields)
+        assert answer.status_code == 303, answer.text[:2000]
+        return self.client.get(answer.location).text
+
 
 def link(database: Database, clock: Clock, member: str) -> str:
     """Make a link that signs a member of Acme in."""

@@ -200,6 +200,21 @@ def test_a_token_opens_what_it_is_for_and_nothing_else(database: Database, clock
         access.use_token(tx, void, purpose=access.INVITATION, now=clock())
 
 
+@pytest.mark.parametrize(
+    ("portal_key", "session_secret", "about"),
+    [("another", "mine", "key"), ("ours", "another's", "key"), ("ours", "mine", "something else")],
+)
+def test_what_is_put_aside_opens_for_its_own_session_and_purpose_alone(
+    database: Database, clock: Clock, portal_key: str, session_secret: str, about: str
+) -> None:
+    mine, other = access.Safe("ours", "mine"), access.Safe(portal_key, session_secret)
+    kept = mine.seal("cm_a_key", about="key", now=clock())
+    with pytest.raises(Unauthenticated), database.transaction() as tx:
+        other.open_once(tx, kept | {"about": about}, now=clock())
+    with database.transaction() as tx:
+        assert mine.open_once(tx, kept, now=clock()) == "cm_a_key"
+
+
 def test_a_token_that_many_use_at_once_is_used_by_one(database: Database, clock: Clock) -> None:
     made = token(database, clock)
 

@@ -192,7 +192,7 @@ class Answers:
                 (Decimal(one["remaining"]) for one in self.get("/balance")["grants"]), Decimal()
             ),
             "overview": found(r'<p class="big num">(.*?)</p>', overview),
-            "plans": found(r'<p class="asof">(.*?) credits left</p>', plans),
+            "plans": found(r'<p class="big num">(.*?)</p>', plans),
             "operator": self.operator_line[2],
         }
 

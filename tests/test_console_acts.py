@@ -155,7 +155,9 @@ def test_a_key_is_shown_once_and_works_until_it_is_revoked(
     form = {"name": "Acme's own", "organization": "acme", "scope": "read"}
     sent = {"key": hidden(page, "key"), "csrf_token": hidden(page, "csrf_token")} | form
     first = olga.client.post("/operator/keys", data=sent, headers={"Referer": "http://localhost"})
-    (secret,) = re.findall(r"<code>(cm_[^<]+)</code>", first.text)
+    assert first.status_code == 303
+    shown = olga.client.get(first.location).text
+    (secret,) = re.findall(r"<code>(cm_[^<]+)</code>", shown)
     second = olga.client.post("/operator/keys", data=sent, headers={"Referer": "http://localhost"})
     assert second.status_code == 422
     assert "has made its key already" in second.text

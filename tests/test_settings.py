@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from base64 import b64encode
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,10 +14,10 @@ from flask import Flask
 from sqlalchemy import select
 
 from app import create_app
-from portal import accounts, audit, keys, raises
+from portal import access, accounts, audit, keys, raises
 from portal.core.units import MICRO
 from portal.db import Database
-from portal.tables import metadata
+from portal.tables import metadata, sessions
 from portal.web.customer.settings import activity
 from tests.cast import Api, Customer, ok, refused
 from tests.clock import Clock
@@ -30,9 +31,12 @@ def ana(acme: Customer, application: Flask, database: Database, clock: Clock) ->
 
 
 def _make(reader: Reader, **fields: str) -> str:
-    answer = reader.send("/settings/keys", "/settings", **({"name": "n", "scope": "read"} | fields))
-    assert answer.status_code == 200
-    (key,) = re.findall(r'value="(cm_[^"]+)"', answer.text)
+    fields = {"name": "n", "scope": "read"} | fields
+    return _key_on(reader.send_and_follow("/settings/keys", "/settings", **fields))
+
+
+def _key_on(page: str) -> str:
+    (key,) = re.findall(r'value="(cm_[^"]+)"', page)
     return str(key)
 
 
@@ -73,6 +77,55 @@ def test_a_key_is_shown_once_and_works(acme: Customer, ana: Reader) -> None:
     assert "<dd>never</dd>" not in page
 
 
+def test_a_page_with_a_new_key_that_is_loaded_again_makes_no_second_one(
+    ana: Reader, database: Database
+) -> None:
+    page = ana.send_and_follow("/settings/keys", "/settings", name="n", scope="read")
+    assert "Copy this key now." in page
+    for _ in range(2):
+        assert "Copy this key now." not in ana.client.get("/settings").text
+    with database.reading() as tx:
+        assert len(keys.of_organization(tx, "acme")) == 1
+
+
+def test_a_key_that_waits_to_be_shown_is_nowhere_in_the_clear(
+    ana: Reader, database: Database
+) -> None:
+    answer = ana.send("/settings/keys", "/settings", name="n", scope="read")
+    told = [answer.text, str(answer.headers)]
+    with database.reading() as tx:
+        told += [repr(row) for one in metadata.sorted_tables for row in tx.execute(select(one))]
+    key = _key_on(ana.client.get(answer.location).text)
+    secret = key.rpartition("_")[2]
+    written = (secret, b64encode(key.encode()).decode(), key.encode().hex())
+    assert not [line for line in told for text in written if text in line]
+
+
+def test_a_key_is_shown_to_one_of_two_that_load_its_page_at_once(
+    ana: Reader, database: Database, clock: Clock
+) -> None:
+    """A page that began before another showed it brings what it carried of it back."""
+    answer = ana.send("/settings/keys", "/settings", name="n", scope="read")
+    with database.reading() as tx:
+        before = tx.execute(select(sessions.c.session_hash, sessions.c.data)).one()
+    assert "Copy this key now." in ana.client.get(answer.location).text
+    with database.transaction() as tx:
+        access.keep_session(tx, before.session_hash, before.data, now=clock())
+    again = ana.client.get(answer.location).text
+    assert "cm_" not in "".join(re.findall(r'value="[^"]*"', again))
+    assert "can no longer be shown" in again
+
+
+def test_a_key_that_nobody_looked_at_within_a_minute_is_not_shown_but_replaced(
+    ana: Reader, clock: Clock
+) -> None:
+    answer = ana.send("/settings/keys", "/settings", name="n", scope="read")
+    clock.forward(timedelta(minutes=1))
+    page = ana.client.get(answer.location).text
+    assert 'value="cm_' not in page
+    assert "Replace it below" in page
+
+
 @pytest.mark.parametrize("scope", ["manage", "backfill", "", "everything"])
 def test_an_organization_makes_no_key_that_does_more_than_read_and_meter(
     ana: Reader, database: Database, scope: str
@@ -96,8 +149,7 @@ def test_a_key_that_is_replaced_goes_on_for_as_long_as_was_chosen(
 ) -> None:
     old = _make(ana, name="nightly")
     path = f"/settings/keys/{keys.id_of(old)}"
-    answer = ana.send(f"{path}/replace", "/settings", overlap="day")
-    (new,) = re.findall(r'value="(cm_[^"]+)"', answer.text)
+    new = _key_on(ana.send_and_follow(f"{path}/replace", "/settings", overlap="day"))
     for key in (old, new):
         ok(acme.api.holding(key).get("/v1/catalog"))
     clock.forward(timedelta(days=1))

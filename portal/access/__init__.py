@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, delete
 
 from portal.access import attempts, tokens
+from portal.access.aside import ASIDE_LIFETIME, Safe
 from portal.access.links import (
     LINK_LIFETIME,
     PAGES,
@@ -62,6 +63,7 @@ from portal.access.views import VIEW_LIFETIME, forget_view, lapsed_views
 from portal.tables import portal_links, sessions
 
 __all__ = [
+    "ASIDE_LIFETIME",
     "BY_LINK",
     "BY_MAIL",
     "BY_PASSKEY",
@@ -79,6 +81,7 @@ __all__ = [
     "VIEW",
     "VIEW_LIFETIME",
     "Place",
+    "Safe",
     "SessionLine",
     "StoredSession",
     "UsedLink",

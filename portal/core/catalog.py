@@ -7,7 +7,7 @@ a file that is not is refused with the line, the key and what is expected there.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -100,6 +100,18 @@ class PriceBook:
         """
         prices = [self.overage_price(key) or 0 for key in self.tiers]
         return self.overage_price(tier) or max(prices, default=0) or None
+
+    def examples(
+        self, credits_micro: int, *, first: Sequence[str] = (), most: int
+    ) -> list[tuple[int, Action]]:
+        """Return what credits would buy if spent on one action, those named ``first`` first."""
+        order = [*first, *(key for key in self.actions if key not in first)]
+        priced = [self.actions[key] for key in order if key in self.actions]
+        counted = [
+            (credits_micro // action.price_micro, action) for action in priced if action.price_micro
+        ]
+        # With little left, say what it still buys rather than what it does not.
+        return [one for one in counted if one[0]][:most] or counted[:most]
 
 
 def minor_places(currency: str) -> int:

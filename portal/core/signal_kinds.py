@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from portal.core.margin.figures import Span
@@ -163,3 +163,29 @@ ATTRIBUTION = Kind(
         "Attribute cost before changing prices: too much of it belongs to nobody.",
     ),
 )
+
+#: What to do instead where nobody pays one price whatever they use, at each threshold.
+_WIDE = (
+    "Compare the price of their work with its cost: use is charged for, so a spread is no loss.",
+    "See that the heaviest customers' work is priced above what it costs, before they renew.",
+    "Look at the heaviest customers one by one: use is charged for, and yet a wrong price costs.",
+)
+ACTS_BY_USE: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys((MAX_MIN.key, P95_P5.key, P99_P50.key), _WIDE),
+    TOP_SHARE.key: (
+        "Look at what the customers named here pay for a piece of work, and what it costs you.",
+        "See that the customers named here pay more for their work than all of it costs you.",
+    ),
+    ENGAGED.key: (
+        "Find the work that is priced below its cost: the busier customers do more of it.",
+        "Raise the price of the work that costs more than it brings: the busiest lose you most.",
+    ),
+}
+
+
+def for_sale_by_use(signal: Signal) -> Signal:
+    """Return a signal with what to do where use is what customers pay for already."""
+    acts = ACTS_BY_USE.get(signal.key)
+    if acts is None or signal.verdict is Verdict.SILENT:
+        return signal
+    return replace(signal, act=acts[signal.thresholds.index(signal.threshold)])

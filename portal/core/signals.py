@@ -243,7 +243,7 @@ def _judged(
             return _silent(
                 signal, Silence.UNCERTAIN, "It may be beyond the threshold, or not: too uncertain."
             )
-        return _silent(signal, Silence.BELOW, "Within what pricing by the seat can carry.")
+        return _silent(signal, Silence.BELOW, "Within what one price for everybody can carry.")
     verdict = Verdict.WATCH if passed == 1 else Verdict.ACT
     return replace(signal, verdict=verdict, says=_words(signal), act=kind.acts[passed - 1])
 

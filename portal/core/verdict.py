@@ -1,7 +1,8 @@
-"""The verdict on pricing by the seat: whether each condition under which it still works holds.
+"""The verdict on one price whatever the use: whether each condition under which it works holds.
 
 Pure: what customers cost and pay, and how they are sold to, goes in. Invariant: a condition whose
-figure cannot be known neither holds nor fails; it says what is missing.
+figure cannot be known neither holds nor fails; it says what is missing. Of seats that nobody is
+sold is said whether they would work, never that they have stopped.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ class Pattern(StrEnum):
     USE_WITHOUT_CAPS = "tokens-without-caps"
     CREDITS_UNMETERED = "credits-without-metering"
     FLAT = "flat"
+    ARRANGED = "arranged"
     HYBRID = "hybrid"
     NONE = "nothing-sold"
 
@@ -86,6 +88,11 @@ class Selling:
         """All who are on a plan."""
         return self.per_seat + self.flat + self.credits + self.custom
 
+    @property
+    def by_use(self) -> bool:
+        """Whether nobody pays one price whatever they use, and somebody pays for use."""
+        return self.credits > 0 and not self.per_seat + self.flat
+
 
 @dataclass(frozen=True)
 class PatternFound:
@@ -106,6 +113,9 @@ class PerSeat:
     works: Holds
     says: str
     pattern: PatternFound
+    #: The question that was answered, and whose conditions they are.
+    asks: str
+    needs: str
 
 
 def per_seat(
@@ -123,13 +133,46 @@ def per_seat(
     )
     held = {one.holds for one in conditions}
     works = Holds.NO if Holds.NO in held else Holds.UNKNOWN if Holds.UNKNOWN in held else Holds.YES
-    failed = [one.title for one in conditions if one.holds is Holds.NO]
-    says = {
-        Holds.YES: "Pricing by the seat still works: all three conditions hold.",
-        Holds.NO: f"Pricing by the seat has stopped working. Not true: {'; '.join(failed)}.",
-        Holds.UNKNOWN: "Whether pricing by the seat works cannot be said yet: a figure is missing.",
+    failed = "; ".join(_lower(one.title) for one in conditions if one.holds is Holds.NO)
+    says, asks, needs = _answer(works, failed, selling)
+    return PerSeat(span, conditions, works, says, pattern_of(selling), asks, needs)
+
+
+def _answer(works: Holds, failed: str, selling: Selling) -> tuple[str, str, str]:
+    """Return the answer, its question, and what the conditions are of, by how is sold today."""
+    fixed = selling.per_seat + selling.flat
+    if not fixed:
+        nobody = "Nobody is sold seats." if selling.customers else "Nobody is on a plan yet."
+        would = {
+            Holds.YES: "They would work here: all three conditions hold.",
+            Holds.NO: f"They would not work here. Not true: {failed}.",
+            Holds.UNKNOWN: "Whether they would work cannot be said yet: a figure is missing.",
+        }[works]
+        if not selling.customers:
+            would = would.replace("They would", "Seats would").replace("they would", "seats would")
+        return f"{nobody} {would}", "Would pricing by the seat work here?", "pricing by the seat"
+    name = _ONE_PRICE[selling.per_seat > 0, selling.flat > 0]
+    few = fixed * 2 < selling.customers
+    of_whom = f"{fixed} of {selling.customers} customers pay so. " if few else ""
+    does = {
+        Holds.YES: f"{name} still works: all three conditions hold.",
+        Holds.NO: f"{name} has stopped working. Not true: {failed}.",
+        Holds.UNKNOWN: f"Whether {_lower(name)} works cannot be said yet: a figure is missing.",
     }[works]
-    return PerSeat(span, conditions, works, says, pattern_of(selling))
+    return f"{of_whom}{does}", f"Has {_lower(name)} stopped working?", _lower(name)
+
+
+#: What is sold whatever the use: by whether it is by the seat, and whether it is flat.
+_ONE_PRICE = {
+    (True, False): "Pricing by the seat",
+    (False, True): "One price for any use",
+    (True, True): "Pricing by the seat or at one price",
+}
+
+
+def _lower(words: str) -> str:
+    """Write words as they stand inside a sentence; what is written in capitals stays."""
+    return words if words[1].isupper() else words[0].lower() + words[1:]
 
 
 def _feature(customers: Sequence[Customer]) -> Condition:
@@ -223,6 +266,8 @@ def _pattern(selling: Selling) -> Pattern:
         return Pattern.SEATS_TRACKED if tracked else Pattern.SEATS_UNTRACKED
     if most == "flat" and selling.flat:
         return Pattern.FLAT
+    if not selling.credits:
+        return Pattern.ARRANGED
     if not tracked:
         return Pattern.CREDITS_UNMETERED
     if selling.open_ended * 2 > selling.customers:
@@ -260,11 +305,18 @@ _WHY = {
         True,
         "One price for any use: whoever uses most is who costs most, and nothing stops it.",
     ),
+    Pattern.ARRANGED: (
+        False,
+        (
+            "Each customer's price is arranged with them, and what it follows is not known here: "
+            "the signals tell where one costs more than it brings."
+        ),
+    ),
     Pattern.HYBRID: (
         False,
         (
             "A price that includes an allowance, and use beyond it that is metered and limited: "
-            "cost and revenue move together, and nobody is surprised."
+            "cost and revenue can move together, and no invoice is a surprise."
         ),
     ),
     Pattern.NONE: (False, "Nobody is on a plan yet."),

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, func, select
 
 from portal import catalog
 from portal.core.margin.figures import Figures, Span
-from portal.core.signal_kinds import Customer, Signal
+from portal.core.signal_kinds import Customer, Signal, for_sale_by_use
 from portal.core.signals import all_signals
 from portal.core.verdict import PerSeat, Selling, per_seat
 from portal.margin import margins, whole
@@ -66,7 +66,10 @@ def report_of(
         span=span,
         earlier=span.before,
     )
-    verdict = per_seat(customers, _uses_of_members(tx, span), _selling(tx, found, now=now), span)
+    selling = _selling(tx, found, now=now)
+    if selling.by_use:
+        signals = tuple(for_sale_by_use(one) for one in signals)
+    verdict = per_seat(customers, _uses_of_members(tx, span), selling, span)
     return Report(span, signals, verdict)
 
 

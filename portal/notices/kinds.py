@@ -52,7 +52,7 @@ GROUPS = (
     Group(
         "near",
         "Caps on their way",
-        "A cap passes 50, 75 or 90 %, or is on course to be passed.",
+        "A cap passes 50, 75 or 90%, or is on course to be passed.",
         _MANAGERS,
     ),
     Group(

@@ -48,7 +48,9 @@ def standing_of(balance: Balance, book: PriceBook | None, favourites: Sequence[s
         more_lots_micro=sum(line.lot.remaining_micro for line in rest),
         gone_micro=max(0, issued - balance.available_micro - balance.held_micro),
         next_expiry=min(dated, key=lambda line: line.lot.expires_at or balance.as_of, default=None),
-        buys=_buys(balance.available_micro, book, favourites),
+        buys=book.examples(balance.available_micro, first=favourites, most=MOST_EXAMPLES)
+        if book
+        else [],
     )
 
 
@@ -56,18 +58,3 @@ def _tone(lot: Lot) -> str:
     if lot.source in INCLUDED:
         return "included"
     return "pack" if lot.source == "pack" else "gift"
-
-
-def _buys(
-    available_micro: int, book: PriceBook | None, favourites: Sequence[str]
-) -> list[tuple[int, Action]]:
-    """Return what the credits would buy if spent on one action, the most used actions first."""
-    if book is None:
-        return []
-    order = [*favourites, *(key for key in book.actions if key not in favourites)]
-    priced = [book.actions[key] for key in order if key in book.actions]
-    counted = [
-        (available_micro // action.price_micro, action) for action in priced if action.price_micro
-    ]
-    # With little left, say what it still buys rather than what it does not.
-    return [one for one in counted if one[0]][:MOST_EXAMPLES] or counted[:MOST_EXAMPLES]

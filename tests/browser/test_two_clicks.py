@@ -72,7 +72,7 @@ def test_what_made_it_jump_is_said_and_shown_by_one_click(overview: Page) -> Non
     )
     hand = Hand()
     hand.click(overview.locator(".made").get_by_role("link", name="Images"))
-    expect(overview.locator("#work tbody tr").first).to_contain_text("cleo")
+    expect(overview.locator("#work tr:has(td)").first).to_contain_text("cleo")
     expect(overview.locator(".chip")).to_contain_text("Images")
 
 

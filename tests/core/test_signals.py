@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import itertools
 import math
 import random
 from collections import defaultdict
@@ -20,7 +21,7 @@ import pytest
 from portal.core import signals
 from portal.core.inference import doubled_ranks, higher, quantile, spearman, top_count
 from portal.core.margin.figures import Span
-from portal.core.signal_kinds import Customer, Signal, Silence, Verdict
+from portal.core.signal_kinds import Customer, Signal, Silence, Verdict, for_sale_by_use
 from tests.faults.soak import SCALE
 
 QUARTER = Span(date(2026, 7, 1), date(2026, 10, 1))
@@ -320,3 +321,25 @@ def test_real_shoppers_are_skewed_and_their_range_is_narrow(data: Path) -> None:
     assert found.high is not None
     assert found.low <= share <= found.high
     assert found.high - found.low < 0.15
+
+
+@pytest.mark.parametrize("verdict", [Verdict.WATCH, Verdict.ACT])
+def test_who_charges_for_use_already_is_not_told_to_begin_it(verdict: Verdict) -> None:
+    found = signals.cost_ratios(
+        skewed(200, random.Random(1)) if verdict is Verdict.ACT else wide(200), QUARTER
+    )
+    for one in found:
+        if one.verdict is verdict:
+            told = for_sale_by_use(one)
+            assert told.act != one.act
+            assert "follow" not in told.act
+            assert (told.verdict, told.figure) == (one.verdict, one.figure)
+    assert any(one.verdict is verdict for one in found)
+
+
+def wide(size: int) -> list[Customer]:
+    """The heaviest third costs twenty times what the lightest does, and surely less than fifty."""
+    return [
+        replace(usual(number, random.Random(number)), left=False, cost_nano_usd=cost * DOLLAR)
+        for number, cost in zip(range(size), itertools.cycle((1, 5, 20)), strict=False)
+    ]

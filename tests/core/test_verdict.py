@@ -60,6 +60,38 @@ def test_what_is_not_known_neither_holds_nor_fails() -> None:
 
 
 @pytest.mark.parametrize(
+    ("selling", "asks", "says"),
+    [
+        (Selling(per_seat=30), "Has pricing by the seat stopped working?",
+         "Pricing by the seat has stopped working. Not true: "),
+        (Selling(flat=30), "Has one price for any use stopped working?",
+         "One price for any use has stopped working. Not true: "),
+        (Selling(per_seat=3, credits=37), "Has pricing by the seat stopped working?",
+         "3 of 40 customers pay so. Pricing by the seat has stopped working. Not true: "),
+        (Selling(per_seat=20, flat=10), "Has pricing by the seat or at one price stopped working?",
+         "Pricing by the seat or at one price has stopped working. Not true: "),
+        (Selling(credits=30, metered=30), "Would pricing by the seat work here?",
+         "Nobody is sold seats. They would not work here. Not true: "),
+        (Selling(custom=30), "Would pricing by the seat work here?",
+         "Nobody is sold seats. They would not work here. Not true: "),
+        (Selling(), "Would pricing by the seat work here?",
+         "Nobody is on a plan yet. Seats would not work here. Not true: "),
+    ],
+)  # fmt: skip
+def test_what_is_said_is_true_of_how_is_sold(selling: Selling, asks: str, says: str) -> None:
+    found = per_seat(customers(*[5] * 30, *[30] * 10), ALIKE, selling, QUARTER)
+    assert found.asks == asks
+    assert found.says == f"{says}AI is a feature, not the product."
+
+
+@pytest.mark.parametrize("costs", [[5] * 30, [5] * 2, [5] * 30 + [30] * 10])
+def test_seats_that_nobody_is_sold_neither_work_still_nor_have_stopped(costs: list[int]) -> None:
+    found = per_seat(customers(*costs), ALIKE, Selling(credits=30, metered=30), QUARTER)
+    assert "stopped" not in found.says
+    assert "still" not in found.says
+
+
+@pytest.mark.parametrize(
     ("selling", "pattern", "dangerous"),
     [
         (Selling(per_seat=10, metered=2), Pattern.SEATS_UNTRACKED, True),
@@ -68,6 +100,7 @@ def test_what_is_not_known_neither_holds_nor_fails() -> None:
         (Selling(credits=10, metered=2), Pattern.CREDITS_UNMETERED, True),
         (Selling(credits=10, metered=10, open_ended=9), Pattern.USE_WITHOUT_CAPS, True),
         (Selling(credits=10, metered=10, open_ended=1), Pattern.HYBRID, False),
+        (Selling(custom=10, metered=10), Pattern.ARRANGED, False),
         (Selling(), Pattern.NONE, False),
     ],
 )

@@ -8,6 +8,7 @@ from werkzeug.wrappers import Response
 from portal import keys as read
 from portal.core.errors import InvalidRequest, NotFound
 from portal.office import issuing
+from portal.web import showing
 from portal.web.operator.shell import (
     actor,
     blueprint,
@@ -18,14 +19,17 @@ from portal.web.operator.shell import (
 )
 from portal.web.services import services
 
+#: What a key that was just made waits as, to be shown.
+NEW_KEY = "issued key"
+
 
 @blueprint.get("/keys")
 def keys() -> str:
-    """Show all keys, without their secrets."""
-    return _page()
+    """Show all keys without their secrets, but for one that was just made: once."""
+    return _page(made=showing.take(NEW_KEY))
 
 
-def _page(*, made: str = "", wrong: str = "") -> str:
+def _page(*, made: str | None = None, wrong: str = "") -> str:
     parts = services()
     with parts.database.reading() as tx:
         lines = read.every(tx)
@@ -42,8 +46,8 @@ def _page(*, made: str = "", wrong: str = "") -> str:
 
 
 @blueprint.post("/keys")
-def issue_key() -> str | tuple[str, int]:
-    """Make a key and show it, once: this page is the only place it ever stands."""
+def issue_key() -> Response | tuple[str, int]:
+    """Make a key, which the page of keys shows once."""
     parts = services()
     owner = request.form.get("organization", "").strip()
     try:
@@ -58,7 +62,8 @@ def issue_key() -> str | tuple[str, int]:
         )
     except (InvalidRequest, NotFound) as error:
         return _page(wrong=error_words(error)), error.status
-    return _page(made=made)
+    showing.put_aside(NEW_KEY, made)
+    return redirect(url_for(".keys"), 303)
 
 
 @blueprint.post("/keys/<key_id>/revoke")

@@ -29,9 +29,17 @@ ANONYMOUS = "anonymous."
 class Session(dict[str, Any], SessionMixin):
     """What a visitor carries from request to request, and who they are."""
 
-    def __init__(self, stored: StoredSession | None, carried: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        stored: StoredSession | None,
+        carried: dict[str, Any] | None = None,
+        *,
+        secret: str = "",
+    ) -> None:
         super().__init__(stored.data if stored else carried or {})
         self.stored = stored
+        #: The cookie's, which no store has: what is sealed for this session needs it.
+        self.secret = secret
         self.visitor = stored.visitor if stored else Visitor()
         self.before = dict(self)
         self.new_secret: str | None = None
@@ -71,7 +79,8 @@ class StoreSessions(SessionInterface):
         if value.startswith(ANONYMOUS):
             return Session(None, self._unsigned(value.removeprefix(ANONYMOUS)))
         with self.parts.database.reading() as tx:
-            return Session(access.find_session(tx, value, now=self.parts.clock()))
+            found = access.find_session(tx, value, now=self.parts.clock())
+            return Session(found, secret=value)
 
     def _unsigned(self, value: str) -> dict[str, Any]:
         lifetime = int(access.SESSION_LIFETIME.total_seconds())

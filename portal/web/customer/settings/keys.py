@@ -1,4 +1,4 @@
-"""Keys of the organization's own: made, replaced, revoked. A key is shown once, by its making."""
+"""Keys of the organization's own: made, replaced, revoked. One is shown once, after its making."""
 
 from __future__ import annotations
 
@@ -11,9 +11,13 @@ from portal import accounts, keyring
 from portal import keys as read
 from portal.accounts import Member, Organization
 from portal.core.errors import InvalidRequest
-from portal.web.customer.settings.page import Section, add, again, settings_page
+from portal.web import showing
+from portal.web.customer.settings.page import Section, add, again
 from portal.web.customer.shell import blueprint, entitled
 from portal.web.services import services
+
+#: What a key that was just made waits as, to be shown.
+NEW_KEY = "key"
 
 
 def _fill(organization: Organization, member: Member) -> dict[str, Any]:  # noqa: ARG001 # a section's
@@ -25,17 +29,21 @@ def _fill(organization: Organization, member: Member) -> dict[str, Any]:  # noqa
         "keys": [one for one in found if one.in_force(now)],
         "ended_keys": [one for one in found if not one.in_force(now)],
         "names": names,
-        "new_key": None,
-        "replaced": None,
+        "new_key": showing.take(NEW_KEY),
     }
 
 
 add(Section(30, "keys", "API keys", "see_settings", _fill))
 
 
+def _shown(key: str) -> Response:
+    showing.put_aside(NEW_KEY, key)
+    return redirect(url_for(".settings", _anchor="keys"), 303)
+
+
 @blueprint.post("/settings/keys")
-def make_key() -> str | tuple[str, int]:
-    """Make a key and show it, this once."""
+def make_key() -> Response | tuple[str, int]:
+    """Make a key, which the settings show once."""
     organization, member = entitled("manage_keys")
     parts = services()
     try:
@@ -50,12 +58,12 @@ def make_key() -> str | tuple[str, int]:
         )
     except InvalidRequest as error:
         return again("key", request.form, error)
-    return settings_page(new_key=key)
+    return _shown(key)
 
 
 @blueprint.post("/settings/keys/<key_id>/replace")
-def replace_key(key_id: str) -> str | tuple[str, int]:
-    """Make a key in another's place and show it, this once."""
+def replace_key(key_id: str) -> Response | tuple[str, int]:
+    """Make a key in another's place, which the settings show once."""
     organization, member = entitled("manage_keys")
     parts = services()
     try:
@@ -69,7 +77,8 @@ def replace_key(key_id: str) -> str | tuple[str, int]:
         )
     except InvalidRequest as error:
         return again(key_id, request.form, error)
-    return settings_page(new_key=key, replaced=old)
+    flash(f"{old.name} has a new key. The old one ends as it says below, or is over already.")
+    return _shown(key)
 
 
 @blueprint.post("/settings/keys/<key_id>/revoke")

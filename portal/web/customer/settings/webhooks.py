@@ -12,15 +12,25 @@ from portal.accounts import Member, Organization
 from portal.core.errors import InvalidRequest, NotAllowed
 from portal.notices.kinds import TYPES
 from portal.telling import Keeper
+from portal.web import showing
 from portal.web.customer.shell import blueprint, reader
 from portal.web.services import services
+
+#: What an endpoint's id and its new secret wait as, to be shown.
+ENDPOINT = "webhook"
 
 
 def fill(organization: Organization, member: Member) -> dict[str, Any]:  # noqa: ARG001 # a section's
     """Return what the section needs."""
     with services().database.reading() as tx:
         found = telling.listening(tx, organization.organization_id)
-    return {"listening": found, "webhook_types": TYPES, "new_secret": None}
+    new_secret = showing.take(ENDPOINT)
+    return {
+        "listening": found,
+        "webhook_types": TYPES,
+        "new_secret": new_secret.split() if new_secret else None,
+        "is_too_late": new_secret == showing.TOO_LATE,
+    }
 
 
 def _manager() -> tuple[Organization, Member]:
@@ -66,9 +76,14 @@ def webhook_is_on_webhooks(endpoint_id: str) -> Response:
     return redirect(url_for(".webhooks", _anchor=endpoint_id))
 
 
+def _shown(endpoint_id: str, secret: str) -> Response:
+    showing.put_aside(ENDPOINT, f"{endpoint_id} {secret}")
+    return redirect(url_for(".webhooks", _anchor=endpoint_id), 303)
+
+
 @blueprint.post("/settings/webhooks")
-def make_webhook() -> str | tuple[str, int]:
-    """Make an endpoint and show its secret, this once."""
+def make_webhook() -> Response | tuple[str, int]:
+    """Make an endpoint, whose secret its page shows once."""
     parts = services()
     try:
         made, secret = telling.make_endpoint(
@@ -81,17 +96,17 @@ def make_webhook() -> str | tuple[str, int]:
     except InvalidRequest as error:
         listed = error.fields["errors"][0]
         return _page(webhook_errors={listed["pointer"].strip("/"): listed["detail"]}), 422
-    return _page(new_secret=(made.endpoint_id, secret))
+    return _shown(made.endpoint_id, secret)
 
 
 @blueprint.post("/settings/webhooks/<endpoint_id>/rotate")
-def rotate_webhook(endpoint_id: str) -> str:
-    """Give an endpoint a new secret and show it, this once."""
+def rotate_webhook(endpoint_id: str) -> Response:
+    """Give an endpoint a new secret, which its page shows once."""
     parts = services()
     found, secret = telling.rotate_endpoint(
         parts.database, _keeper(), endpoint_id, now=parts.clock()
     )
-    return _page(new_secret=(found.endpoint_id, secret))
+    return _shown(found.endpoint_id, secret)
 
 
 @blueprint.post("/settings/webhooks/<endpoint_id>/switch")
