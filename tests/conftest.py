@@ -15,13 +15,12 @@ from flask_migrate import upgrade
 from sqlalchemy import event
 
 from app import configure_logging, create_app
-from portal import catalog
 from portal.access import passwords
 from portal.config import Settings
 from portal.db import Database
 from portal.web.security import limiter
-from tests import digest, postgresql
-from tests.cast import Api, Customer, found_acme, found_bystander, make_key
+from tests import digest, postgresql, remembered
+from tests.cast import Api, Customer
 from tests.clock import START, Clock
 
 if TYPE_CHECKING:
@@ -200,8 +199,7 @@ def application(
     # What visitors have tried is forgotten.
     limiter.reset()
     database: Database = application.extensions["clearmeter"].database
-    with database.transaction() as tx:
-        catalog.load(tx, catalog.DEFAULT_FILE.read_text(encoding="utf-8"), now=clock())
+    remembered.price_book(database, clock)
     yield application
     found = digest.faults(database)
     database.close()
@@ -218,19 +216,19 @@ def database(application: Flask) -> Database:
 @pytest.fixture
 def api(application: Flask, database: Database, clock: Clock) -> Api:
     """A client with a service key."""
-    return Api(application, make_key(database, clock))
+    return Api(application, remembered.service_key(database, clock))
 
 
 @pytest.fixture
-def acme(api: Api) -> Customer:
+def acme(api: Api, database: Database, clock: Clock) -> Customer:
     """Acme, with 100 credits."""
-    return found_acme(api)
+    return remembered.acme(api, database, clock)
 
 
 @pytest.fixture
-def bystander(api: Api, database: Database) -> Iterator[Customer]:
+def bystander(api: Api, database: Database, clock: Clock) -> Iterator[Customer]:
     """Bystander, who must be at the end what they were at the beginning."""
-    made = found_bystander(api)
+    made = remembered.bystander(api, database, clock)
     before = digest.of_organization(database, made.id)
     yield made
     assert digest.of_organization(database, made.id) == before

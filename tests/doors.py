@@ -11,12 +11,12 @@ from flask import Flask
 from sqlalchemy import Engine, event, select
 from werkzeug.test import TestResponse
 
-from portal import access, accounts, catalog
+from portal import access, accounts
 from portal.config import Settings
 from portal.db import Database
 from portal.tables import audit_log
 from portal.web.security import limiter
-from tests import digest
+from tests import digest, remembered
 from tests.clock import Clock
 from tests.post import PostOffice, text_of
 from tests.readers import Reader
@@ -31,8 +31,7 @@ def opened(built: Callable[[Settings], Flask], settings: Settings, clock: Clock)
     application = built(settings)
     limiter.reset()
     database: Database = application.extensions["clearmeter"].database
-    with database.transaction() as tx:
-        catalog.load(tx, catalog.DEFAULT_FILE.read_text(encoding="utf-8"), now=clock())
+    remembered.price_book(database, clock)
     yield application
     application.extensions["clearmeter"].errands.finish()
     found = digest.faults(database)

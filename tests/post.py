@@ -53,7 +53,8 @@ def _knows(_server: Any, _session: Any, _envelope: Any, _mechanism: str, data: A
     known = isinstance(data, LoginPassword) and data == LoginPassword(
         USER.encode(), PASSWORD.encode()
     )
-    return AuthResult(success=known)
+    # Who is not known is told so, by the server.
+    return AuthResult(success=known, handled=False)
 
 
 @contextmanager

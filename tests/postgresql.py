@@ -85,6 +85,7 @@ class Server:
         self._control = [str(binaries / "pg_ctl"), f"--pgdata={self._data}", "--silent", "--wait"]
         self._check = str((binaries / "initdb").resolve().parent / "pg_amcheck")
         self._made = 0
+        self._emptying: dict[str, psycopg.Connection[tuple[object, ...]]] = {}
         _run(
             str(binaries / "initdb"), f"--pgdata={self._data}", "--auth=trust",
             f"--username={USER}", "--encoding=UTF8", "--locale=C.UTF-8",
@@ -104,6 +105,8 @@ class Server:
 
     def stop(self) -> None:
         """Stop without ceremony."""
+        while self._emptying:
+            self._emptying.popitem()[1].close()
         _run(*self._control, "--mode=immediate", "stop")
 
     def crash(self) -> None:
@@ -161,21 +164,39 @@ class Server:
     def empty(self, database: str) -> None:
         """Take every row out of a database, whoever still uses it.
 
-        Much faster than a new copy, which writes some nine hundred files to the disk. Triggers do
-        not fire for a replica, so that rows which are never deleted are deleted here alone.
+        Much faster than a new copy, which writes some nine hundred files to the disk; and by a
+        connection that stays, which knows every table already.
         """
-        with psycopg.connect(f"{self._address}/{database}") as connection:
-            connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        if database not in self._emptying:
+            self._emptying[database] = self._ready_to_empty(database)
+        self._emptying[database].execute("SELECT pg_temp.empty()")
+
+    def _ready_to_empty(self, database: str) -> psycopg.Connection[tuple[object, ...]]:
+        """Return a connection that has a function of its own, which empties the database.
+
+        Triggers do not fire for a replica, so that rows which are never deleted are deleted here
+        alone.
+        """
+        connection = psycopg.connect(f"{self._address}/{database}", autocommit=True)
+        connection.execute("SET session_replication_role = replica")
+        tables = connection.execute(
+            "SELECT tablename FROM pg_tables "
+            "WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
+        ).fetchall()
+        deletes = [
+            sql.SQL("DELETE FROM public.{};").format(sql.Identifier(one)) for (one,) in tables
+        ]
+        others = sql.SQL(
+            "PERFORM pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid();"
+        )
+        body = sql.SQL(" ").join([sql.SQL("BEGIN"), others, *deletes, sql.SQL("END")])
+        connection.execute(
+            sql.SQL("CREATE FUNCTION pg_temp.empty() RETURNS void LANGUAGE plpgsql AS {}").format(
+                sql.Literal(body.as_string(connection))
             )
-            connection.execute("SET LOCAL session_replication_role = replica")
-            tables = connection.execute(
-                "SELECT tablename FROM pg_tables "
-                "WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
-            ).fetchall()
-            for (table,) in tables:
-                connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(table)))
+        )
+        return connection
 
 
 @contextmanager

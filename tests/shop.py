@@ -7,26 +7,30 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import requests
 import stripe
 from flask import Flask
-from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.exceptions import NotFound
+from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 from werkzeug.test import TestResponse
 
 from app import create_app
-from portal import accounts, catalog
+from portal import accounts
 from portal.billing import checkout, reconcile
 from portal.billing.customers import ensure_customer
 from portal.billing.gateway import Gateway
+from portal.config import Settings
 from portal.db import Database
+from portal.web.security import limiter
+from portal.web.services import Services
 from sandbox.app import create_sandbox
 from sandbox.webhooks import signature
-from tests import digest
-from tests.cast import Api, Customer, found_acme, found_bystander, make_key, ok
+from tests import digest, remembered
+from tests.cast import Api, Customer, ok
 from tests.clock import Clock
 from tests.conftest import hurry, settings_for
 
@@ -64,16 +68,47 @@ def stand_in(clock: SandboxClock) -> Iterator[str]:
 @contextmanager
 def serving(app: Flask) -> Iterator[str]:
     """Run a stand-in that was made already; gives its address."""
-    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Quiet)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
+    server = _idle.pop() if _idle else _listening()
+    server.app = app
     try:
         yield f"http://127.0.0.1:{server.server_port}"
     finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(5)
+        server.app = NotFound()
+        _idle.append(server)
         app.extensions["sandbox"].close()
+
+
+#: Who listens for the next stand-in: portals are built for an address and can be used again.
+_idle: list[BaseWSGIServer] = []
+
+
+def _listening() -> BaseWSGIServer:
+    server = make_server("127.0.0.1", 0, NotFound(), threaded=True, request_handler=_Quiet)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+#: How many portals are kept: for both stores, with what is sold once and by the month.
+_PORTALS_MOST = 8
+_portals: dict[Settings, Flask] = {}
+
+
+def portal_of(settings: Settings, clock: Clock) -> Flask:
+    """Return the product with these settings, which was built before; it knows nothing of Stripe.
+
+    Its routes and the statements it has compiled are kept from test to test.
+    """
+    application = _portals.get(settings)
+    if application is None or application.extensions["clearmeter"].clock is not clock:
+        if len(_portals) >= _PORTALS_MOST:
+            _portals.clear()
+        application = _portals[settings] = create_app(settings, clock=clock)
+        hurry(application.extensions["clearmeter"].database)
+    limiter.reset()
+    parts: Services = application.extensions["clearmeter"]
+    stripe_again = Gateway(settings.stripe_secret_key, settings.stripe_api_base)
+    application.extensions["clearmeter"] = replace(parts, payments=stripe_again)
+    return application
 
 
 @dataclass
@@ -262,15 +297,14 @@ def selling(
         store, stripe_secret_key=KEY, stripe_api_base=stripe_address,
         stripe_webhook_secrets=SECRETS,
     )  # fmt: skip
-    application = create_app(settings, clock=clock)
+    application = portal_of(settings, clock)
     database = application.extensions["clearmeter"].database
-    hurry(database)
-    with database.transaction() as tx:
-        catalog.load(tx, catalog.DEFAULT_FILE.read_text(encoding="utf-8"), now=clock())
-    api = Api(application, make_key(database, clock))
+    remembered.price_book(database, clock)
+    api = Api(application, remembered.service_key(database, clock))
     client = stripe.StripeClient(KEY, base_addresses={"api": stripe_address}, max_network_retries=0)
-    made = Shop(application, found_acme(api), client, clock, stripe_clock, stripe_address)
-    bystander = found_bystander(api)
+    customer = remembered.acme(api, database, clock)
+    made = Shop(application, customer, client, clock, stripe_clock, stripe_address)
+    bystander = remembered.bystander(api, database, clock)
     before = digest.of_organization(database, bystander.id)
     yield made
     assert digest.of_organization(database, bystander.id) == before

@@ -13,7 +13,6 @@ import stripe
 from flask import Flask
 from sqlalchemy import select
 
-from app import create_app
 from portal import accounts, catalog, cycles, notices
 from portal.accounts import Member, Organization
 from portal.billing import changes, inbox, plan, reconcile, tier_checkout
@@ -28,11 +27,11 @@ from portal.db import Database
 from portal.tables import grants
 from sandbox.app import create_sandbox
 from sandbox.store import Cause
-from tests import digest
-from tests.cast import Api, Customer, found_bystander, make_key, ok
+from tests import digest, remembered
+from tests.cast import Api, Customer, ok
 from tests.clock import Clock
-from tests.conftest import hurry, settings_for
-from tests.shop import GOOD, KEY, serving, session_of
+from tests.conftest import settings_for
+from tests.shop import GOOD, KEY, portal_of, serving, session_of
 
 BOOK = (
     catalog.DEFAULT_FILE.read_text(encoding="utf-8")
@@ -328,19 +327,17 @@ def subscriber(store: str, clock: Clock, timezone: str = "UTC") -> Iterator[Subs
     sandbox = create_sandbox(webhook_url=None, clock=lambda: clock().timestamp())
     with serving(sandbox) as address:
         settings = settings_for(store, stripe_secret_key=KEY, stripe_api_base=address)
-        application = create_app(settings, clock=clock)
+        application = portal_of(settings, clock)
         application.extensions["stand_in"] = sandbox
         database: Database = application.extensions["clearmeter"].database
-        hurry(database)
-        with database.transaction() as tx:
-            catalog.load(tx, BOOK, now=clock())
-        api = Api(application, make_key(database, clock))
+        remembered.price_book(database, clock, BOOK)
+        api = Api(application, remembered.service_key(database, clock))
         body = {"name": "Acme", "email": "ana@acme.example", "timezone": timezone}
         ok(api.put("/v1/organizations/acme", body), 201)
         person = {"email": "ana@acme.example", "name": "Ana", "role": "owner"}
         ok(api.put("/v1/organizations/acme/members/ana", person), 201)
         client = stripe.StripeClient(KEY, base_addresses={"api": address}, max_network_retries=0)
-        bystander = found_bystander(api)
+        bystander = remembered.bystander(api, database, clock)
         before = digest.of_organization(database, bystander.id)
         try:
             yield Subscriber(application, Customer(api, "acme"), client, address, clock)

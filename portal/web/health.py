@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
+from typing import Any, cast
 
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -16,6 +18,8 @@ from portal.web.api import openapi
 from portal.web.services import services
 
 blueprint = Blueprint("health", __name__)
+#: Where an application keeps its specification.
+_SPECIFICATION = "clearmeter.specification"
 
 
 @blueprint.get("/healthz")
@@ -41,22 +45,35 @@ def ready() -> Response:
             f"PostgreSQL would lose what was answered if the power failed: {hasty} is off for this "
             "database. Turn it on."
         )
-    expected = ScriptDirectory(str(Path(current_app.root_path) / "migrations")).get_current_head()
-    if stored != expected:
+    if stored != _newest_revision(current_app.root_path):
         raise Unavailable("The store is not migrated. Run: flask --app app db upgrade")
     return jsonify(status="ok", revision=stored)
+
+
+@lru_cache(maxsize=1)
+def _newest_revision(root: str) -> str | None:
+    """Return the revision this code is for: whoever asks often need not have all of them read."""
+    return ScriptDirectory(str(Path(root) / "migrations")).get_current_head()
+
+
+def _specification() -> dict[str, Any]:
+    """Return the API's specification, made when first asked for: routes do not change."""
+    kept = current_app.extensions
+    if _SPECIFICATION not in kept:
+        kept[_SPECIFICATION] = openapi.specification(current_app)
+    return cast(dict[str, Any], kept[_SPECIFICATION])
 
 
 @blueprint.get("/openapi.json")
 def specification() -> Response:
     """Answer the specification of the API."""
-    return jsonify(openapi.specification(current_app))
+    return jsonify(_specification())
 
 
 @blueprint.get("/docs")
 def reference() -> str:
     """Show the API as a page to read."""
-    return render_template("docs.html", spec=openapi.specification(current_app))
+    return render_template("docs.html", spec=_specification())
 
 
 @blueprint.get("/metrics")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from flask import Flask
-from sqlalchemy import select
+from sqlalchemy import func, insert, select
 from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
 
@@ -24,9 +24,19 @@ from portal import access, accounts, catalog, invitations, keyring, keys, raises
 from portal.core.simulation import Kind
 from portal.core.units import MICRO
 from portal.db import Database
+from portal.ids import hash_secret, new_secret
 from portal.margin import simulation
 from portal.margin.simulation_runs import SimulationRequest
-from portal.tables import grants, metadata
+from portal.office import viewing
+from portal.tables import (
+    deliveries,
+    grants,
+    metadata,
+    outbox,
+    passkeys,
+    sessions,
+    tier_changes,
+)
 from portal.telling import Keeper
 from portal.web.security import limiter
 from tests.cast import Api, found_acme, found_bystander, make_key, ok
@@ -34,13 +44,16 @@ from tests.clock import START, Clock
 from tests.conftest import SECRET_KEY, hurry, settings_for
 
 #: Everybody who knocks, in the order of the table's columns.
-PEOPLE = ("nobody", "owner", "admin", "billing", "member", "viewer")
-STRANGERS = ("other", "wrong", "gone", "expired", "operator")
-KEYS = ("k-read", "k-meter", "k-manage", "k-other", "k-revoked", "k-ended", "s-all", "s-read")
-ACTORS = (*PEOPLE, *STRANGERS, *KEYS)
-#: Who has nothing to find in Acme.
-OUTSIDE = ("nobody", "other", "wrong", "gone", "expired", "k-other", "k-revoked", "k-ended")
-MEMBER_OF = {"owner": "ana", "admin": "ben", "billing": "fay", "member": "cleo", "viewer": "gita"}
+PEOPLE = ("nobody", "owner", "admin", "billing", "member", "peer", "viewer")
+STRANGERS = ("other", "wrong", "undecided", "gone", "expired", "idle", "out")
+OPERATORS = ("operator", "looking", "late")
+KEYS = ("k-read", "k-meter", "k-manage", "k-other", "k-revoked", "k-ended", "k-forged",
+        "s-all", "s-read", "s-meter", "s-manage")  # fmt: skip
+ACTORS = (*PEOPLE, *STRANGERS, *OPERATORS, *KEYS)
+#: Whose session or key is none any more, or never was one.
+DEAD = ("nobody", "gone", "expired", "idle", "out", "late", "k-revoked", "k-ended", "k-forged")
+MEMBER_OF = {"owner": "ana", "admin": "ben", "billing": "fay", "member": "cleo", "peer": "ida",
+             "viewer": "gita"}  # fmt: skip
 
 DAY = timedelta(days=1)
 #: What the simulation that everybody may ask for was asked.
@@ -168,6 +181,9 @@ def _found(house: House) -> None:
     for member, role in (("fay", "billing"), ("gita", "viewer"), ("hal", "owner")):
         body = {"email": f"{member}@acme.example", "name": member.title(), "role": role}
         ok(api.put(f"{acme.path}/members/{member}", body), 201)
+    ok(api.put(f"{acme.path}/teams/design", {"name": "Design"}), 201)
+    body = {"email": "ida@acme.example", "name": "Ida", "role": "member", "team": "design"}
+    ok(api.put(f"{acme.path}/members/ida", body), 201)
     # Ana is in both: there under the same name and address.
     body = {"email": "ana@acme.example", "name": "Ana", "role": "owner"}
     ok(api.put(f"{bystander.path}/members/ana", body), 201)
@@ -190,6 +206,7 @@ def _found(house: House) -> None:
         database, Keeper("acme", "ana", SECRET_KEY), "https://acme.example/hook", [], now=now
     )
     simulated = simulation.take_on(database, SIMULATION, actor="tests", now=now)
+    _leave_behind(house, listener.endpoint_id)
     house.ids |= {
         "request_id": asked.request_id,
         "endpoint_id": listener.endpoint_id,
@@ -212,32 +229,71 @@ def _found(house: House) -> None:
     }
 
 
+def _leave_behind(house: House, endpoint_id: str) -> None:
+    """Put in Acme what takes a device, a bank or a lost message to come about."""
+    mine, now = {"organization_id": "acme"}, house.clock()
+    with house.database.transaction() as tx:
+        sequence = tx.execute(
+            select(func.min(outbox.c.sequence)).where(outbox.c.organization_id == "acme")
+        ).scalar_one()
+        tx.execute(insert(deliveries).values(
+            **mine, delivery_id="dl_lost", sequence=sequence, channel="webhook",
+            target=endpoint_id, status="dead", due_at=now, created_at=now, done_at=now,
+        ))  # fmt: skip
+        tx.execute(insert(passkeys).values(
+            **mine, passkey_id="pk_anas", member_id="ana", credential_id="AAAA", public_key="AAAA",
+            sign_count=0, name="Laptop", created_at=now,
+        ))  # fmt: skip
+        tx.execute(insert(tier_changes).values(
+            **mine, change_id="tc_done", kind="upgrade", from_tier="free", to_tier="pro",
+            as_of=now, currency="usd", status="done", started_by="ana", created_at=now,
+            settled_at=now,
+        ))  # fmt: skip
+    house.ids |= {"delivery_id": "dl_lost", "passkey_id": "pk_anas", "change_id": "tc_done"}
+
+
 def _let_in(house: House) -> None:
     """Give everybody what they knock with."""
     database, clock = house.database, house.clock
 
-    def session(organization: str | None, member: str | None, *, late: bool = False) -> str:
-        operator = None if member else "olga@scribe.example"
-        begun = clock() - timedelta(hours=13) if late else clock()
+    def session(organization: str | None, member: str | None, **more: Any) -> str:
+        given = {"operator_email": None if member else "olga@scribe.example", "now": clock()}
         with database.transaction() as tx:
             return access.begin_session(
-                tx,
-                organization_id=organization,
-                member_id=member,
-                operator_email=operator,
-                now=begun,
+                tx, organization_id=organization, member_id=member, **(given | more)
             )
 
     for role, member in MEMBER_OF.items():
         house.cookies[role] = session("acme", member)
+    long_ago = clock() - timedelta(hours=13)
     house.cookies |= {
         "other": session("bystander", "dana"),
         "wrong": session("bystander", "ana"),
+        # Who has shown that an address is theirs, and not yet said which of two places to enter.
+        "undecided": session(None, None, operator_email=None, proven_email="ana@acme.example"),
         "gone": session("acme", "hal"),
-        "expired": session("acme", "ana", late=True),
+        "expired": session("acme", "ana", now=long_ago),
+        "idle": session("acme", "ana", now=clock() - access.SESSION_IDLE),
+        "out": session("acme", "ana"),
         "operator": session(None, None),
+        "late": session(None, None, now=long_ago),
     }
+    looked_on = viewing.look_on(
+        database, "acme", "ana", reason="a question", operator="olga@scribe.example", now=clock()
+    )
+    house.cookies["looking"] = session(None, None, data={access.VIEW: looked_on})
+    with database.transaction() as tx:
+        access.end_session(tx, hash_secret(house.cookies["out"]))
+        named = select(sessions.c.session_id).where(
+            sessions.c.session_hash == hash_secret(house.cookies["admin"])
+        )
+        house.ids["session_id"] = tx.execute(named).scalar_one()
     _remove(house, "hal")
+    _hand_out_keys(house)
+
+
+def _hand_out_keys(house: House) -> None:
+    database, clock = house.database, house.clock
     ours = {"k-read": ["read"], "k-meter": ["meter"], "k-manage": ["read", "meter", "manage"]}
     for actor, scopes in (ours | {"k-revoked": ["read"], "k-ended": ["read"]}).items():
         house.secrets[actor] = make_key(database, clock, organization="acme", scopes=scopes)
@@ -246,13 +302,17 @@ def _let_in(house: House) -> None:
         database, clock, organization="bystander", scopes=everything
     )
     house.secrets["s-all"] = make_key(database, clock, scopes=everything)
-    house.secrets["s-read"] = make_key(database, clock, scopes=["read"])
+    for scope in ("read", "meter", "manage"):
+        house.secrets[f"s-{scope}"] = make_key(database, clock, scopes=[scope])
     with database.transaction() as tx:
         keys.revoke(tx, keys.id_of(house.secrets["k-revoked"]), now=clock())
         keys.end_at(tx, keys.id_of(house.secrets["k-ended"]), at=clock())
         # All keys were used just now, so that knocking writes nothing.
         for secret in house.secrets.values():
             keys.used(tx, keys.id_of(secret), now=clock())
+    # The name of one of Acme's keys, with a secret that is not its own.
+    name = keys.id_of(house.secrets["k-manage"]).partition("_")[2]
+    house.secrets["k-forged"] = f"cm_{name}_{new_secret()}"
 
 
 def _remove(house: House, member: str) -> None:

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from statistics import median
+from time import perf_counter
 from typing import Any
 
 import pytest
 from werkzeug.test import TestResponse
 
+from tests.doors import asked_of
+from tests.faults import soak
 from tests.web import table
-from tests.web.house import ACTORS, KEYS, OUTSIDE, House, open_house
+from tests.web.house import ACTORS, DEAD, KEYS, House, open_house
 
 
 def test_every_route_gives_everybody_what_the_table_says(house: House) -> None:
@@ -49,7 +53,7 @@ def test_the_table_lets_nobody_in_who_is_not_of_the_house() -> None:
     for (method, route), cells in known.items():
         if route.startswith((*open_to_all, *doors)):
             continue
-        for actor in ("nobody", "gone", "expired", "k-revoked", "k-ended"):
+        for actor in DEAD:
             assert cells[actor] in {"in", "400", "401", "404"}, (method, route, actor)
         if not route.startswith("/v1/"):
             # A key opens no page, and a session no call: each is a stranger to the other.
@@ -62,7 +66,28 @@ def test_the_table_lets_nobody_in_who_is_not_of_the_house() -> None:
         if route.startswith("/operator"):
             # What lacks a form's field is refused before it is asked who sent it.
             closed = {"404"} if method == "GET" else {"400", "404"}
-            assert {cells[one] for one in ACTORS if one != "operator"} <= closed, (method, route)
+            strangers = set(ACTORS) - {"operator", "looking"}
+            assert {cells[one] for one in strangers} <= closed, (method, route)
+
+
+def test_who_looks_on_changes_nothing_and_is_no_operator_meanwhile() -> None:
+    for (method, route), cells in table.read().items():
+        if route.startswith("/v1/"):
+            continue
+        if method == "POST" and route not in {"/sign-out", "/operator/view/end"}:
+            assert cells["looking"] in {"400", "403", "404", "405"}, (method, route)
+        if method == "GET" and route.startswith("/operator"):
+            assert cells["looking"] != "200", (method, route)
+
+
+def test_a_member_of_another_team_is_given_no_more_than_any_member() -> None:
+    for (method, route), cells in table.read().items():
+        refused = {"403", "404"}
+        assert cells["peer"] == cells["member"] or cells["peer"] in refused, (method, route)
+
+
+def test_the_table_has_every_cell_that_was_promised() -> None:
+    assert sum(len(cells) for cells in table.read().values()) >= 5_000
 
 
 def test_a_viewer_changes_nothing_and_a_member_reads_no_more_than_their_own() -> None:
@@ -103,6 +128,30 @@ def _elsewhere(ids: dict[str, str]) -> dict[str, str]:
     return {name: value if name in public else f"{RANDOM}-{name}" for name, value in ids.items()}
 
 
+#: How often each is asked for where time is taken.
+TRIES = soak.rounds(1, 200)
+
+
+@pytest.mark.soak
+def test_how_long_the_answers_take_is_told(house: House) -> None:
+    house.restore()
+    random, found = _elsewhere(house.ids), []
+    for rule, method in house.routes():
+        named = [one for one in rule.arguments if house.ids.get(one) != random.get(one)]
+        if method != "GET" or not named or not rule.rule.startswith("/v1/"):
+            continue
+        took: tuple[list[float], list[float]] = ([], [])
+        for _ in range(TRIES):
+            for times, ids in zip(took, (house.ids, random), strict=True):
+                path, begun = house.path(rule, ids), perf_counter()
+                house.ask("k-other", method, path)
+                times.append(perf_counter() - begun)
+        found.append((abs(median(took[0]) - median(took[1])) * 1000, rule.rule))
+    assert len(found) >= 10
+    print(f"\nanother's and nobody's, {TRIES} times each: medians differ by at most "
+          f"{max(found)[0]:.2f} ms ({max(found)[1]})")  # fmt: skip
+
+
 @pytest.mark.parametrize("actor", ["other", "wrong", "k-other"])
 def test_what_is_anothers_is_answered_as_what_is_nobodys(house: House, actor: str) -> None:
     house.restore()
@@ -112,17 +161,21 @@ def test_what_is_anothers_is_answered_as_what_is_nobodys(house: House, actor: st
         named = [one for one in rule.arguments if house.ids.get(one) != random.get(one)]
         if not named or rule.rule.startswith("/v1/") != (actor in KEYS):
             continue
-        answers = []
+        answers, work = [], []
         for ids in (house.ids, random):
             # What the last form had to say waits in the session for the next page.
             house.restore()
             path = house.path(rule, ids)
-            answer = table.ask(house, actor, rule, method, path)
+            with asked_of(house.database.engine) as statements:
+                answer = table.ask(house, actor, rule, method, path)
             both = [known[name] for name in named for known in (ids, house.ids, random)]
             answers.append(_same(answer, *both))
+            work.append(statements)
         assert answers[0] == answers[1], (method, rule.rule)
+        # Nor does it take longer, which would tell: the store is asked the same.
+        assert work[0] == work[1], (method, rule.rule)
         compared += 1
-    assert compared >= 12
+    assert compared >= 15
     assert _of_acme(house) == before
     house.restore()
 
@@ -165,6 +218,28 @@ PLACES: list[tuple[str, str, str, str, Any]] = [
         "scope": "member", "target": "{member_id}", "limit": {"credits": "5"}}),
     ("k-other", "PUT", "/v1/organizations/bystander/members/eve", "team_id", {
         "email": "eve@bystander.example", "team": "{team_id}"}),
+    ("k-other", "POST", "/v1/organizations/bystander/caps", "cap_id", {
+        "scope": "member", "target": "{cap_id}", "limit": {"credits": "5"}}),
+    ("k-other", "POST", "/v1/authorizations", "member_id", {
+        "organization": "bystander", "action": "document", "member": "{member_id}"}),
+    ("k-other", "POST", "/v1/authorizations", "project_id", {
+        "organization": "bystander", "action": "document", "project": "{project_id}"}),
+    ("k-other", "POST", "/v1/portal_sessions", "member_id", {
+        "organization": "bystander", "member": {"id": "{member_id}"}}),
+    ("s-all", "POST", "/v1/portal_sessions", "organization_id", {
+        "organization": "bystander", "member": {"id": "{organization_id}"}}),
+    ("other", "POST", "/sign-in/choose", "organization_id", {"organization": "{organization_id}"}),
+    ("other", "POST", "/settings/notifications", "cap_id", {"mail": "{cap_id}"}),
+    *(
+        ("k-other", "GET", f"/v1/organizations/bystander/{what}?cursor={{{id_}}}", id_, None)
+        for what in ("events", "statement", "usage")
+        for id_ in ("event_id", "grant_id")
+    ),
+    *(
+        (actor, "GET", f"/usage/events?{name}={{event_id}}", "event_id", None)
+        for actor in ("other", "wrong")
+        for name in ("before", "after", "cursor")
+    ),
     *(
         ("k-other", "GET", f"/v1/organizations/bystander/{what}?{name}={{{id_}}}", id_, None)
         for what in ("usage", "events")
@@ -224,7 +299,18 @@ def other_store(request: pytest.FixtureRequest) -> Iterator[House]:
 @pytest.mark.postgresql
 def test_the_table_holds_on_postgresql_wherever_nothing_is_changed(other_store: House) -> None:
     known, wrong = table.read(), []
-    sampled = ("member", "viewer", "wrong", "k-read", "k-other", *OUTSIDE[:1])
+    sampled = (
+        "member",
+        "viewer",
+        "wrong",
+        "k-read",
+        "k-other",
+        "nobody",
+        "peer",
+        "looking",
+        "undecided",
+        "k-forged",
+    )
     for rule, method in other_store.routes():
         if rule.rule.startswith(("/static", "/docs", "/openapi", "/metrics", "/readyz", "/sign-")):
             continue
