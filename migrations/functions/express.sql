@@ -21,13 +21,17 @@ CREATE OR REPLACE FUNCTION clearmeter_instant(at_ timestamptz) RETURNS text LANG
       ELSE to_char(at_ AT TIME ZONE 'UTC', '.US') END || '+00:00'
 $$;
 
--- One transfer: its row, both accounts, an entry for each. The balance left on the one it goes to.
+-- One transfer: counted in the wallet, its row, both accounts, an entry for each. Returns the balance
+-- of the account it goes to. One statement, here and below, where several rows belong together: each
+-- statement costs more than its row.
 CREATE OR REPLACE FUNCTION clearmeter_move(
   org text, number_ bigint, kind_ text, from_ text, to_ text, amount bigint, now_ timestamptz,
   reference_ text, OUT after_ bigint
 ) LANGUAGE plpgsql AS $$
 BEGIN
-  WITH told AS (
+  WITH counted AS (
+    UPDATE wallets SET transfers = number_, moved_at = now_ WHERE organization_id = org
+  ), told AS (
     INSERT INTO transfers (organization_id, transfer_id, kind, from_account, to_account,
         amount_micro, at, reference)
       VALUES (org, number_, kind_, from_, to_, amount, now_, reference_)
@@ -120,23 +124,23 @@ BEGIN
   -- What one lot alone does not cover goes the long way.
   IF NOT FOUND OR coalesce(here, 0) < credits THEN RETURN NULL; END IF;
 
-  INSERT INTO holds (organization_id, hold_id, status, action, quantity_micro, credits_micro,
-      price_micro, price_book_version, member_id, team_id, project_id, run_id, authorized_at,
-      expires_at)
-    VALUES (org, hold_, 'authorized', action_, quantity, credits, price, book, member_, team_,
-      project_, run_, now_, until_);
+  WITH placed AS (
+    INSERT INTO holds (organization_id, hold_id, status, action, quantity_micro, credits_micro,
+        price_micro, price_book_version, member_id, team_id, project_id, run_id, authorized_at,
+        expires_at)
+      VALUES (org, hold_, 'authorized', action_, quantity, credits, price, book, member_, team_,
+        project_, run_, now_, until_)
+  ), pinned AS (
+    INSERT INTO hold_pins (organization_id, hold_id, position, account, amount_micro, at)
+      SELECT org, hold_, 0, lot, credits, now_ WHERE credits > 0
+  )
+  INSERT INTO hold_caps (organization_id, hold_id, cap_id, window_start)
+    SELECT org, hold_, unnest(caps_), unnest(starts);
   IF credits > 0 THEN
     held := clearmeter_move(org, number_, 'hold', lot, 'held', credits, now_, hold_);
-    INSERT INTO hold_pins (organization_id, hold_id, position, account, amount_micro, at)
-      VALUES (org, hold_, 0, lot, credits, now_);
-    UPDATE wallets SET transfers = number_, moved_at = now_ WHERE organization_id = org;
-  END IF;
-  IF caps_ IS NOT NULL THEN
     UPDATE cap_windows w SET held_micro = w.held_micro + credits
       FROM unnest(caps_, starts) AS c (cap_id, window_start)
       WHERE w.organization_id = org AND w.cap_id = c.cap_id AND w.window_start = c.window_start;
-    INSERT INTO hold_caps (organization_id, hold_id, cap_id, window_start)
-      SELECT org, hold_, unnest(caps_), unnest(starts);
   END IF;
   answer := body_ || ',"expires_at":"' || clearmeter_instant(until_) || '","balance":{"available":"'
     || clearmeter_decimal(coalesce(available, 0) - credits)
@@ -165,11 +169,10 @@ DECLARE
   product numeric;
   answer text;
 BEGIN
-  SELECT organization_id INTO org FROM holds
-    WHERE hold_id = hold_ AND (only_ IS NULL OR organization_id = only_);
+  SELECT w.organization_id, w.transfers + 1, greatest(now_, w.moved_at) INTO org, number_, now_
+    FROM holds d JOIN wallets w ON w.organization_id = d.organization_id
+    WHERE d.hold_id = hold_ AND (only_ IS NULL OR d.organization_id = only_) FOR UPDATE OF w;
   IF NOT FOUND OR quantity = 0 THEN RETURN NULL; END IF;
-  SELECT transfers + 1, greatest(now_, moved_at) INTO number_, now_
-    FROM wallets WHERE organization_id = org FOR UPDATE;
   -- The organization is as plain as for authorize, and so is the hold: open, nothing of it beyond
   -- grants, all of it taken from one lot. Work authorized while nothing is charged has set nothing
   -- aside. Costs are priced by the caller, who may not have seen the newest cost book.
@@ -232,24 +235,24 @@ BEGIN
 
   PERFORM clearmeter_move(org, number_, 'capture', 'held', 'captured', due, now_, hold_);
   IF back > 0 THEN
-    number_ := number_ + 1;
-    PERFORM clearmeter_move(org, number_, 'release', 'held', hold.lot, back, now_, hold_);
+    PERFORM clearmeter_move(org, number_ + 1, 'release', 'held', hold.lot, back, now_, hold_);
   END IF;
-  UPDATE wallets SET transfers = number_, moved_at = now_ WHERE organization_id = org;
   UPDATE cap_windows w SET held_micro = w.held_micro - hold.credits,
       spent_micro = w.spent_micro + due
     FROM hold_caps l
     WHERE l.organization_id = org AND l.hold_id = hold_ AND w.organization_id = org
       AND w.cap_id = l.cap_id AND w.window_start = l.window_start;
 
-  INSERT INTO events (organization_id, source, event_id, fingerprint, type, occurred_at,
-      received_at, day, action, member_id, team_id, project_id, run_id, request_type, model,
-      hold_id, quantity_micro, credits_micro, uncollected_micro, price_micro, price_book_version,
-      charged, properties)
-    VALUES (org, 'clearmeter/authorizations', hold_, content_print, hold.action,
-      coalesce(occurred, now_), now_, hold.day, hold.action, hold.member, hold.team,
-      hold.project, hold.run, '', model_, hold_, quantity, due, 0, hold.price,
-      hold.book, true, properties_);
+  WITH told AS (
+    INSERT INTO events (organization_id, source, event_id, fingerprint, type, occurred_at,
+        received_at, day, action, member_id, team_id, project_id, run_id, request_type, model,
+        hold_id, quantity_micro, credits_micro, uncollected_micro, price_micro, price_book_version,
+        charged, properties)
+      VALUES (org, 'clearmeter/authorizations', hold_, content_print, hold.action,
+        coalesce(occurred, now_), now_, hold.day, hold.action, hold.member, hold.team,
+        hold.project, hold.run, '', model_, hold_, quantity, due, 0, hold.price,
+        hold.book, true, properties_)
+  )
   INSERT INTO event_debits (organization_id, source, event_id, account, amount_micro)
     VALUES (org, 'clearmeter/authorizations', hold_, hold.lot, due);
   INSERT INTO usage_daily AS u (organization_id, day, action, member_id, team_id, project_id, model,
