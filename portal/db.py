@@ -11,13 +11,15 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import datetime
 from functools import lru_cache
 from threading import Lock
 from time import monotonic
 from typing import Any, cast
 
 import psycopg
-from psycopg.types.numeric import Int8
+from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus, TransactionStatus
+from psycopg.pq.abc import PGconn, PGresult
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -45,6 +47,8 @@ LOCK_TIMEOUT_MS = 3_000
 SQLITE_BUSY_MS = 5_000
 #: For how long the operator's figures over all customers may be added up while somebody waits.
 FIGURES_WITHIN_S = 20
+#: PostgreSQL's word for a prepared statement that it does not know.
+_FORGOTTEN = b"26000"
 
 
 _open_transactions: ContextVar[int] = ContextVar("open_transactions", default=0)
@@ -83,30 +87,26 @@ class Database:
         #: this process wait for each other here instead, and are woken.
         self._turn = Lock() if dialect == "sqlite" else None
 
-    def call(self, statement: str, values: tuple[Any, ...]) -> Any:
+    def call(self, statement: str, values: tuple[str | int | datetime | None, ...]) -> str | None:
         """Run one statement of PostgreSQL that is a transaction by itself, in one round trip.
 
-        Straight to the driver: what SQLAlchemy adds to each statement would cost as much as the
-        statement. Raises what SQLAlchemy would.
+        Straight to the driver's library: what SQLAlchemy and the driver add to each statement would
+        cost as much as the statement. Returns the first column of its row as text. Raises what
+        SQLAlchemy would.
         """
         fairy = None
         try:
             fairy = self.engine.raw_connection()
             driver = cast("psycopg.Connection[Any]", fairy.driver_connection)
-            driver.autocommit = True
-            try:
-                # One type for all whole numbers: a statement is prepared once, not for each size.
-                sent = tuple(Int8(one) if type(one) is int else one for one in values)
-                row = driver.execute(statement.encode(), sent, prepare=True).fetchone()
-            finally:
-                if not driver.closed:
-                    driver.autocommit = False
+            # The driver's types leave out that a value may be NULL.
+            sent = cast("list[bytes]", [_as_text(one) for one in values])
+            found = _run_prepared(driver.pgconn, fairy.info, statement, sent)
         except psycopg.Error as error:
             raise self._as_sqlalchemy(error, statement, fairy) from error
         finally:
             if fairy is not None:
                 fairy.close()
-        return row[0] if row else None
+        return None if found is None else found.decode()
 
     def _as_sqlalchemy(
         self, error: psycopg.Error, statement: str, fairy: PoolProxiedConnection | None
@@ -220,6 +220,48 @@ class Database:
     def close(self) -> None:
         """Close every pooled connection."""
         self.engine.dispose()
+
+
+def _as_text(value: str | int | datetime | None) -> bytes | None:
+    """Return a value as PostgreSQL reads it. Raises DataError for the one letter it cannot hold."""
+    if value is None:
+        return None
+    text = value.isoformat() if isinstance(value, datetime) else str(value)
+    if "\0" in text:
+        raise psycopg.DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes")
+    return text.encode()
+
+
+def _run_prepared(
+    server: PGconn, known: dict[Any, Any], statement: str, values: list[bytes]
+) -> bytes | None:
+    """Run a statement that is prepared once for each connection, and again where it is forgotten.
+
+    The driver has every statement forgotten when it rolls back. Raises psycopg.Error.
+    """
+    if server.transaction_status != TransactionStatus.IDLE:
+        raise psycopg.OperationalError("the connection is lost, or in a transaction")
+    names = known.setdefault("prepared", {})
+    name = names.get(statement)
+    if name is not None:
+        result = server.exec_prepared(name, values)
+        if result.error_field(DiagnosticField.SQLSTATE) != _FORGOTTEN:
+            return _only_value(server, result)
+    else:
+        name = names[statement] = f"clearmeter_{len(names)}".encode()
+    prepared = server.prepare(name, statement.encode())
+    if prepared.status != ExecStatus.COMMAND_OK:
+        return _only_value(server, prepared)
+    return _only_value(server, server.exec_prepared(name, values))
+
+
+def _only_value(server: PGconn, result: PGresult) -> bytes | None:
+    """Return the one value of an answer. Raises psycopg.Error where it is none."""
+    if result.status == ExecStatus.TUPLES_OK:
+        return result.get_value(0, 0) if result.ntuples else None
+    if server.status != ConnStatus.OK:
+        raise psycopg.OperationalError(result.get_error_message())
+    raise psycopg.errors.error_from_result(result)
 
 
 #: After how many of its steps SQLite asks whether it is to go on: some milliseconds.

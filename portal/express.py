@@ -25,10 +25,8 @@ from portal.db import Database
 if TYPE_CHECKING:
     from portal.holds import Hold
 
-_AUTHORIZE = (
-    "SELECT clearmeter_authorize(" + ", ".join(["%s"] * 12 + ["%s::integer"] + ["%s"] * 3) + ")"
-)
-_CAPTURE = "SELECT clearmeter_capture(" + ", ".join([*["%s"] * 11, "%s::integer"]) + ")"
+_AUTHORIZE = f"SELECT clearmeter_authorize({', '.join(f'${one + 1}' for one in range(16))})"
+_CAPTURE = f"SELECT clearmeter_capture({', '.join(f'${one + 1}' for one in range(12))})"
 _books: WeakKeyDictionary[Database, PriceBooks] = WeakKeyDictionary()
 _cost_books: WeakKeyDictionary[Database, CostBooks] = WeakKeyDictionary()
 
@@ -74,7 +72,7 @@ def authorize(
         "quantity": format_micro(hold.quantity_micro),
     }
     body = json.dumps(described, ensure_ascii=False, separators=(",", ":"))
-    answer: str | None = database.call(
+    answer = database.call(
         _AUTHORIZE,
         (
             *(organization_id, hold.hold_id, hold.action),
@@ -115,7 +113,7 @@ def capture(
         cost_books_of(database).newest if lines else 0,
     )
     try:
-        answer: str | None = database.call(_CAPTURE, values)
+        answer = database.call(_CAPTURE, values)
     except DataError:
         # The store's own zone files do not have the organization's time zone.
         return None

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import DataError
 
 from portal import (
     accounts,
@@ -281,6 +282,27 @@ def test_a_zone_the_store_does_not_know_is_left_to_the_long_way(
     finally:
         zoneinfo.reset_tzpath(usual)
         zone_names.cache_clear()
+
+
+def test_the_lane_goes_on_where_a_connection_has_forgotten_its_statements(
+    postgresql_store: str, clock: Clock
+) -> None:
+    database = Database(postgresql_store, pool_size=1)
+    _begin(database)
+    for _ in range(2):
+        hold = _hold(database, clock())
+        with database.transaction() as tx:
+            tx.exec_driver_sql("DEALLOCATE ALL")
+        assert _captured_at_once(database, hold, CaptureRequest(), clock())
+    database.close()
+
+
+def test_a_letter_the_store_cannot_hold_is_refused_not_cut_off(postgresql_store: str) -> None:
+    database = Database(postgresql_store)
+    with pytest.raises(DataError, match="NUL"):
+        database.call("SELECT $1::text", ("a\0b",))
+    assert database.call("SELECT $1::text", ("ab",)) == "ab"
+    database.close()
 
 
 def _hold(database: Database, now: datetime) -> str:

@@ -19,7 +19,7 @@ down_revision = None
 #: What PostgreSQL does by itself on the hot path (see portal/express.py).
 EXPRESS = Path(__file__).resolve().parents[1] / "functions" / "express.sql"
 REWRITTEN = ("accounts", "wallets", "cap_windows", "holds", "usage_daily", "cost_daily")
-FUNCTIONS = ("authorize", "capture", "plain", "local_day", "instant", "decimal")
+FUNCTIONS = ("authorize", "capture", "plain", "local_day", "instant", "decimal", "move")
 #: Rows of these are history: the store itself refuses to change or delete one.
 APPEND_ONLY = ("entries", "transfers", "event_debits", "price_books", "cost_books", "audit_log")
 

@@ -1,7 +1,7 @@
 """Refunds that operators ask for: who asked, who approved, and how far each came.
 
 Revision ID: 0013
-Revises: 0011
+Revises: 0012
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from alembic import op
 import portal.tables
 
 revision = "0013"
-down_revision = "0011"
+down_revision = "0012"
 
 _WHOLE = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _OPEN = "status IN ('waiting', 'started')"
