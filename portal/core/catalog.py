@@ -23,6 +23,8 @@ ZERO_DECIMAL = frozenset(
     {"bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "ugx", "vnd", "vuv"}
     | {"xaf", "xof", "xpf"}
 )
+#: Currencies whose minor unit is a thousandth (ISO 4217 exponent 3), as Stripe charges them.
+THREE_DECIMAL = frozenset({"bhd", "jod", "kwd", "omr", "tnd"})
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,10 @@ class PriceBook:
 
 def minor_places(currency: str) -> int:
     """Return how many decimal places a currency's minor unit has (ISO 4217)."""
-    return 0 if currency.lower() in ZERO_DECIMAL else 2
+    code = currency.lower()
+    if code in THREE_DECIMAL:
+        return 3
+    return 0 if code in ZERO_DECIMAL else 2
 
 
 #: Currencies that people know by a sign; the others are written by their code.
