@@ -172,7 +172,9 @@ def when_empty(
         return worst_case.of_period(tx, as_if, book, beyond, at=now).amount_minor
 
     found = overage.standing(tx, organization, book, at=now)
-    price, limit = book.overage_price(organization.tier), organization.overage_limit_minor
+    own = book.currency == organization.currency
+    price = book.overage_price(organization.tier) if own else None
+    limit = organization.overage_limit_minor
     top_up = _top_up(tx, organization, book, now=now)
     return WhenEmpty(
         organization.on_empty,

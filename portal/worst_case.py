@@ -22,7 +22,8 @@ from portal.top_ups import attempts, standing
 class WorstCase:
     """What the most that a period can cost is made of, in minor units.
 
-    ``tier_minor`` is None where the tier has no list price: then there is no figure.
+    ``tier_minor`` is None where the tier has no list price, or none in the organization's currency:
+    then there is no figure.
     """
 
     tier_minor: int | None
@@ -60,6 +61,9 @@ def of_period(
     if organization.cycle_end is not None:
         billed = invoices.for_plan_minor(tx, organization.organization_id, beyond.period)
     price = _price_minor(book.tiers.get(organization.tier or ""), organization.seats)
+    if price and book.currency != organization.currency:
+        # The list price is in other money: what was agreed in this one is not known here.
+        price = None
     return WorstCase(
         tier_minor=price if billed is None else billed,
         beyond_minor=max(beyond.most_minor, limit or 0),
