@@ -48,7 +48,7 @@ def _page(wrong: str = "") -> str:
         kinds=asking.KINDS,
         given=request.form,
         wrong=wrong,
-        first=(now - timedelta(days=60)).date(),
+        first=(now - timedelta(days=60)).date().replace(day=1),
         last=now.date(),
         following=places.written(last.created_at, last.simulation_id) if last else "",
         as_of=now,
