@@ -131,7 +131,7 @@ def test_the_plans_and_what_nobody_explains_add_up_to_the_margin(
     page = olga.client.get("/operator/").text
     table = page.partition('id="tiers-title"')[2].partition("</table>")[0]
     rows = [re.sub(r"<[^>]+>", " ", row).split() for row in table.split("<tr>")[2:]]
-    assert [row[0] for row in rows] == ["Starter", "What", "Together"]
+    assert [row[0] for row in rows] == ["Starter", "No", "Together"]
     plan, nobody, whole = ([_dollars(word) for word in row if "$" in word] for row in rows)
     assert nobody == [Decimal(50), Decimal(-50)]
     assert whole == [plan[0], plan[1] + nobody[0], plan[2] + nobody[1]]
