@@ -107,7 +107,7 @@ def _events(database: Database, *, now: datetime) -> None:
 def _simulate(database: Database, *, now: datetime) -> None:
     """Ask what a dearer Pro would have come to; the worker finds out."""
     prices = catalog.DEFAULT_FILE.read_text(encoding="utf-8")
-    first = (now - timedelta(days=60)).date()
+    first = (now - timedelta(days=60)).date().replace(day=1)
     request = SimulationRequest(
         name="Pro at $149",
         kind=Kind.BOOK,

@@ -18,6 +18,7 @@ from portal.core.ledger import Account
 from portal.db import among
 from portal.tables import accounts as ledger_accounts
 from portal.tables import cost_daily, grants, subscriptions, usage_daily
+from portal.tables import organizations as organization_rows
 from portal.usage import Totals
 
 _BATCH = 500
@@ -49,6 +50,15 @@ def organizations(tx: Connection) -> list[Organization]:
         found += page
         if len(page) < _BATCH:
             return found
+
+
+def names(tx: Connection, ids: set[str]) -> dict[str, str]:
+    """Return the names of some organizations by id."""
+    known, wanted = organization_rows.c, sorted(ids)
+    rows = tx.execute(
+        select(known.organization_id, known.name).where(known.organization_id.in_(wanted))
+    )
+    return {row.organization_id: row.name for row in rows}
 
 
 def overdue(tx: Connection) -> set[str]:

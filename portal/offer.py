@@ -81,6 +81,8 @@ class Offer:
     renews_at: datetime | None
     on_its_way: Sequence[Checkout]
     comparisons: Sequence[Comparison]
+    #: Whether the prices are in the currency that the reader is billed in; nothing is sold else.
+    own_currency: bool
 
     @property
     def enough_for(self) -> Sequence[tuple[int, Action]]:
@@ -100,6 +102,7 @@ def offer(tx: Connection, organization: Organization, member: Member, *, now: da
     pending = plan.pending(tx, organization)
     may = member.may_buy and pending.awaited_tier is None
     listed = book.tiers.values() if book else []
+    own_currency = book is None or book.currency == organization.currency
     return Offer(
         as_of=now,
         book=book,
@@ -109,8 +112,9 @@ def offer(tx: Connection, organization: Organization, member: Member, *, now: da
         renews_at=organization.cycle_end,
         on_its_way=checkout.on_its_way(tx, organization.organization_id),
         comparisons=_comparisons(tx, organization, book, now=now)
-        if book and member.sees_all_use and not organization.shadow
+        if book and own_currency and member.sees_all_use and not organization.shadow
         else [],
+        own_currency=own_currency,
     )
 
 

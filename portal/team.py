@@ -17,6 +17,8 @@ from portal.breakdown import DAY, days_of
 from portal.core import roles
 from portal.invitations import Invitation
 
+#: How many people stand on one page.
+PEOPLE_A_PAGE = 100
 #: How long somebody who was removed can be taken back here.
 RECENTLY = timedelta(days=30)
 
@@ -62,6 +64,37 @@ class TeamPage:
     removed: Sequence[Member]
     names: Mapping[str, str]
     inviting: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Listed:
+    """The people on one page of the list; ``number`` of ``last`` pages, both from one on.
+
+    ``found`` of them answer to what was searched for.
+    """
+
+    people: Sequence[Person]
+    search: str
+    found: int
+    number: int
+    last: int
+
+
+def listed(page: TeamPage, *, search: str = "", number: int = 1) -> Listed:
+    """Return the people whose name or address has ``search`` in it, a page of them.
+
+    A page that there is not is the nearest that there is.
+    """
+    wanted = search.strip().casefold()
+    found = [
+        one
+        for one in page.people
+        if wanted in one.member.name.casefold() or wanted in one.member.email.casefold()
+    ]
+    last = max(1, -(-len(found) // PEOPLE_A_PAGE))
+    number = min(max(number, 1), last)
+    first = (number - 1) * PEOPLE_A_PAGE
+    return Listed(found[first : first + PEOPLE_A_PAGE], search.strip(), len(found), number, last)
 
 
 def team_page(

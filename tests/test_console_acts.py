@@ -381,6 +381,8 @@ def test_another_way_to_charge_is_simulated_beside_todays(olga: Reader, acme: Cu
     found = olga.client.get(answer.headers["Location"]).text
     assert "$49.00" in found
     assert "Customers under water" in found
+    assert '<a class="plain" href="/operator/customers/acme">Acme</a>' in found
+    assert "by olga@" in found
     sheet = olga.client.get(answer.headers["Location"] + ".csv").text
     assert sheet.splitlines()[1].startswith("acme,usd,")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -11,7 +13,9 @@ import pytest
 from flask import Flask
 from sqlalchemy import event
 
+from portal.core.margin.focus import Charge
 from portal.db import Database
+from portal.margin import costs
 from tests.cast import Customer, ok
 from tests.clock import Clock
 from tests.console import enter_olga
@@ -114,6 +118,27 @@ def test_the_margin_of_a_customer_is_one_figure_on_every_page_and_in_the_api(
     talk = olga.client.get("/operator/").text.partition('id="talk"')[2].partition("</section>")[0]
     assert 'href="/operator/customers/acme"' in talk
     assert "Costs" in talk
+
+
+def test_the_plans_and_what_nobody_explains_add_up_to_the_margin(
+    olga: Reader, acme: Customer, database: Database, clock: Clock
+) -> None:
+    ok(acme.api.put(acme.path, {"name": "Acme", "tier": "starter"}))
+    ok(acme.send(acme.event("document", costs=[{"layer": "inference", "amount_usd": "40.25"}])))
+    today = clock().date()
+    bill = Charge("inference", "", today, today + timedelta(days=1), 90_250_000_000)
+    costs.import_invoice(database, b"bill", name="bill", charge=bill, actor="olga", now=clock())
+    page = olga.client.get("/operator/").text
+    table = page.partition('id="tiers-title"')[2].partition("</table>")[0]
+    rows = [re.sub(r"<[^>]+>", " ", row).split() for row in table.split("<tr>")[2:]]
+    assert [row[0] for row in rows] == ["Starter", "No", "Together"]
+    plan, nobody, whole = ([_dollars(word) for word in row if "$" in word] for row in rows)
+    assert nobody == [Decimal(50), Decimal(-50)]
+    assert whole == [plan[0], plan[1] + nobody[0], plan[2] + nobody[1]]
+
+
+def _dollars(words: str) -> Decimal:
+    return Decimal(words.replace("$", "").replace(",", "").replace("−", "-"))
 
 
 def test_the_table_of_customers_has_the_revenue_of_just_now(olga: Reader, acme: Customer) -> None:

@@ -8,12 +8,14 @@ import pytest
 import requests
 import stripe
 from flask import Flask
+from sqlalchemy import update
 
 from portal import papers
 from portal.accounts import find_organization
 from portal.billing.invoices import Invoice, Line
 from portal.core.errors import InvalidRequest
 from portal.db import Database
+from portal.tables import organizations
 from tests.cast import Customer, ok
 from tests.clock import Clock
 from tests.readers import Reader, enter
@@ -57,6 +59,21 @@ def test_what_is_not_sold_here_is_told_on_the_page(ana: Reader) -> None:
     page = ana.client.get("/plans").text
     assert "This plan is not sold here" in page or "Enterprise is not sold here" in page
     assert "Nothing was charged." in page
+
+
+def test_what_is_priced_in_another_currency_is_asked_for_and_not_offered(
+    shop: Shop, ana: Reader
+) -> None:
+    with shop.database.transaction() as tx:
+        mine = organizations.c.organization_id == "acme"
+        tx.execute(update(organizations).where(mine).values(currency="kwd"))
+    page = ana.client.get("/plans").text
+    assert "Ask Clearmeter for a price in KWD." in page
+    assert "These are in USD, and you are billed in KWD." in page
+    assert "/plans/packs/" not in page
+    assert "costs least" not in page
+    spending = ana.client.get("/spending").text
+    assert "Packs are priced in USD and you are billed in KWD: none can be bought here." in spending
 
 
 def test_a_stripe_that_is_down_leaves_the_page_and_says_so(

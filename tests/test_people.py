@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from flask import Flask
 
-from portal import accounts
+from portal import accounts, team
 from portal.db import Database
 from tests.cast import Customer, ok
 from tests.clock import Clock
@@ -45,6 +45,21 @@ def test_the_page_says_who_is_here_and_what_each_spent(acme: Customer, let: Ente
     assert "Left since, or no one named" in page
     total = ok(acme.api.get(f"{acme.path}/usage"))["totals"]["credits"]
     assert re.search(rf"Together</th>.*?>{total}<", page, re.DOTALL)
+
+
+def test_many_people_are_shown_a_page_at_a_time_and_found_by_name(
+    let: Enter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(team, "PEOPLE_A_PAGE", 2)
+    ana = let("ana").client
+    pages = [ana.get(f"/team?page={number}").text for number in (1, 2, 3)]
+    shown = [re.findall(r"<th scope=\"row\"><b>(\w+)</b>", page) for page in pages]
+    assert shown == [["Ana", "Ben"], ["Cleo", "Fay"], ["Gita"]]
+    assert all(re.search(r"All 5 together</th>", page) for page in pages)
+    assert "Page 3 of 3, 5 people" in ana.get("/team?page=99").text
+    found = ana.get("/team?find=FAY@").text
+    assert re.findall(r"<th scope=\"row\"><b>(\w+)</b>", found) == ["Fay"]
+    assert "Nobody is called “zoe”" in ana.get("/team?find=zoe").text
 
 
 def test_somebody_is_last_seen_when_they_last_read_a_page(

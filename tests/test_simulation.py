@@ -151,6 +151,19 @@ def test_each_way_to_charge_is_what_was_worked_out_by_hand(
     assert [one["organization"] for one in found["grandfather"]] == ["delta"] * more_paid
 
 
+def test_a_month_that_began_before_the_days_is_paid_for_on_neither_side(
+    delta: Customer, clock: Clock
+) -> None:
+    clock.forward(timedelta(days=45))
+    days = {"start": "2026-11-25", "end": "2026-12-20"}
+    found = simulated(delta.api, "flat", price="99", **days)["result"]
+    # Pro begins anew on 9 December and costs as much as the flat price of December.
+    assert found["today"]["revenue"] == found["simulated"]["revenue"] == {"usd": "99"}
+    assert found["pays_more"] == 0
+    swings = {"p10": "0", "p50": "0", "p90": "0"}
+    assert found["today"]["swings"] == found["simulated"]["swings"] == swings
+
+
 def test_where_a_price_rounds_each_event_is_rated_as_the_ledger_rated_it(
     delta: Customer, database: Database, clock: Clock
 ) -> None:

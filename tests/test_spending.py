@@ -106,6 +106,12 @@ def test_the_worst_case_is_the_plan_and_what_was_allowed(pro: Customer) -> None:
     refused(pro.authorize("image"), 402, "insufficient-credits")
 
 
+def test_a_list_price_in_other_money_is_not_told_as_ones_own(acme: Customer) -> None:
+    euro = Customer(acme.api, "euro")
+    ok(acme.api.put(euro.path, {"name": "Euro", "currency": "eur", "tier": "pro"}), 201)
+    assert euro.balance()["worst_case"] is None
+
+
 def test_the_worst_case_has_what_work_in_flight_may_still_use(pro: Customer) -> None:
     use_up(pro)
     allow(pro, "6")

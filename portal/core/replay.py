@@ -24,13 +24,17 @@ _SECOND = timedelta(seconds=1)
 
 @dataclass(frozen=True)
 class Begun:
-    """A cycle of a tier: its price is due, and its allowance is given at ``given_at``."""
+    """A cycle of a tier: its price is due, and its allowance is given at ``given_at``.
+
+    Of one that was ``due_before`` the days that are replayed, only the allowance counts.
+    """
 
     at: datetime
     end: datetime
     tier: str
     seats: int
     given_at: datetime
+    due_before: bool = False
 
 
 @dataclass(frozen=True)
@@ -155,11 +159,20 @@ class Bill:
 
 @dataclass
 class Replayed:
-    """The bills of a customer, and what could not be priced."""
+    """The bills of a customer, and what could not be priced.
+
+    ``begins_cut``: the first bill is of a period that began before the days that are replayed.
+    """
 
     bills: list[Bill]
+    begins_cut: bool = False
     unpriced_actions: set[str] = field(default_factory=set)
     unpriced_tiers: set[str] = field(default_factory=set)
+
+    @property
+    def begun_bills(self) -> Sequence[Bill]:
+        """The bills of the periods that begin in the days: those with their price in them."""
+        return self.bills[1:] if self.begins_cut else self.bills
 
     @property
     def total_minor(self) -> int:
@@ -188,12 +201,15 @@ def replay(
     *,
     opening: Opening | None = None,
     metered: bool = True,
+    begins_cut: bool = False,
 ) -> Replayed:
     """Return the bills of ``periods``, each with its first local day, for what happened in them.
 
     ``happenings`` are in the order of time. Where nothing is ``metered`` use costs nothing.
     """
-    replaying = _Replay(periods, terms, opening or Opening(), metered=metered)
+    replaying = _Replay(
+        periods, terms, opening or Opening(), metered=metered, begins_cut=begins_cut
+    )
     for one in happenings:
         replaying.happen(one)
     replaying.close()
@@ -210,11 +226,12 @@ class _Replay:
         opening: Opening,
         *,
         metered: bool,
+        begins_cut: bool,
     ) -> None:
         self.terms = terms
         self.periods = periods
         self.metered = metered
-        self.found = Replayed([Bill(day) for _, day in periods])
+        self.found = Replayed([Bill(day) for _, day in periods], begins_cut)
         self.lots = {lot.grant_id: lot for lot in opening.lots}
         self.owed_micro = opening.owed_micro
         self.tier_key = opening.tier
@@ -269,7 +286,8 @@ class _Replay:
             self._roll_over(one)
         self.tier_key = one.tier
         included = self._included(one.tier, one.seats, one.at)
-        self.bill.fee_minor += included.price_minor
+        if not one.due_before:
+            self.bill.fee_minor += included.price_minor
         self._largest_micro = included.allowance_micro
         cycle = Period(one.at, one.end)
         earlier = [

@@ -237,6 +237,7 @@ ASSUMPTIONS = (
     "A price for a cycle counts in full in the period in which that cycle begins.",
     "Cost is what events say; bills that were shared out among customers are left out.",
     "Revenue is what would have been billed, before tax, refunds, disputes and payment fees.",
+    "Swing is from one period to the next of those that begin in the days.",
 )
 ASSUMPTIONS_AS_IT_WAS = (
     "Customers bought the packs they bought; a pack the book has is bought at the book's price.",
@@ -247,6 +248,7 @@ ASSUMPTIONS_AS_IT_WAS = (
 ASSUMPTIONS_OF_A_PLAN = (
     "All work counts, also what a cap or an empty balance kept from being charged.",
     "Everybody is on the one plan from the month they came, and packs and grants are left out.",
+    "Of a month that began before the first day the credits count whole, and the price does not.",
     "Seats are those an organization has, or else the people it has today.",
 )
 

@@ -119,12 +119,13 @@ _CHOICES = (
 class History:
     """What a replay of an organization begins with, and what happens then but for the work.
 
-    ``periods`` each with its first local day.
+    ``periods`` each with its first local day; ``begins_cut`` where the first one began earlier.
     """
 
     periods: Sequence[tuple[Period, date]]
     happenings: Sequence[Happening]
     opening: Opening = field(default_factory=Opening)
+    begins_cut: bool = False
 
 
 def as_it_was(tx: Connection, organization: Organization, days: tuple[date, date]) -> History:
@@ -146,7 +147,8 @@ def as_it_was(tx: Connection, organization: Organization, days: tuple[date, date
     ]
     found = [_named(one, allowances) for one in found]
     begins = Opening(named_alike, owed, _tier_after(before))
-    return History(periods, in_order(found), begins)
+    cut = organization.period_at(whole.start).start < whole.start
+    return History(periods, in_order(found), begins, cut)
 
 
 def on_a_plan(
@@ -161,12 +163,13 @@ def on_a_plan(
     months = _clipped(lambda at: period_of(at, organization.zone), organization.zone, whole)
     people = tx.execute(_PEOPLE, {"org": organization.organization_id}).scalar_one()
     seats = organization.seats or max(1, people)
+    cut = period_of(whole.start, organization.zone).start < whole.start
     begun = [
-        Begun(month.start, month.end, plan, seats, month.start)
-        for month, _ in months
+        Begun(month.start, month.end, plan, seats, month.start, cut and place == 0)
+        for place, (month, _) in enumerate(months)
         if month.end > came
     ]
-    return History(months, begun)
+    return History(months, begun, begins_cut=cut)
 
 
 def span_of(organization: Organization, days: tuple[date, date]) -> Period:

@@ -123,8 +123,8 @@ class Run:
             then.total_minor,
             today.total_minor,
             cost_nano_usd,
-            swing_permille(then.bills),
-            swing_permille(today.bills),
+            swing_permille(then.begun_bills),
+            swing_permille(today.begun_bills),
             sum(bill.uncollected_micro for bill in then.bills),
         )
 
@@ -135,16 +135,20 @@ class Run:
         work = workload.work(tx, organization, days, changes, sums_rate_alike=self._whole)
         happenings = history.in_order([*was.happenings, *work])
         begins = was.opening
+        cut = was.begins_cut
         today = replay(
-            happenings, was.periods, self._today, metered=not organization.shadow, opening=begins
-        )
+            happenings, was.periods, self._today,
+            metered=not organization.shadow, opening=begins, begins_cut=cut,
+        )  # fmt: skip
         cost, tokens = workload.cost_of(tx, organization, was.periods, days[1])
         if self.scenario.kind is Kind.TODAY:
             return today, today, cost
         if self.scenario.as_it_was:
-            return today, replay(happenings, was.periods, self._terms, opening=begins), cost
+            then = replay(happenings, was.periods, self._terms, opening=begins, begins_cut=cut)
+            return today, then, cost
         months = history.on_a_plan(tx, organization, days, self._terms.plan)
-        then = replay(history.in_order([*months.happenings, *work]), months.periods, self._terms)
+        planned = history.in_order([*months.happenings, *work])
+        then = replay(planned, months.periods, self._terms, begins_cut=months.begins_cut)
         if self.scenario.tokens is not None:
             _, tokens = workload.cost_of(tx, organization, months.periods, days[1])
             for bill, (tokens_in, tokens_out) in zip(then.bills, tokens, strict=True):

@@ -13,6 +13,7 @@ from datetime import date, datetime, timedelta
 from sqlalchemy import Connection
 
 from portal import everybody
+from portal.core.catalog import PriceBook
 from portal.core.conversations import Conversation, Known, choose
 from portal.core.costs import LAYERS
 from portal.core.errors import InvalidRequest
@@ -21,6 +22,7 @@ from portal.margin import margins, signals, whole
 from portal.margin.margins import OrganizationMargin
 from portal.margin.signals import Report
 from portal.margin.whole import Totals
+from portal.spending import book_at
 
 DAY = timedelta(days=1)
 SPANS = {
@@ -49,9 +51,14 @@ class LayerLine:
 
 @dataclass(frozen=True)
 class TierLine:
-    """What customers of a tier bring and cost; margin is None where no currency converts."""
+    """What customers of a tier bring and cost, in nano USD.
+
+    ``name`` is what the price book in force calls the tier, else its key; ``apart`` says that some
+    are left out because their currency does not convert.
+    """
 
     tier: str
+    name: str
     revenue_nano_usd: int
     cost_nano_usd: int
     margin_nano_usd: int
@@ -131,7 +138,7 @@ def margin_page(tx: Connection, key: str, *, late: int, now: datetime) -> Margin
         span=span,
         totals=totals,
         layers=_layers(totals, whole.cost_by_layer(tx, span.before)),
-        tiers=_tiers(totals),
+        tiers=_tiers(totals, book_at(tx, now)),
         customers=busy[:MOST_DRAWN],
         known=len(busy),
         told=sum(one.figures.margin_nano_usd is not None for one in busy),
@@ -161,13 +168,15 @@ def _layers(totals: Totals, before: Mapping[str, int]) -> list[LayerLine]:
     ]
 
 
-def _tiers(totals: Totals) -> list[TierLine]:
+def _tiers(totals: Totals, book: PriceBook | None) -> list[TierLine]:
+    names = {key: tier.name for key, tier in book.tiers.items()} if book else {}
     lines = []
     for tier, found in totals.by_tier.items():
         counted = [one for one in found if one.rate_nano_usd is not None]
         revenue = sum(one.revenue_nano_usd or 0 for one in counted)
         cost = sum(one.cost.total_nano_usd for one in counted)
-        lines.append(TierLine(tier, revenue, cost, revenue - cost, len(counted) < len(found)))
+        left, apart = revenue - cost, len(counted) < len(found)
+        lines.append(TierLine(tier, names.get(tier, tier), revenue, cost, left, apart))
     return sorted(lines, key=lambda one: one.margin_nano_usd)
 
 

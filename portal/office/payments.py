@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
+from portal import everybody
 from portal.billing import inbox
 from portal.billing import payments as book
 from portal.billing.payments import Settled
 from portal.office import places, refunds
-from portal.tables import organizations
 
 PAGE = 50
 KINDS = ("pack", "top_up", "tier", "overage", "unknown")
@@ -48,22 +48,13 @@ def payment_lines(
     before = places.read(after)
     found = book.of_all(tx, kind=kind, disputed=disputed, before=before, limit=PAGE + 1)
     told = [] if before else book.only_told(tx, kind=kind, disputed=disputed, limit=PAGE)
-    names = _names(tx, {one for one, _ in [*found, *told]})
+    names = everybody.names(tx, {one for one, _ in [*found, *told]})
     page = [PaymentLine(one, names.get(one, one), settled) for one, settled in found[:PAGE]]
     last = page[-1].settled.payment if len(found) > PAGE else None
     more = places.written(last.settled_at, last.payment_id) if last and last.settled_at else ""
     return PaymentLines(
         now, [PaymentLine(one, names.get(one, one), two) for one, two in told], page, more
     )
-
-
-def _names(tx: Connection, ids: set[str]) -> dict[str, str]:
-    rows = tx.execute(
-        select(organizations.c.organization_id, organizations.c.name).where(
-            organizations.c.organization_id.in_(sorted(ids))
-        )
-    )
-    return {row.organization_id: row.name for row in rows}
 
 
 def standing(tx: Connection, *, now: datetime) -> dict[str, Any]:

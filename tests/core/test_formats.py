@@ -37,6 +37,7 @@ def test_money_has_the_places_of_its_currency() -> None:
     assert formats.money(129_000, "eur") == "€1,290.00"
     assert formats.money(3900, "jpy") == "¥3,900"
     assert formats.money(3900, "chf") == "CHF\u00a039.00"
+    assert formats.money(1500, "kwd") == "KWD\u00a01.500"
     assert formats.money(-5, "usd") == "-$0.05"
 
 

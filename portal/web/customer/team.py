@@ -36,6 +36,11 @@ def _page(organization: Organization, member: Member, refused: dict[str, Any] | 
     return render_template(
         "customer/team.html",
         page=page,
+        listed=read.listed(
+            page,
+            search=request.args.get("find", "")[:100],
+            number=request.args.get("page", 1, type=int),
+        ),
         organization=organization,
         member=member,
         role_words=roles.SUMMARIES,

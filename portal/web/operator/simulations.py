@@ -7,7 +7,7 @@ from datetime import timedelta
 from flask import Response, flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
-from portal import catalog
+from portal import catalog, everybody
 from portal.core.errors import CatalogError, InvalidRequest
 from portal.core.simulation import Outcome
 from portal.core.units import format_micro, format_nano_usd
@@ -48,7 +48,7 @@ def _page(wrong: str = "") -> str:
         kinds=asking.KINDS,
         given=request.form,
         wrong=wrong,
-        first=(now - timedelta(days=60)).date(),
+        first=(now - timedelta(days=60)).date().replace(day=1),
         last=now.date(),
         following=places.written(last.created_at, last.simulation_id) if last else "",
         as_of=now,
@@ -79,6 +79,7 @@ def simulated(simulation_id: str) -> str:
         found = simulation.find(tx, simulation_id)
         lines = list(simulation.customers(tx, simulation_id, sort=sort, limit=SHOWN))
         kept = simulation.to_grandfather(tx, simulation_id)
+        names = everybody.names(tx, {one.customer for one in (*lines, *kept)})
     return render_template(
         "operator/simulated.html",
         found=found,
@@ -86,6 +87,7 @@ def simulated(simulation_id: str) -> str:
         lines=lines,
         sort=sort,
         kept=kept,
+        names=names,
         as_of=parts.clock(),
     )
 
