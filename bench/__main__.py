@@ -50,7 +50,8 @@ def main() -> int:
     if binaries is None:
         print(postgresql.MISSING, file=sys.stderr)
         return 1
-    server_on_disk = postgresql.running(binaries, on_disk=True)
+    # Long histories are written before anything is measured: not in steps of a gigabyte.
+    server_on_disk = postgresql.running(binaries, on_disk=True, max_wal_size="16GB")
     with tempfile.TemporaryDirectory() as folder, server_on_disk as server:
         machine = Machine(Path(folder), server, given.pgledger, given.full)
         report.show(row for name in given.names or BENCHMARKS for row in BENCHMARKS[name](machine))
