@@ -16,6 +16,7 @@ from pathlib import Path
 from bench import (
     authorizations,
     events,
+    exports,
     forecast,
     history,
     margin,
@@ -35,6 +36,7 @@ BENCHMARKS: dict[str, Callable[[Machine], Iterator[Found]]] = {
     "events": events.in_process,
     "http-events": served.events,
     "history": history.rows,
+    "csv": exports.rows,
     "margin": margin.rows,
     "memory": memory.rows,
     "forecast": forecast.rows,

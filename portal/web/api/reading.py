@@ -13,6 +13,7 @@ from portal import (
     balances,
     cap_trail,
     catalog,
+    event_sheet,
     forecasting,
     overage,
     usage,
@@ -33,7 +34,7 @@ from portal.web.api import answers, blueprint, cursors
 from portal.web.api.access import caller, current, need, own
 from portal.web.api.organizations import page_size
 from portal.web.api.shapes import EARLIEST, LATEST, instant
-from portal.web.cells import line, safe_cell
+from portal.web.cells import line, safe_cell, safe_records
 from portal.web.services import services
 
 DAY = timedelta(days=1)
@@ -302,27 +303,34 @@ def _event(row: EventRow) -> dict[str, Any]:
 
 
 @blueprint.get("/organizations/<organization_id>/events")
-def get_events(organization_id: str) -> tuple[Response, int]:
-    """Answer events, newest first."""
+def get_events(organization_id: str) -> tuple[Response, int] | Response:
+    """Answer events, newest first; as CSV all of them."""
     need("read")
     limit, filters = page_size(), _filters()
     if "model" in filters and not caller().is_service:
         raise NotAllowed("Models are the operator's: use a service key.")
-    with services().database.reading() as tx:
+    database = services().database
+    with database.reading() as tx:
         zone = accounts.find_organization(tx, own(organization_id)).zone
-        found = usage.list_events(
-            tx,
-            organization_id,
-            filters=filters,
-            start=_instant("start", zone),
-            end=_instant("end", zone),
-            before=_cursor(),
-            limit=limit + 1,
-            with_costs=caller().is_service,
-        )
+        asked: Any = {
+            "filters": filters,
+            "start": _instant("start", zone),
+            "end": _instant("end", zone),
+            "with_costs": caller().is_service,
+        }
+        if "text/csv" in request.headers.get("Accept", ""):
+            lines = _event_lines(event_sheet.parts(database, organization_id, **asked))
+            return Response(lines, content_type="text/csv; charset=utf-8")
+        found = usage.list_events(tx, organization_id, before=_cursor(), limit=limit + 1, **asked)
     page = found[:limit]
     more = _next_cursor(page[-1]) if len(found) > limit else None
     return answers.answer({"data": [_event(row) for row in page], "next_cursor": more})
+
+
+def _event_lines(parts: Iterator[bytes]) -> Iterator[bytes]:
+    yield line(event_sheet.COLUMNS).encode()
+    for records in parts:
+        yield safe_records(records, numbers=event_sheet.NUMBERS)
 
 
 def _instant(name: str, zone: Zone | None = None) -> datetime | None:
