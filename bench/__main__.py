@@ -16,6 +16,7 @@ from pathlib import Path
 from bench import (
     authorizations,
     events,
+    exports,
     forecast,
     history,
     margin,
@@ -35,6 +36,7 @@ BENCHMARKS: dict[str, Callable[[Machine], Iterator[Found]]] = {
     "events": events.in_process,
     "http-events": served.events,
     "history": history.rows,
+    "csv": exports.rows,
     "margin": margin.rows,
     "memory": memory.rows,
     "forecast": forecast.rows,
@@ -50,7 +52,9 @@ def main() -> int:
     if binaries is None:
         print(postgresql.MISSING, file=sys.stderr)
         return 1
-    with tempfile.TemporaryDirectory() as folder, postgresql.running(binaries) as server:
+    # Long histories are written before anything is measured: not in steps of a gigabyte.
+    server_on_disk = postgresql.running(binaries, on_disk=True, max_wal_size="16GB")
+    with tempfile.TemporaryDirectory() as folder, server_on_disk as server:
         machine = Machine(Path(folder), server, given.pgledger, given.full)
         report.show(row for name in given.names or BENCHMARKS for row in BENCHMARKS[name](machine))
     return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from flask import Flask
@@ -26,6 +26,8 @@ class Machine:
     pgledger: Path | None
     #: Whether to take the sizes that the goals name, rather than those that fit in ten minutes.
     full: bool
+    #: Addresses of stores that several benchmarks of the run share, by what is in them.
+    kept: dict[str, str] = field(default_factory=dict)
 
     def postgresql(self) -> str:
         """Make a migrated PostgreSQL store that waits for the disk; return its address."""

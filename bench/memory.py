@@ -59,10 +59,9 @@ def _load(number: int, port: int, key: str, stop: Event) -> None:
 
 
 def _workers_mib(pid: int) -> float:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
-    return sum(_resident_kib(child) for child in children) / 1024
+    return sum(map(_resident_kib, served.workers(pid))) / 1024
 
 
-def _resident_kib(pid: str) -> int:
+def _resident_kib(pid: int) -> int:
     status = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) for line in status if line.startswith("VmRSS:"))

@@ -69,6 +69,12 @@ def _ready(port: int) -> bool:
         return False
 
 
+def workers(pid: int) -> list[int]:
+    """Return the processes that answer for a server."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
+    return [int(one) for one in children.split()]
+
+
 def product(url: str) -> dict[str, str]:
     """Return the product's settings on a store."""
     return {

@@ -14,8 +14,9 @@ from functools import partial
 
 from sqlalchemy import text
 
+from bench import history
 from bench.events import prepare_books
-from bench.history import FULL, SHORT, write_organization
+from bench.history import FULL, LONG, SHORT, write_organizations
 from bench.machine import Machine
 from bench.report import Found, at_most, in_turns, median
 from portal import catalog
@@ -24,7 +25,7 @@ from portal.db import Database
 from portal.margin import simulation
 from portal.margin.simulation_runs import SimulationRequest
 
-LONG = 200_000
+#: The short history to compare memory with is cut among so many organizations.
 ORGANIZATIONS = 10
 DAYS = 32
 #: Prices of a document: of the second every event is rated by itself.
@@ -34,7 +35,8 @@ WHOLE, ROUNDING = "5", "5.000001"
 def rows(machine: Machine) -> Iterator[Found]:
     """Measure both ways, in turns with a scan, and the memory of the slower one."""
     events = FULL if machine.full else LONG
-    long, short = (_store(machine, number) for number in (events, SHORT * ORGANIZATIONS))
+    _, long = history.store(machine)
+    short = _short(machine)
     for words, price in (("sums of days", WHOLE), ("every event", ROUNDING)):
         took, scan = in_turns(_timed(partial(_simulate, long, price)), _timed(partial(_scan, long)))
         what = f"simulation of {events:,} events, by {words}"
@@ -46,12 +48,11 @@ def rows(machine: Machine) -> Iterator[Found]:
         store.close()
 
 
-def _store(machine: Machine, events: int) -> Database:
+def _short(machine: Machine) -> Database:
     database = Database(machine.postgresql())
     prepare_books(database)
-    now = datetime.now(UTC)
-    for number in range(ORGANIZATIONS):
-        write_organization(database, f"org-{number}", events // ORGANIZATIONS, now)
+    lengths = {f"org-{number}": SHORT for number in range(ORGANIZATIONS)}
+    write_organizations(database, lengths, datetime.now(UTC))
     return database
 
 
@@ -64,7 +65,7 @@ def _simulate(database: Database, price: str) -> None:
     start = now.date() - timedelta(days=DAYS)
     request = SimulationRequest("bench", Kind.BOOK, start, _tomorrow(now), document=book)
     found = simulation.take_on(database, request, actor="bench", now=now)
-    if found.status != "done" or found.done != ORGANIZATIONS:
+    if found.status != "done" or found.done != found.total:
         raise RuntimeError(f"the simulation did not run: {found.status} {found.failure}")
 
 

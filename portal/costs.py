@@ -135,10 +135,17 @@ def _own_prices(own: ModelPrices) -> ModelPrice:
 
 @lru_cache(maxsize=4096)
 def _known_model(provider: str, model: str) -> tuple[Provider, ModelInfo] | None:
-    try:
-        return get_snapshot().find_provider_model(model, None, provider or None, None)
-    except LookupError:
-        return None
+    """Return a model of a provider; without one also by a gateway's name, as anthropic/claude-….
+
+    To the library that way to name both at once is LiteLLM's.
+    """
+    ways = [provider] if provider else [None, "litellm"]
+    for one in ways:
+        try:
+            return get_snapshot().find_provider_model(model, None, one, None)
+        except LookupError:
+            continue
+    return None
 
 
 def _flat_prices(prices: ModelPrice, usage: ModelUsage) -> tuple[Decimal, Decimal] | None:

@@ -168,6 +168,8 @@ class Database:
     def _bound(self, connection: Connection, within_s: int, ends: float) -> None:
         if self.dialect != "sqlite":
             connection.exec_driver_sql(f"SET LOCAL statement_timeout = {int(within_s * 1000)}")
+            # Sums by customer that fit in memory take half the time of those that go by the disk.
+            connection.exec_driver_sql("SET LOCAL work_mem = '32MB'")
             return
         driver = cast("sqlite3.Connection", connection.connection.driver_connection)
         driver.set_progress_handler(lambda: monotonic() > ends, _STEPS)

@@ -200,9 +200,13 @@ class Server:
 
 
 @contextmanager
-def running(binaries: Path, **settings: str) -> Iterator[Server]:
-    """Start a server on a free port of the loopback, with its data in a folder of its own."""
-    home = Path(tempfile.mkdtemp(prefix="clearmeter-postgresql-", dir=memory()))
+def running(binaries: Path, *, on_disk: bool = False, **settings: str) -> Iterator[Server]:
+    """Start a server on a free port of the loopback, with its data in a folder of its own.
+
+    ``on_disk``: not in memory, also where there is room.
+    """
+    folder = None if on_disk else memory()
+    home = Path(tempfile.mkdtemp(prefix="clearmeter-postgresql-", dir=folder))
     if os.geteuid() == 0:
         owner = pwd.getpwnam("postgres")
         os.chown(home, owner.pw_uid, owner.pw_gid)

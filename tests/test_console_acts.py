@@ -387,6 +387,24 @@ def test_another_way_to_charge_is_simulated_beside_todays(olga: Reader, acme: Cu
     assert sheet.splitlines()[1].startswith("acme,usd,")
 
 
+def test_a_simulation_says_what_the_margin_page_says_of_the_same_days(
+    olga: Reader, acme: Customer
+) -> None:
+    ok(acme.api.put(acme.path, {"name": "Acme", "tier": "starter"}))
+    ok(acme.send(acme.event("document", quantity=20)))
+    margin = olga.client.get("/operator/?span=month").text
+    earned = re.search(r"Revenue recognised</dt><dd class=\"num\">([^<]+)<", margin)
+    page = "/operator/simulation"
+    form = {"name": "Flat", "kind": "flat", "from": "2026-11-01", "to": "2026-11-09"}
+    answer = olga.send(page, page, **form, price="49.00")
+    found = olga.client.get(answer.headers["Location"]).text
+    beside = re.search(r">Revenue</th><td[^>]*>([^<]+)</td><td[^>]*>([^<]+)</td>", found)
+    assert earned is not None
+    assert beside is not None
+    # A plan is billed at once and earned day by day.
+    assert beside[2] == earned[1] != beside[1]
+
+
 def test_a_grant_of_another_customer_is_not_there(
     olga: Reader, acme: Customer, bystander: Customer, database: Database
 ) -> None:

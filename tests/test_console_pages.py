@@ -141,6 +141,18 @@ def _dollars(words: str) -> Decimal:
     return Decimal(words.replace("$", "").replace(",", "").replace("−", "-"))
 
 
+def test_a_customer_to_talk_to_stands_with_the_work_that_costs_most(
+    olga: Reader, acme: Customer
+) -> None:
+    made = {"document": "30", "image": "10"}
+    for action, usd in made.items():
+        cost = [{"layer": "inference", "amount_usd": usd}]
+        ok(acme.send(acme.event(action, costs=cost, member="cleo")))
+    page = olga.client.get("/operator/").text
+    talk = page.partition('id="talk"')[2].partition("</section>")[0]
+    assert '<b class="num">75%</b> of their cost is documents.' in talk
+
+
 def test_the_table_of_customers_has_the_revenue_of_just_now(olga: Reader, acme: Customer) -> None:
     ok(acme.api.put(acme.path, {"name": "Acme", "tier": "starter"}))
     (line,) = csv.DictReader(io.StringIO(olga.client.get("/operator/customers.csv").text))

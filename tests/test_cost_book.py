@@ -13,11 +13,14 @@ from sqlalchemy import event, text, update
 from sqlalchemy.exc import DBAPIError
 
 from portal import cost_books
+from portal.core.costs import ModelUsage, Quality
 from portal.core.errors import CatalogError
+from portal.core.events import StatedCost
+from portal.costs import cost_line
 from portal.db import Database
 from portal.tables import cost_books as cost_books_table
 from tests.cast import Customer, ok, refused
-from tests.clock import Clock
+from tests.clock import START, Clock
 from tests.test_cli import run
 
 DAY = timedelta(days=1)
@@ -185,3 +188,25 @@ def test_the_commands_check_load_and_show_a_book(
     shown = run(application, "costs", "show").output
     assert "Version 2" in shown
     assert "ocr-page" in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "provider", "model"),
+    [
+        ("anthropic/claude-3-7-sonnet-20250219", "anthropic", "claude-3-7-sonnet-20250219"),
+        ("openrouter/openai/gpt-4o", "openrouter", "openai/gpt-4o"),
+        ("deepseek/deepseek-chat", "deepseek", "deepseek-chat"),
+        ("house/of-our-own", "", "of-our-own"),
+    ],
+)
+def test_a_name_that_says_the_provider_too_is_priced_as_that_providers_model(
+    name: str, provider: str, model: str
+) -> None:
+    usage = ModelUsage(1000, 200, cached_input_tokens=5000)
+    lines = [
+        cost_line(StatedCost("inference", None, *named, usage=usage), at=START)
+        for named in (("", name), (provider, model))
+    ]
+    assert lines[0].amount_nano_usd == lines[1].amount_nano_usd
+    assert lines[0].usage == lines[1].usage
+    assert (lines[0].quality is Quality.UNKNOWN) is (not provider)

@@ -8,6 +8,7 @@ what was used of credits; a cost without an action goes to its run's, where the 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -16,7 +17,8 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, func, select
 
 from portal.core.costs import LAYERS
 from portal.core.margin.figures import QUALITIES, Cost, Figures, Revenue, Span
-from portal.core.units import apportion
+from portal.core.units import apportion, divide_half_even
+from portal.db import among
 from portal.margin import costs, sums
 from portal.margin.margins import Slice
 from portal.margin.statement import lost_by_action, rates_of
@@ -99,6 +101,36 @@ def by_team(tx: Connection, span: Span, organization_id: str) -> list[Slice]:
         found[row.currency, ""].add_cost(row.layer, row.quality, -amount, -lines)
         found[row.currency, row.label].add_cost(row.layer, row.quality, amount, lines)
     return _told(tx, span, found)
+
+
+@dataclass(frozen=True)
+class Driver:
+    """The action that makes most of what a customer's work costs, and its share in percent."""
+
+    action: str
+    percent: int
+
+
+def drivers(tx: Connection, span: Span, named: Sequence[str]) -> dict[str, Driver]:
+    """Return what makes most of the cost of some customers; nobody whose work cost nothing."""
+    cost = cost_daily.c
+    rows = tx.execute(
+        select(
+            cost.organization_id, cost.action, func.sum(cost.cost_nano_usd).label("cost_nano_usd")
+        )
+        .where(*on_days(cost_daily, span.start, span.end), among(tx, cost.organization_id, named))
+        .group_by(cost.organization_id, cost.action)
+    )
+    found: dict[str, dict[str, int]] = defaultdict(dict)
+    for row in rows:
+        found[row.organization_id][row.action] = int(row.cost_nano_usd)
+    most = {}
+    for owner, by_action_ in found.items():
+        whole = sum(by_action_.values())
+        action = max(by_action_, key=lambda one: (by_action_[one], one))
+        if action and whole > 0:
+            most[owner] = Driver(action, divide_half_even(100 * by_action_[action], whole))
+    return most
 
 
 def _told(tx: Connection, span: Span, found: _Slices) -> list[Slice]:

@@ -12,13 +12,13 @@ from datetime import date, datetime, timedelta
 
 from sqlalchemy import Connection
 
-from portal import everybody
+from portal import catalog, everybody
 from portal.core.catalog import PriceBook
 from portal.core.conversations import Conversation, Known, choose
 from portal.core.costs import LAYERS
 from portal.core.errors import InvalidRequest
 from portal.core.margin.figures import Figures, Span
-from portal.margin import margins, signals, whole
+from portal.margin import margins, signals, slices, whole
 from portal.margin.margins import OrganizationMargin
 from portal.margin.signals import Report
 from portal.margin.whole import Totals
@@ -67,10 +67,12 @@ class TierLine:
 
 @dataclass(frozen=True)
 class Talk:
-    """A customer to talk to, with their name and figures."""
+    """A customer to talk to, with their name and figures, and the work that costs most."""
 
     about: Conversation
     customer: OrganizationMargin
+    work: str = ""
+    work_percent: int = 0
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,7 @@ def margin_page(tx: Connection, key: str, *, late: int, now: datetime) -> Margin
         told=sum(one.figures.margin_nano_usd is not None for one in busy),
         under_water=under,
         lost_nano_usd=-sum(one.figures.margin_nano_usd or 0 for one in under),
-        talks=_talks(every, everybody.overdue(tx)),
+        talks=_talks(tx, span, every, now=now),
         names={one.organization_id: one.name for one in every},
         report=signals.report_of(tx, every, totals, now=now),
         late=late,
@@ -180,11 +182,25 @@ def _tiers(totals: Totals, book: PriceBook | None) -> list[TierLine]:
     return sorted(lines, key=lambda one: one.margin_nano_usd)
 
 
-def _talks(every: Sequence[OrganizationMargin], overdue: set[str]) -> list[Talk]:
+def _talks(
+    tx: Connection, span: Span, every: Sequence[OrganizationMargin], *, now: datetime
+) -> list[Talk]:
     """Return whom to talk to this week: who has the most at stake, and about what."""
     by_id = {one.organization_id: one for one in every}
+    overdue = everybody.overdue(tx)
     chosen = choose((_known(one, overdue) for one in every), most=MOST_CONVERSATIONS)
-    return [Talk(one, by_id[one.customer]) for one in chosen]
+    most = slices.drivers(tx, span, [one.customer for one in chosen])
+    # Work of an action has a price, so that there is a book where anybody is found.
+    actions = catalog.in_force(tx, at=now).actions if most else {}
+    talks = []
+    for one in chosen:
+        work, percent = "", 0
+        if one.customer in most:
+            driver = most[one.customer]
+            known = actions.get(driver.action)
+            work, percent = known.plural if known else driver.action, driver.percent
+        talks.append(Talk(one, by_id[one.customer], work, percent))
+    return talks
 
 
 def _known(one: OrganizationMargin, overdue: set[str]) -> Known:

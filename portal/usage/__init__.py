@@ -7,7 +7,7 @@ only: the rollup is kept where events are recorded.
 from __future__ import annotations
 
 from portal.usage.costs import CostTotals, cost, cost_of_event, costs_of_events
-from portal.usage.events import EventRow, fitting, list_events, receipt
+from portal.usage.events import EventRow, after_place, fitting, list_events, receipt
 from portal.usage.groups import FILTERS, GROUPS, OPERATOR_ONLY, on_days
 from portal.usage.totals import Totals, UsageReport, of_day_until, report, sums_of, total
 
@@ -19,6 +19,7 @@ __all__ = [
     "EventRow",
     "Totals",
     "UsageReport",
+    "after_place",
     "cost",
     "cost_of_event",
     "costs_of_events",

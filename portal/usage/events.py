@@ -90,6 +90,17 @@ def fitting(
     return found
 
 
+def after_place(place: tuple[datetime, str, str]) -> ColumnElement[bool]:
+    """Return the condition for the events that a list, newest first, has after a place.
+
+    That is an event's instant, source and id.
+    """
+    at, source, event_id = place
+    further = tuple_(events.c.source, events.c.event_id) < tuple_(source, event_id)
+    # The first condition alone tells the stores where in the index to begin.
+    return and_(events.c.occurred_at <= at, or_(events.c.occurred_at < at, further))
+
+
 def list_events(
     tx: Connection,
     organization_id: str,
@@ -107,16 +118,7 @@ def list_events(
     """
     conditions = fitting(organization_id, filters or {}, start, end, with_costs=with_costs)
     if before is not None:
-        at, source, event_id = before
-        conditions.append(
-            or_(
-                events.c.occurred_at < at,
-                and_(
-                    events.c.occurred_at == at,
-                    tuple_(events.c.source, events.c.event_id) < tuple_(source, event_id),
-                ),
-            )
-        )
+        conditions.append(after_place(before))
     query = (
         select(events)
         .where(*conditions)

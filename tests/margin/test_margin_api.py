@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import base64
-import csv
-import gzip
 import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +15,11 @@ import pytest
 import requests
 from flask import Flask
 
-from bench.replay import Trace, aider
 from portal.db import Database
 from tests import servers
 from tests.cast import Api, make_key, ok, refused
 from tests.clock import Clock
 from tests.margin.operator import bought, customer, open_business, used
-from tests.test_cli import run
-from tests.test_cost_review import send, waiting
 
 DAYS = "start=2026-11-01&end=2026-12-01"
 
@@ -183,58 +177,6 @@ def test_two_users_pay_the_same_and_one_costs_nine_times_that(served: Client) ->
     assert found["heavy"]["cost_usd"] == "450"
     assert [one["revenue"]["total"] for one in found.values()] == ["49", "49"]
     assert [one["margin_percent"] for one in found.values()] == ["99.8", "-818.4"]
-
-
-def test_real_calls_cost_what_was_logged_and_a_wrong_price_waits(
-    application: Flask, database: Database, clock: Clock, data: Path, store: str, api: Api
-) -> None:
-    if not store.startswith("sqlite"):
-        pytest.skip("what calls cost does not depend on the store")
-    scopes = ("read", "meter", "manage", "backfill")
-    backfill = api.holding(make_key(database, clock, scopes=scopes))
-    developer = customer(api, "aider")
-    trace = aider(data)
-    with gzip.open(next((data / "aider").glob("*.csv.gz")), "rt", newline="") as opened:
-        paid = [Decimal(row["cost_usd"]) for row in csv.DictReader(opened)]
-    # What was logged as free says nothing about a price.
-    events = [one for one, cost in zip(trace.events, paid, strict=True) if cost]
-    for event in events:
-        event["data"]["charge"] = False
-    for first in range(0, len(events), 1000):
-        ok(developer.send(*events[first : first + 1000], api=backfill))
-    span = "start=2024-11-01&end=2025-04-01"
-    rows = developer.usage(f"{span}&include=cost&group_by=model")["data"]
-    known = [one for one in rows if not one["unknown_costs"] and trace.logged_usd[one["model"]]]
-    priced, logged = _sums(known, trace)
-    # 147.83 of 147.99, and 0.13 of the difference is OpenRouter's: GPT-4o alone was logged at
-    # twice what it charged.
-    assert abs(priced - logged) < logged * Decimal("0.0012")
-    calls = [event["data"] for event in trace.events if "model" in event["data"]]
-    routed, direct = (
-        {one["model"] for one in calls if (one.get("provider") == "openrouter") is router}
-        for router in (True, False)
-    )
-    assert routed.isdisjoint(direct & {one["model"] for one in known})
-    # Of the messages that went to the provider itself: 146.90 of 146.93.
-    priced, logged = _sums([one for one in known if one["model"] not in routed], trace)
-    assert abs(priced - logged) < logged * Decimal("0.001")
-    assert logged > 140
-    found = ok(api.get(f"/v1/margin/organizations/aider?{span}"))
-    assert Decimal(found["cost_usd"]) == sum(Decimal(one["cost_usd"]) for one in rows)
-    # One message of 10,023 tokens is logged at 9,990.01 dollars.
-    send(developer, "9990.01")
-    (alarm,) = waiting(application)
-    today = ok(api.get("/v1/margin/organizations/aider?start=2026-11-09&end=2026-11-10"))
-    assert today["cost_usd"] == "0.0251575"
-    run(application, "costs", "review", "--reject", alarm)
-    again = ok(api.get("/v1/margin/organizations/aider?start=2026-11-09&end=2026-11-10"))
-    assert again["cost_usd"] == "0.0251575"
-
-
-def _sums(rows: list[Any], trace: Trace) -> tuple[Decimal, Decimal]:
-    """Return what the use of some models was priced at, and what was logged for it, in USD."""
-    priced = sum((Decimal(one["cost_usd"]) for one in rows), Decimal(0))
-    return priced, sum((trace.logged_usd[one["model"]] for one in rows), Decimal(0))
 
 
 @pytest.mark.usefixtures("business")

@@ -74,7 +74,9 @@ MADE_OR_CHANGED = frozenset(
     {"api.put_organization", "api.put_member", "api.put_team", "api.put_project"}
 )
 #: Calls that answer a sheet too, by Accept: text/csv.
-SHEETS = frozenset({"api.get_usage", "api.get_statement", "api.get_simulated_customers"})
+SHEETS = frozenset(
+    {"api.get_usage", "api.get_events", "api.get_statement", "api.get_simulated_customers"}
+)
 REFERENCE = "#/components/schemas/{name}"
 
 

@@ -8,10 +8,12 @@ from flask import Response, flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from portal import catalog, everybody
-from portal.core.errors import CatalogError, InvalidRequest
+from portal.core.errors import CatalogError, InvalidRequest, Unavailable
+from portal.core.margin.figures import Span
 from portal.core.simulation import Outcome
 from portal.core.units import format_micro, format_nano_usd
-from portal.margin import simulation
+from portal.margin import simulation, whole
+from portal.margin.whole import Totals
 from portal.office import asking, places
 from portal.web.operator.sheets import sheet
 from portal.web.operator.shell import actor, blueprint, error_words
@@ -83,6 +85,7 @@ def simulated(simulation_id: str) -> str:
     return render_template(
         "operator/simulated.html",
         found=found,
+        earned=_earned(found) if found.summary else None,
         kinds=asking.KINDS,
         lines=lines,
         sort=sort,
@@ -90,6 +93,15 @@ def simulated(simulation_id: str) -> str:
         names=names,
         as_of=parts.clock(),
     )
+
+
+def _earned(found: simulation.Simulation) -> Totals | None:
+    """Return what the Margin page says of the same days; None where that takes too long."""
+    try:
+        with services().database.figures() as tx:
+            return whole.totals(tx, Span(*found.request.days))
+    except Unavailable:
+        return None
 
 
 @blueprint.get("/simulation/<simulation_id>.csv")

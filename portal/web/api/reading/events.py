@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
 from flask import Response, request
 
-from portal import accounts, cap_trail, usage
+from portal import accounts, cap_trail, event_sheet, usage
 from portal.cap_trail import Passed
 from portal.core.errors import NotAllowed
 from portal.core.units import format_micro, format_nano_usd
@@ -17,6 +18,7 @@ from portal.web.api.access import caller, need, own
 from portal.web.api.organizations import page_size
 from portal.web.api.reading.asked import filters_asked, instant_asked
 from portal.web.api.shapes import instant
+from portal.web.cells import line, safe_records
 from portal.web.services import services
 
 
@@ -49,27 +51,34 @@ def _event(row: EventRow) -> dict[str, Any]:
 
 
 @blueprint.get("/organizations/<organization_id>/events")
-def get_events(organization_id: str) -> tuple[Response, int]:
-    """Answer events, newest first."""
+def get_events(organization_id: str) -> tuple[Response, int] | Response:
+    """Answer events, newest first; as CSV all of them."""
     need("read")
     limit, filters = page_size(), filters_asked()
     if "model" in filters and not caller().is_service:
         raise NotAllowed("Models are the operator's: use a service key.")
-    with services().database.reading() as tx:
+    database = services().database
+    with database.reading() as tx:
         zone = accounts.find_organization(tx, own(organization_id)).zone
-        found = usage.list_events(
-            tx,
-            organization_id,
-            filters=filters,
-            start=instant_asked("start", zone),
-            end=instant_asked("end", zone),
-            before=_cursor(),
-            limit=limit + 1,
-            with_costs=caller().is_service,
-        )
+        asked: Any = {
+            "filters": filters,
+            "start": instant_asked("start", zone),
+            "end": instant_asked("end", zone),
+            "with_costs": caller().is_service,
+        }
+        if "text/csv" in request.headers.get("Accept", ""):
+            lines = _event_lines(event_sheet.parts(database, organization_id, **asked))
+            return Response(lines, content_type="text/csv; charset=utf-8")
+        found = usage.list_events(tx, organization_id, before=_cursor(), limit=limit + 1, **asked)
     page = found[:limit]
     more = _next_cursor(page[-1]) if len(found) > limit else None
     return answers.answer({"data": [_event(row) for row in page], "next_cursor": more})
+
+
+def _event_lines(parts: Iterator[bytes]) -> Iterator[bytes]:
+    yield line(event_sheet.COLUMNS).encode()
+    for records in parts:
+        yield safe_records(records, numbers=event_sheet.NUMBERS)
 
 
 @blueprint.get("/organizations/<organization_id>/events/<path:event_id>")
