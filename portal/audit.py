@@ -17,6 +17,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, and_, insert, or_, select, update
 
 from portal.core import audit_chain
+from portal.core.actors import OPERATORS, is_operators
 from portal.core.audit_chain import NOTHING, Head, Link
 from portal.db import insert_or_ignore
 from portal.ids import new_id
@@ -24,8 +25,6 @@ from portal.tables import audit_heads, audit_log
 
 #: The chain of what is about no organization.
 OPERATOR = ""
-#: How whoever acts for the operator stands on record: so, or so with a colon and who it was.
-OPERATORS = "operator"
 #: Acts that are the operator's business, and on no customer's page.
 OPERATORS_ACTS = ("cost.", "margin.", "operator.", "routing.", "signal.")
 _ROWS_AT_ONCE = 1_000
@@ -144,11 +143,6 @@ def actors(tx: Connection, organization_id: str) -> list[str]:
         .order_by(audit_log.c.actor)
     )
     return sorted({OPERATORS if is_operators(row.actor) else row.actor for row in rows})
-
-
-def is_operators(actor: str) -> bool:
-    """Tell whether an actor acts for the operator."""
-    return actor.partition(":")[0] == OPERATORS
 
 
 def listed(

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, bindparam, insert, select, update
 
 from portal import accounts
+from portal.core.actors import of_key, of_service
 from portal.core.errors import InvalidRequest, NotFound, Unauthenticated
 from portal.ids import hash_secret, new_id, new_secret
 from portal.tables import Instant, api_keys
@@ -70,6 +71,11 @@ class Caller:
     def is_service(self) -> bool:
         """Whether this is the operator's."""
         return self.organization_id is None
+
+    @property
+    def actor(self) -> str:
+        """How what is done with it stands on record."""
+        return of_service(self.name) if self.is_service else of_key(self.name)
 
 
 def create(

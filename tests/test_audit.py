@@ -248,4 +248,4 @@ def test_privileged_acts_are_written_down_with_who_did_them(
     assert {("cap.set", cap), ("cap.changed", cap), ("cap.removed", cap)} <= found
     assert ("member.removed", "cleo") in found
     assert "grant.made" in {act for act, _ in found}
-    assert {row.actor for row in rows} == {"tests"}
+    assert {row.actor for row in rows} == {"operator:tests"}

@@ -13,13 +13,14 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from portal import audit, idempotency
+from portal import idempotency
 from portal.billing import refund_record as record
 from portal.billing import refunds
 from portal.billing.gateway import Gateway
 from portal.billing.payments import Settled
 from portal.billing.refund_record import RefundOrder
 from portal.billing.refunds import GivenBack
+from portal.core import actors
 from portal.core.catalog import money_words
 from portal.core.errors import InvalidRequest, NotFound
 from portal.db import Database
@@ -97,7 +98,7 @@ def ask(
 
 def _somebody(actor: str) -> None:
     """See to it that who acts has a name. Raises InvalidRequest."""
-    if not audit.is_operators(actor) or not actor.partition(":")[2].strip():
+    if not actors.is_operators(actor) or not actor.partition(":")[2].strip():
         raise InvalidRequest("Only an operator who is signed in can do this.")
 
 

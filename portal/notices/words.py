@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from portal.core import actors
 from portal.core.catalog import money_words
 from portal.core.periods import Zone
 from portal.core.units import MICRO
@@ -44,8 +45,8 @@ class Names:
         return f"{name} ({action})" if action else name
 
     def member(self, member_id: str) -> str:
-        """Return a member's name."""
-        return self.members.get(member_id, member_id)
+        """Return a member's name, or what somebody who is none is called."""
+        return actors.called(member_id, self.members, "Your provider")
 
 
 @dataclass(frozen=True)

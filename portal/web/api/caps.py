@@ -46,7 +46,7 @@ def post_cap(organization_id: str) -> tuple[Response, int]:
             limit_minor=limit_minor,
             thresholds=THRESHOLDS if body.thresholds is None else tuple(body.thresholds),
         ),
-        actor=caller().name,
+        actor=caller().actor,
         now=parts.clock(),
     )
     return answers.answer(answers.cap(watched, organization), 201)
@@ -73,7 +73,7 @@ def patch_cap(organization_id: str, cap_id: str) -> tuple[Response, int]:
             mode=body.mode,
             thresholds=None if body.thresholds is None else tuple(body.thresholds),
         ),
-        actor=caller().name,
+        actor=caller().actor,
         now=parts.clock(),
     )
     return answers.answer(answers.cap(watched, organization))
@@ -85,6 +85,6 @@ def delete_cap(organization_id: str, cap_id: str) -> tuple[Response, int]:
     need("manage")
     parts = services()
     limits.remove_cap(
-        parts.database, own(organization_id), cap_id, actor=caller().name, now=parts.clock()
+        parts.database, own(organization_id), cap_id, actor=caller().actor, now=parts.clock()
     )
     return answers.answer({"id": cap_id, "removed": True})

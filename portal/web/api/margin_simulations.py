@@ -43,7 +43,7 @@ def post_simulation() -> tuple[Response, int]:
     with parts.database.reading() as tx:
         currency = catalog.in_force(tx, at=now).currency
     found = simulation.take_on(
-        parts.database, simulation_request(body, currency), actor=caller().name, now=now
+        parts.database, simulation_request(body, currency), actor=caller().actor, now=now
     )
     ended = found.status in {"done", "failed"}
     return answers.answer(_simulation(found, _grandfathered(found)), 201 if ended else 202)

@@ -65,7 +65,7 @@ def put_organization(organization_id: str) -> tuple[Response, int]:
             seats=body.seats,
             charging=body.charging,
         ),
-        actor=caller().name,
+        actor=caller().actor,
         now=now,
     )
     return answers.answer(answers.organization(found, now), 201 if new else 200)
@@ -126,7 +126,7 @@ def put_member(organization_id: str, member_id: str) -> tuple[Response, int]:
         name=body.name,
         role=body.role,
         team=body.team,
-        actor=caller().name,
+        actor=caller().actor,
         now=parts.clock(),
     )
     return answers.answer(answers.member(found), 201 if new else 200)
@@ -141,7 +141,7 @@ def delete_member(organization_id: str, member_id: str) -> tuple[Response, int]:
         parts.database,
         own(organization_id),
         member_id,
-        actor=caller().name,
+        actor=caller().actor,
         now=parts.clock(),
     )
     return answers.answer(answers.member(found))
@@ -169,7 +169,7 @@ def _put_name(put: Callable[..., bool], organization_id: str, target: str) -> tu
         own(organization_id),
         target,
         name=body.name,
-        actor=caller().name,
+        actor=caller().actor,
         now=parts.clock(),
     )
     return answers.answer({"id": target, "name": body.name}, 201 if new else 200)
@@ -196,7 +196,7 @@ def post_grant(organization_id: str) -> tuple[Response, int]:
         organization_id,
         grant,
         key=answers.idempotency_key(),
-        actor=caller().name,
+        actor=caller().actor,
         now=parts.clock(),
     )
     return answers.stored_answer(stored)
@@ -231,7 +231,7 @@ def void_grant(organization_id: str, grant_id: str) -> tuple[Response, int]:
         own(organization_id),
         grant_id,
         reason=body.reason,
-        actor=caller().name,
+        actor=caller().actor,
         now=parts.clock(),
     )
     return answers.answer({"id": grant_id, "voided": True, "taken_back": format_micro(taken)})
@@ -252,7 +252,7 @@ def patch_spending(organization_id: str) -> tuple[Response, int]:
             None if limit is None else money(limit, "/overage_limit", currency),
             _top_up_request(body.auto_top_up, currency) if body.auto_top_up else None,
         ),
-        actor=caller().name,
+        actor=caller().actor,
         now=parts.clock(),
     )
     if found.on_empty == "top_up":
@@ -304,7 +304,7 @@ def post_portal_session() -> tuple[Response, int]:
         email=body.member.email,
         name=body.member.name,
         role=body.member.role,
-        actor=caller().name,
+        actor=caller().actor,
         now=now,
     )
     link_id = access.new_link_id()
@@ -333,7 +333,7 @@ def delete_portal_session(link_id: str) -> tuple[Response, int]:
         audit.note(
             tx,
             organization_id or "",
-            actor=caller().name,
+            actor=caller().actor,
             act="session.ended",
             target=link_id,
             now=parts.clock(),

@@ -62,7 +62,7 @@ def answer_raise_request(organization_id: str, request_id: str) -> tuple[Respons
         own(organization_id),
         request_id,
         granted_micro=granted,
-        actor=caller().name,
+        actor=caller().actor,
         now=parts.clock(),
     )
     return answers.answer(_request(answered))

@@ -28,7 +28,7 @@ def _keeper() -> Keeper:
     settings = services().settings
     return Keeper(
         caller().organization_id,
-        caller().name,
+        caller().actor,
         settings.secret_key,
         settings.webhooks_to_loopback,
     )

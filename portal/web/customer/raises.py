@@ -8,6 +8,7 @@ from werkzeug.wrappers import Response
 from portal import balances, raises
 from portal import spending as read
 from portal.accounts import Member, Organization
+from portal.core import actors
 from portal.core.errors import InvalidRequest, NotAllowed, NotFound
 from portal.core.units import format_micro
 from portal.notices import links
@@ -101,6 +102,9 @@ def _request(request_id: str, errors: dict[str, str]) -> str:
         "customer/raise.html",
         page=page,
         asked=found,
+        answered_by=actors.called(
+            found.answered_by, page.choices.members, parts.settings.brand.name
+        ),
         line=next((one for one in page.lines if one.cap.cap_id == found.cap_id), None),
         waits=found.open_at(now),
         organization=organization,

@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from portal import accounts, audit
 from portal.accounts import Member, Organization
 from portal.audit import Act, Wanted
+from portal.core import actors
 from portal.core.periods import start_of_day
 from portal.spending import Choices
 from portal.web.cells import safe_cell
@@ -158,10 +159,8 @@ class Names:
 
     def who(self, actor: str) -> str:
         """Return who acted: never which of the operator's people."""
-        if audit.is_operators(actor):
-            return self.brand
         known = {"stripe": "Stripe", "clearmeter": "By itself"}
-        return self.members.get(actor) or known.get(actor, actor)
+        return known.get(actor) or actors.called(actor, self.members, self.brand)
 
     def target(self, act: Act) -> str:
         """Return what an act is about, as it is called; an id that only the store knows is none."""
