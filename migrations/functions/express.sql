@@ -1,10 +1,11 @@
 -- The express lane: authorize and capture in one round trip, for the plain, successful case only.
 --
 -- Each function does everything or nothing. Where anything is out of the ordinary (a refusal, a
--- retry, a period that is due, a hold past its deadline, a window not yet made, overage, debt, credits
--- of more than one lot, a threshold about to be crossed ...) it returns NULL, having written nothing, and the caller takes
--- the way the rules are told in: portal/authorization.py. What these functions do write is row for
--- row what that way would have written; tests/test_express.py compares the two.
+-- retry, a period that is due, a hold past its deadline, a window not yet made, overage, debt,
+-- credits of more than one lot, a threshold about to be crossed ...) it returns NULL, having written
+-- nothing, and the caller takes the way the rules are told in: portal/authorization.py. What these
+-- functions do write is row for row what that way would have written; tests/test_express.py compares
+-- the two.
 --
 -- Each statement of a volatile function sees what was committed before it began, so everything that
 -- is read after the wallet's row is locked stays as it was read until the transaction ends.
