@@ -156,7 +156,8 @@ class MarginMachine(RuleBasedStateMachine):
     def bill(self, layer: str, amount: int, days: int, share: str) -> None:
         start = self.clock().date() - 2 * DAY
         charge = Charge(layer, "", start, start + days * DAY, amount)
-        content = str(next(self.numbers)).encode()
+        # One store sees many machines, and imports a document once: each has documents of its own.
+        content = f"{self.mine[0]} {next(self.numbers)}".encode()
         done = costs.import_invoice(
             self.database, content, name="a bill", charge=charge, actor="tests", now=self.clock()
         )
