@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import RowMapping, func, select, update
+from sqlalchemy import RowMapping, case, func, or_, select, update
 
 from portal.core.errors import NotFound
 from portal.core.ledger import Account
-from portal.tables import event_debits, grants
+from portal.tables import event_debits, grants, transfers
 from portal.wallet import Paid, Wallet
 
 
@@ -143,6 +143,29 @@ def reinstate(
         wallet.move("reinstate", Account.REVOKED, grant_id, back, grant_id)
         wallet.came_back(grant_id, back, at=wallet.now)
     wallet.settle_debt()
+
+
+def standing(wallet: Wallet, grant_ids: Sequence[str]) -> int:
+    """Return what stands as taken back of grants, in millionths, with what is still claimed.
+
+    Writes what has moved before: the ledger is asked.
+    """
+    wallet.write()
+    taken = case(
+        (transfers.c.to_account == Account.REVOKED, transfers.c.amount_micro),
+        else_=-transfers.c.amount_micro,
+    )
+    found = wallet.tx.execute(
+        select(func.coalesce(func.sum(taken), 0)).where(
+            transfers.c.organization_id == wallet.organization_id,
+            or_(
+                transfers.c.to_account == Account.REVOKED,
+                transfers.c.from_account == Account.REVOKED,
+            ),
+            or_(transfers.c.from_account.in_(grant_ids), transfers.c.reference.in_(grant_ids)),
+        )
+    ).scalar_one()
+    return int(found) + sum(wallet.lot(one).claimed_micro for one in grant_ids)
 
 
 def _give_anew(

@@ -274,7 +274,7 @@ def test_the_pages_read_every_instant_in_the_zone_it_had(
     for name, count in (("2026-11-30", 1), ("2026-12-01", 0), ("2026-12-02", 1)):
         for page in ("/usage", "/usage/events"):
             shown = ana.client.get(f"{page}?{day.format(name)}").text
-            assert len(re.findall(r'<tr>\s*<th scope="row"><a', shown)) == count, (page, name)
+            assert len(re.findall(r'<th scope="row"><a', shown)) == count, (page, name)
 
 
 def test_a_forecast_across_a_change_counts_every_day_once(berlin: Customer, clock: Clock) -> None:

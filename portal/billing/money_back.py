@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import select
 
 from portal import reversals
+from portal.billing.effects import Quarantined
 from portal.core.refunds import Disputed, Refunded, of_plan, taken_back
 from portal.tables import grants
 from portal.wallet import Wallet
@@ -76,7 +77,7 @@ def bring(
 ) -> Reversal:
     """Bring a grant to what was told of its payment; returns that with what was taken by now.
 
-    ``grant_part_minor`` is what of the payment was for the grant, above zero.
+    ``grant_part_minor`` is what of the payment was for the grant, above zero. Raises Quarantined.
     """
     credits_micro = wallet.lot(grant_id).granted_micro
     refunded, disputed = of_plan(
@@ -118,7 +119,8 @@ def _refund(
     """Take what refunds claim beyond before, or give back what they claim no more.
 
     Returns what is the dispute's then, and what refunds miss, in millionths. What a dispute has
-    taken that is the refunds' now is not taken twice; what it claims of theirs it keeps.
+    taken that is the refunds' now is not taken twice; what it claims of theirs it keeps. Raises
+    Quarantined where more would be given back than was taken.
     """
     more = refund_micro - before.refund_revoked_micro
     disputed, missed = before.dispute_revoked_micro, before.refund_missed_micro
@@ -130,6 +132,9 @@ def _refund(
     unmissed = min(-more, missed)
     kept = max(0, min(-more - unmissed, dispute_micro - disputed))
     back = -more - unmissed - kept
+    if back > reversals.standing(wallet, [grant_id, *restored]):
+        # Books that were meddled with, or a fault of ours: nothing is given that was not taken.
+        raise Quarantined(f"More of {grant_id} is on record as refunded than the ledger took.")
     reversals.reinstate(wallet, grant_id, back, restored=restored)
     return disputed + kept, missed - unmissed
 

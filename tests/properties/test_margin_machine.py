@@ -61,7 +61,11 @@ class MarginMachine(RuleBasedStateMachine):
             ("usd", "seat", "shadow"), ("usd", "starter", "on"), ("jpy", None, "on"),
         ):  # fmt: skip
             request = OrganizationRequest(
-                "Somebody", currency=currency, tier=tier, seats=3, charging=charging
+                "Somebody",
+                currency=currency,
+                tier=tier,
+                seats=3 if tier else None,
+                charging=charging,
             )
             self.mine.append(next(names))
             onboarding.put_organization(database, self.mine[-1], request, now=START)
