@@ -83,12 +83,16 @@ class Offer:
     comparisons: Sequence[Comparison]
     #: Whether the prices are in the currency that the reader is billed in; nothing is sold else.
     own_currency: bool
+    #: The actions the reader has used this period, by what they took: as on the overview.
+    favourites: Sequence[str]
 
     @property
     def enough_for(self) -> Sequence[tuple[int, Action]]:
         """What the credits left would buy, each if spent on it alone."""
         available = self.balance.available_micro
-        return self.book.examples(available, most=_EXAMPLES) if self.book else []
+        if self.book is None:
+            return []
+        return self.book.examples(available, first=self.favourites, most=_EXAMPLES)
 
     @property
     def cancellable(self) -> bool:
@@ -115,7 +119,25 @@ def offer(tx: Connection, organization: Organization, member: Member, *, now: da
         if book and own_currency and member.sees_all_use and not organization.shadow
         else [],
         own_currency=own_currency,
+        favourites=_favourites(tx, organization, member, now=now),
     )
+
+
+def _favourites(
+    tx: Connection, organization: Organization, member: Member, *, now: datetime
+) -> list[str]:
+    """Return the actions of this period, those that took most credits first."""
+    first, end = days_of(organization.period_at(now), organization)
+    found = usage.report(
+        tx,
+        organization.organization_id,
+        start=first,
+        end=end,
+        group_by=["action"],
+        filters={} if member.sees_all_use else {"member": member.member_id},
+    )
+    ordered = sorted(found.rows, key=lambda row: (-row.totals.credits_micro, row.labels["action"]))
+    return [row.labels["action"] for row in ordered]
 
 
 def _choice(organization: Organization, book: PriceBook, tier: Tier, *, may: bool) -> Choice:

@@ -43,6 +43,20 @@ def test_each_lot_is_named_after_what_granted_it_also_after_an_upgrade(acme: Sub
     assert "Added by Pro" in receipt
 
 
+def test_what_the_credits_are_enough_for_is_the_same_on_the_plans_page(acme: Subscriber) -> None:
+    acme.subscribe("starter")
+    for action, quantity in (("image", 40), ("analysis", 3)):
+        ok(acme.acme.send(acme.acme.event(action, quantity=quantity)))
+    overview, plans = (
+        re.search(r"about ([\d,]+ \w+ or [\d,]+ \w+)", words(acme, path))
+        for path in ("/", "/plans")
+    )
+    assert overview
+    assert plans
+    assert overview[1] == plans[1]
+    assert "images" in overview[1].split(" or ")[0]
+
+
 def test_a_plan_taken_within_the_period_says_what_it_gave_not_what_it_includes(
     acme: Subscriber,
 ) -> None:
