@@ -163,6 +163,23 @@ def test_people_choose_what_they_hear(acme: Customer, database: Database, ana: R
     assert ana.client.get("/settings/notifications").text.count(" checked>") == 2
 
 
+def test_the_spending_page_says_who_gets_which_alert(
+    acme: Customer, ana: Reader, ben: Reader, cleo: Reader
+) -> None:
+    def told(reader: Reader) -> dict[str, str]:
+        found = reader.client.get("/spending").text.partition('id="told"')[2]
+        rows = re.findall(r'row">([^<]+)<.*?<td>(.*?)</td>', found.partition("</table>")[0])
+        return {name: re.sub(r"<[^>]+>", "", who) for name, who in rows}
+
+    assert "Ana" in told(ana)["Caps reached"]
+    assert "Ben" in told(ana)["Caps reached"]
+    assert "Cleo" not in " ".join(told(ana).values())
+    ben.send("/settings/notifications", "/settings/notifications", mail="near")
+    assert "Ben" not in told(ana)["Caps reached"]
+    assert "Ben" in told(ana)["Caps on their way"]
+    assert told(cleo) == {}
+
+
 def test_a_member_chooses_among_what_a_member_hears(acme: Customer, cleo: Reader) -> None:
     page = cleo.client.get("/settings/notifications").text
     assert 'value="requests"' in page

@@ -124,6 +124,13 @@ def by_mail(kind: str, member: Member, choices: Mapping[str, str]) -> bool:
     return choices.get(group.key, default) == MAIL
 
 
+def mailed(group: Group, member: Member, choices: Mapping[str, str]) -> bool:
+    """Tell whether a member hears of a group by mail, whomever its news are about."""
+    heard = any(member.role in one.roles for one in KINDS.values() if one.group == group.key)
+    default = MAIL if member.role in group.mailed else PAGE
+    return heard and choices.get(group.key, default) == MAIL
+
+
 def groups_for(member: Member) -> list[Group]:
     """Return what a member may choose about: what they may ever hear of."""
     heard = {one.group for one in KINDS.values() if member.role in one.roles}

@@ -73,6 +73,19 @@ def _deliveries(
     return rows
 
 
+def audience(tx: Connection, organization_id: str) -> list[tuple[kinds.Group, list[str]]]:
+    """Return for each group the names of those it is mailed to, whomever its news are about."""
+    people = [one for one in accounts.list_members(tx, organization_id) if one.email]
+    chosen = choices(tx, organization_id)
+    return [
+        (
+            group,
+            [one.name for one in people if kinds.mailed(group, one, chosen.get(one.member_id, {}))],
+        )
+        for group in kinds.GROUPS
+    ]
+
+
 def choices(tx: Connection, organization_id: str) -> dict[str, dict[str, str]]:
     """Return by member what they chose to hear, and how, where they chose."""
     rows = tx.execute(

@@ -21,6 +21,7 @@ from portal.core.catalog import currency_sign, minor_places
 from portal.core.errors import InvalidRequest, NotFound
 from portal.core.units import NotExact, parse_micro, parse_scaled
 from portal.limits import SpendingRequest
+from portal.notices import spread
 from portal.web.customer.shell import blueprint, entitled, reader
 from portal.web.services import services
 
@@ -55,11 +56,13 @@ def _page(organization: Organization, member: Member, refused: Refused | None = 
             tx, organization, member, known, available_micro=balance.available_micro, now=now
         )
         empty = read.when_empty(tx, organization, book, now=now)
+        told = spread.audience(tx, organization.organization_id) if member.sees_all_use else []
     return render_template(
         "customer/spending.html",
         page=page,
         book=book,
         empty_choice=empty,
+        told=told,
         organization=organization,
         member=member,
         refused=refused,
