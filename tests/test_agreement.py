@@ -284,9 +284,10 @@ def found(pattern: str, page: str) -> Decimal:
 
 def shown(cell: str) -> Decimal:
     """Read a figure exactly: the page keeps all decimals beside those it shows."""
-    figure = re.search(r'data-exact="([\d,.]+)"', cell) or re.search(r"([\d,.]+)", cell)
+    number = "([-−]?[\\d,.]+)"
+    figure = re.search(f'data-exact="{number}"', cell) or re.search(number, cell)
     assert figure, cell
-    return Decimal(figure[1].replace(",", ""))
+    return Decimal(figure[1].replace(",", "").replace("−", "-"))
 
 
 @pytest.fixture

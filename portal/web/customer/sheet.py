@@ -20,7 +20,7 @@ TITLES = {
 def lines(page: Breakdown) -> Iterator[str]:
     """Write the header and a line for each row of the table."""
     by_day = page.selection.group == "day"
-    uncollected = page.totals.uncollected_micro > 0
+    uncollected = page.totals.uncollected_micro != 0
     heads = [TITLES[page.selection.group], "Made", "Credits"]
     heads += ["Not charged"] if uncollected else []
     yield line(heads if by_day else [*heads, "Share in percent", "Change in percent"])
