@@ -30,6 +30,11 @@ from portal.web.operator.shell import (
 from portal.web.services import services
 
 
+def _amount_sent() -> str | None:
+    """Return the amount that was typed; None asks for all there is."""
+    return request.form.get("amount", "").strip() or None
+
+
 @blueprint.get("/customers/<organization_id>/payments/<payment_id>/refund")
 def refund(organization_id: str, payment_id: str) -> str | tuple[str, int]:
     """Show the form of a refund: the money, and the credits it takes back."""
@@ -69,7 +74,7 @@ def make_refund(organization_id: str, payment_id: str) -> Response:
             parts.payments,
             organization_id=organization_id,
             payment_id=payment_id,
-            amount=request.form.get("amount", "").strip() or None,
+            amount=_amount_sent(),
             reason=reason(),
             actor=actor(),
             key=sent_key(),
@@ -92,7 +97,7 @@ def ask_refund(organization_id: str, payment_id: str) -> Response:
         parts.database,
         organization_id=organization_id,
         payment_id=payment_id,
-        amount=request.form.get("amount", "").strip() or None,
+        amount=_amount_sent(),
         reason=reason(),
         actor=actor(),
         key=sent_key(),
