@@ -5,6 +5,7 @@ The only reader of the wall clock and of the environment. ``app:app`` is what a 
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from datetime import UTC, datetime
@@ -89,5 +90,8 @@ def __getattr__(name: str) -> Any:
         raise SystemExit(f"clearmeter: {error}") from None
     configure_logging("warning" if settings.demo else "info")
     application = create_app(settings)
+    # What is here now lives as long as the process. To go through it for garbage, again and again,
+    # would stop every request for a tenth of a second each time.
+    gc.freeze()
     globals()["app"] = application
     return application

@@ -80,7 +80,7 @@ def ingest(database: Database, numbers: Iterator[int]) -> None:
     ]
     answer = metering.ingest(database, batch, now=now)
     if answer.accepted != BATCH or answer.uncollected:
-        raise RuntimeError(f"not all events were charged: {answer}")
+        raise RuntimeError(f"only {answer.accepted} of {BATCH} events were taken and charged")
 
 
 def _insert(database: Database, numbers: Iterator[int]) -> None:

@@ -19,8 +19,8 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, insert, or_, select
 from portal.core import audit_chain
 from portal.core.actors import OPERATORS, is_operators
 from portal.core.audit_chain import NOTHING, Head, Link
-from portal.db import insert_or_ignore
 from portal.ids import new_id
+from portal.rows import insert_or_ignore
 from portal.tables import audit_heads, audit_log
 
 #: The chain of what is about no organization.

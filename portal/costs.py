@@ -158,7 +158,7 @@ def _flat_prices(prices: ModelPrice, usage: ModelUsage) -> tuple[Decimal, Decima
         return None
     # What a model has no price for is absent here; asking the library for it by name is slow.
     known = vars(prices)
-    if any(known.get(name) is not None for name in _OTHER_PRICES):
+    if any(map(known.get, _OTHER_PRICES)):
         return None
     per_input, per_output = known.get("input_mtok"), known.get("output_mtok")
     if isinstance(per_input, Decimal) and isinstance(per_output, Decimal):

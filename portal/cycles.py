@@ -13,7 +13,7 @@ from datetime import datetime
 from sqlalchemy import Connection, select, update
 
 from portal.core.periods import Period
-from portal.db import insert_or_ignore
+from portal.rows import insert_or_ignore
 from portal.tables import stripe_subscriptions
 
 #: In these the customer has what they subscribed to; in all others it has ended or never began.

@@ -8,11 +8,10 @@ at once), on PostgreSQL it runs READ COMMITTED and use cases lock the organizati
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
-from functools import lru_cache
 from threading import Lock
 from time import monotonic
 from typing import Any, cast
@@ -21,20 +20,12 @@ import psycopg
 from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     Engine,
-    Insert,
-    Table,
-    any_,
-    bindparam,
     create_engine,
     event,
-    func,
     make_url,
-    select,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import PoolProxiedConnection
 
@@ -102,24 +93,21 @@ class Database:
             sent = cast("list[bytes]", [_as_text(one) for one in values])
             found = _run_prepared(driver.pgconn, fairy.info, statement, sent)
         except psycopg.Error as error:
-            raise self._as_sqlalchemy(error, statement, fairy) from error
+            raise as_sqlalchemy(error, statement, gone=self._lost(error, fairy)) from error
         finally:
             if fairy is not None:
                 fairy.close()
         return None if found is None else found.decode()
 
-    def _as_sqlalchemy(
-        self, error: psycopg.Error, statement: str, fairy: PoolProxiedConnection | None
-    ) -> BaseException:
+    def _lost(self, error: psycopg.Error, fairy: PoolProxiedConnection | None) -> bool:
+        """Tell whether an error cost the connection; then no other one is trusted either."""
         driver = cast("psycopg.Connection[Any] | None", fairy and fairy.driver_connection)
         gone = driver is not None and driver.closed
         if fairy is not None and gone:
             # Where one connection is lost, those at rest are too.
             fairy.invalidate(error)
             self.engine.dispose()
-        return DBAPIError.instance(
-            statement, None, error, psycopg.Error, connection_invalidated=gone
-        )
+        return gone
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -224,6 +212,11 @@ class Database:
         self.engine.dispose()
 
 
+def as_sqlalchemy(error: psycopg.Error, statement: str, *, gone: bool) -> BaseException:
+    """Return the driver's error as whoever calls SQLAlchemy expects it."""
+    return DBAPIError.instance(statement, None, error, psycopg.Error, connection_invalidated=gone)
+
+
 def _as_text(value: str | int | datetime | None) -> bytes | None:
     """Return a value as PostgreSQL reads it. Raises DataError for the one letter it cannot hold."""
     if value is None:
@@ -326,84 +319,3 @@ def hasty_setting(tx: Connection) -> str | None:
     return next(
         (name for name in settings if tx.exec_driver_sql(f"SHOW {name}").scalar() == "off"), None
     )
-
-
-def among(tx: Connection, column: ColumnElement[str], values: Sequence[str]) -> ColumnElement[bool]:
-    """Return the condition that a column is one of many values.
-
-    One array where the store has them: a thousand parameters are planned once for all values, and
-    compared one by one with every row where the planner has not yet seen how many rows there are.
-    """
-    if tx.dialect.name == "sqlite":
-        return column.in_(values)
-    listed = bindparam(None, list(values), type_=postgresql.ARRAY(column.type))
-    return column == any_(listed)
-
-
-def insert_or_ignore(tx: Connection, table: Table, row: dict[str, Any]) -> bool:
-    """Insert a row unless its key exists; tells whether it was inserted."""
-    statement = _insert(tx, table).values(row).on_conflict_do_nothing()
-    # An INSERT keeps its row count only when asked to.
-    done = tx.execute(statement, execution_options={"preserve_rowcount": True})
-    return done.rowcount == 1
-
-
-def insert_new_rows(tx: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
-    """Insert those rows whose key does not exist yet."""
-    if rows:
-        tx.execute(_insert(tx, table).on_conflict_do_nothing(), rows)
-
-
-def insert_rows(tx: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
-    """Insert many rows, all with the same columns, in one statement and one round trip."""
-    if not rows:
-        return
-    if tx.dialect.name == "sqlite":
-        tx.execute(_plain(table), rows)
-    else:
-        columns = tuple(rows[0])
-        tx.execute(_unnest(table, columns), _by_column(columns, rows))
-
-
-def add_to_rows(
-    tx: Connection, table: Table, rows: Sequence[dict[str, Any]], *, sums: Sequence[str]
-) -> None:
-    """Insert rows; where the primary key exists, add the ``sums`` columns to what stands there."""
-    if not rows:
-        return
-    columns, embedded = tuple(rows[0]), tx.dialect.name == "sqlite"
-    upsert = _upsert(table, columns, tuple(sums), embedded=embedded)
-    tx.execute(upsert, rows if embedded else _by_column(columns, rows))
-
-
-@lru_cache(maxsize=32)
-def _upsert(
-    table: Table, columns: tuple[str, ...], sums: tuple[str, ...], *, embedded: bool
-) -> sqlite.Insert | postgresql.Insert:
-    statement = sqlite.insert(table) if embedded else _unnest(table, columns)
-    return statement.on_conflict_do_update(
-        index_elements=[column.name for column in table.primary_key],
-        set_={name: table.c[name] + statement.excluded[name] for name in sums},
-    )
-
-
-@lru_cache(maxsize=128)
-def _plain(table: Table) -> Insert:
-    return table.insert()
-
-
-@lru_cache(maxsize=128)
-def _unnest(table: Table, columns: tuple[str, ...]) -> postgresql.Insert:
-    """Return an INSERT whose rows arrive as one array for each column."""
-    arrays = (
-        func.unnest(bindparam(name, type_=postgresql.ARRAY(table.c[name].type))) for name in columns
-    )
-    return postgresql.insert(table).from_select(list(columns), select(*arrays))
-
-
-def _by_column(columns: tuple[str, ...], rows: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
-    return {name: [row[name] for row in rows] for name in columns}
-
-
-def _insert(tx: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
-    return sqlite.insert(table) if tx.dialect.name == "sqlite" else postgresql.insert(table)

@@ -9,17 +9,30 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import date, datetime
+from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, func, insert, select
+from sqlalchemy import (
+    Connection,
+    RowMapping,
+    Select,
+    Text,
+    bindparam,
+    func,
+    insert,
+    literal_column,
+    select,
+    true,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from portal.accounts import Organization
 from portal.core.costs import CostLine, Quality
 from portal.core.events import RatedEvent
 from portal.core.ledger import Account, Take
 from portal.core.periods import local_day
-from portal.db import add_to_rows, insert_rows
 from portal.ids import new_id
+from portal.rows import add_to_rows, insert_rows
 from portal.tables import (
     COST_LABELS,
     USAGE_LABELS,
@@ -32,6 +45,43 @@ from portal.tables import (
 )
 
 
+def fingerprints(
+    tx: Connection, organization_id: str, source: str, event_ids: Sequence[str]
+) -> dict[str, str]:
+    """Return the fingerprints of those events of a source that are recorded, by their ids."""
+    of = {"organization": organization_id, "source": source, "ids": list(event_ids)}
+    query = _AMONG if tx.dialect.name == "sqlite" else _EACH_LOOKED_UP
+    return {row.event_id: row.fingerprint for row in tx.execute(query, of)}
+
+
+_OF_SOURCE = (
+    events.c.organization_id == bindparam("organization"),
+    events.c.source == bindparam("source"),
+)
+_AMONG = select(events.c.event_id, events.c.fingerprint).where(
+    *_OF_SOURCE, events.c.event_id.in_(bindparam("ids", expanding=True))
+)
+
+
+def _each_looked_up() -> Select[tuple[str, str]]:
+    """Return the same for PostgreSQL, id by id in the primary key.
+
+    While the store has no statistics of the table yet, a list in the condition would be compared
+    with every event of the organization.
+    """
+    sought = func.unnest(bindparam("ids", type_=ARRAY(Text))).column_valued("sought")
+    recorded = (
+        select(events.c.fingerprint)
+        .where(*_OF_SOURCE, events.c.event_id == sought)
+        .limit(literal_column("1"))
+        .lateral("recorded")
+    )
+    return select(sought.label("event_id"), recorded.c.fingerprint).join(recorded, true())
+
+
+_EACH_LOOKED_UP = _each_looked_up()
+
+
 def record(
     tx: Connection, organization: Organization, rated: Sequence[RatedEvent], *, now: datetime
 ) -> None:
@@ -39,7 +89,8 @@ def record(
     if not rated:
         return
     organization_id = organization.organization_id
-    insert_rows(tx, events, [_event_row(organization, one, now) for one in rated])
+    rows = [_event_row(organization, one, now) for one in rated]
+    insert_rows(tx, events, rows)
     debits = [_debit_row(organization_id, one, line) for one in rated for line in one.receipt]
     insert_rows(tx, event_debits, debits)
     lines = [
@@ -49,7 +100,7 @@ def record(
     ]
     insert_rows(tx, event_costs, lines)
     insert_rows(tx, cost_reviews, [_review_row(line, now) for line in lines if line["suspect"]])
-    _roll_up(tx, organization, rated, now)
+    _roll_up(tx, organization_id, rated, rows)
 
 
 def _day(organization: Organization, one: RatedEvent, now: datetime) -> date:
@@ -68,7 +119,7 @@ def _event_row(organization: Organization, one: RatedEvent, now: datetime) -> di
         "organization_id": organization.organization_id,
         "source": event.source,
         "event_id": event.event_id,
-        "fingerprint": one.content_print or event.fingerprint(),
+        "fingerprint": one.content_print or event.fingerprint,
         "type": event.type,
         "occurred_at": one.occurred_at,
         "received_at": now,
@@ -204,41 +255,35 @@ COST_SUMS = ("cost_nano_usd", "input_tokens", "output_tokens", "lines")
 
 
 def _roll_up(
-    tx: Connection, organization: Organization, rated: Sequence[RatedEvent], now: datetime
+    tx: Connection,
+    organization_id: str,
+    rated: Sequence[RatedEvent],
+    rows: Sequence[dict[str, Any]],
 ) -> None:
+    """Add events to the rollups of the days that their rows bear."""
     usage: dict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0] * len(USAGE_SUMS))
     costs: dict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0] * len(COST_SUMS))
-    for one in rated:
-        day = _day(organization, one, now)
-        member, project = one.labels
-        labels = (day, one.action, member, one.team, project, one.model)
-        charged = one.credits_micro - one.uncollected_micro
+    labels_of = itemgetter(*USAGE_LABELS)
+    for one, row in zip(rated, rows, strict=True):
+        sums = usage[labels_of(row)]
+        sums[0] += one.counted_micro
+        sums[1] += one.credits_micro - one.uncollected_micro
+        sums[2] += one.uncollected_micro
         # A correction is no work of its own: it changes what was counted, not how often.
-        number = 0 if one.like is not None else 1
-        _add(usage[labels], (one.counted_micro, charged, one.uncollected_micro, number))
+        sums[3] += one.like is None
         for line in one.costs:
-            key = (day, line.layer, line.quality.value, line.provider, line.model)
-            _add(
-                costs[(*key, one.action, one.event.member)],
-                (
-                    line.amount_nano_usd or 0,
-                    line.usage.input_tokens,
-                    line.usage.output_tokens,
-                    1,
-                ),
-            )
-    organization_id = organization.organization_id
+            model = (line.layer, line.quality.value, line.provider, line.model)
+            sums = costs[(row["day"], *model, one.action, one.event.member)]
+            sums[0] += line.amount_nano_usd or 0
+            sums[1] += line.usage.input_tokens
+            sums[2] += line.usage.output_tokens
+            sums[3] += 1
     add_to_rows(
         tx, usage_daily, _rows(organization_id, USAGE_LABELS, USAGE_SUMS, usage), sums=USAGE_SUMS
     )
     add_to_rows(
         tx, cost_daily, _rows(organization_id, COST_LABELS, COST_SUMS, costs), sums=COST_SUMS
     )
-
-
-def _add(sums: list[int], more: tuple[int, ...]) -> None:
-    for position, amount in enumerate(more):
-        sums[position] += amount
 
 
 def _rows(

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, case, func, or_, 
 from portal import accounts
 from portal.accounts import Organization
 from portal.core.ledger import Account
-from portal.db import among
+from portal.rows import among
 from portal.tables import accounts as ledger_accounts
 from portal.tables import cost_daily, grants, subscriptions, usage_daily
 from portal.tables import organizations as organization_rows

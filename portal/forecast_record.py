@@ -16,7 +16,8 @@ from portal import accounts, forecasting, usage
 from portal.accounts import Organization
 from portal.core.periods import Period, local_day
 from portal.core.projection import Projection
-from portal.db import Database, insert_or_ignore
+from portal.db import Database
+from portal.rows import insert_or_ignore
 from portal.tables import forecasts
 
 _PAGE = 100

@@ -18,8 +18,9 @@ from portal import accounts, audit
 from portal.accounts import Member, Organization
 from portal.core import roles
 from portal.core.errors import InvalidRequest, NotAllowed, NotFound, Unauthenticated
-from portal.db import Database, insert_or_ignore
+from portal.db import Database
 from portal.ids import hash_secret, new_id, new_secret
+from portal.rows import insert_or_ignore
 from portal.tables import invitation_links, invitations
 
 LINK_LIFETIME = timedelta(hours=1)

@@ -19,7 +19,7 @@ from portal.billing.gateway import Gateway
 from portal.billing.reconcile import Report
 from portal.clock import Clock
 from portal.core.errors import ClearmeterError
-from portal.db import Database, insert_or_ignore
+from portal.db import Database
 from portal.desk import open_desk
 from portal.lookout import Lookout
 from portal.margin import revenue, simulation
@@ -27,6 +27,7 @@ from portal.notices.delivering import Post, deliver_webhooks
 from portal.notices.mailing import deliver_mail
 from portal.notices.spread import spread
 from portal.office import viewing
+from portal.rows import insert_or_ignore
 from portal.tables import job_leases
 from portal.wallet import Wallet
 

@@ -20,9 +20,10 @@ from portal.core.caps import CapState
 from portal.core.catalog import PriceBook
 from portal.core.errors import CatalogError
 from portal.core.units import divide_half_even
-from portal.db import Database, insert_or_ignore
+from portal.db import Database
 from portal.desk import Desk, open_desk
 from portal.notices import mailing, words
+from portal.rows import insert_or_ignore
 from portal.tables import alert_settings, organizations, wallets
 
 LOW, OUT, EXPIRING = "credits-low", "credits-out", "credits-expiring"

@@ -18,10 +18,11 @@ from portal.accounts import Member
 from portal.core.caps import Cap, CapState
 from portal.core.errors import InvalidRequest, NotAllowed, NotFound
 from portal.core.units import format_micro
-from portal.db import Database, insert_or_ignore
+from portal.db import Database
 from portal.desk import Desk, open_desk
 from portal.ids import new_id
 from portal.notices import outbox
+from portal.rows import insert_or_ignore
 from portal.tables import raise_requests
 
 ASKED, ANSWERED = "raise-asked", "raise-answered"

@@ -13,8 +13,8 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from portal.core.errors import Unauthenticated
-from portal.db import insert_or_ignore
 from portal.ids import hash_secret, new_secret
+from portal.rows import insert_or_ignore
 from portal.tables import tokens
 
 #: What a token may be for. Of each purpose its own module says what it opens.

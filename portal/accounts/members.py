@@ -15,7 +15,7 @@ from portal.accounts.organizations import Organization
 from portal.accounts.teams import known_team
 from portal.core import roles
 from portal.core.errors import InvalidRequest, NotFound
-from portal.db import insert_or_ignore
+from portal.rows import insert_or_ignore
 from portal.tables import members, organizations
 
 

@@ -15,7 +15,7 @@ from portal.core.calendars import Calendar
 from portal.core.errors import InvalidRequest, NotFound
 from portal.core.events import GRACE
 from portal.core.periods import Period, Zone, zone_names
-from portal.db import insert_or_ignore
+from portal.rows import insert_or_ignore
 from portal.tables import organizations, subscriptions
 
 

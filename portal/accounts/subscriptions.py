@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import Connection, insert, or_, select, update
 
 from portal.core.periods import Period
-from portal.db import insert_or_ignore
+from portal.rows import insert_or_ignore
 from portal.tables import subscriptions, tier_terms
 
 

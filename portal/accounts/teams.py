@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, Table, select, update
 
 from portal.core.errors import NotFound
-from portal.db import insert_or_ignore
+from portal.rows import insert_or_ignore
 from portal.tables import members, projects, teams
 
 

@@ -21,7 +21,8 @@ from portal.billing.gateway import Gateway, StripeEvent
 from portal.billing.invoice_news import invoice_deleted, sync_invoice
 from portal.billing.subscriptions import sync_subscription
 from portal.core.errors import ClearmeterError, NotFound, Unavailable
-from portal.db import Database, insert_or_ignore
+from portal.db import Database
+from portal.rows import insert_or_ignore
 from portal.tables import stripe_inbox
 
 log = structlog.get_logger()

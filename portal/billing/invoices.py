@@ -21,7 +21,7 @@ from portal.billing.gateway import InvoiceLine, InvoiceState, tier_of_product
 from portal.billing.gateway.overage import MARK
 from portal.core.errors import NotFound
 from portal.core.periods import Period
-from portal.db import insert_or_ignore
+from portal.rows import insert_or_ignore
 from portal.tables import invoices
 
 #: The kinds of lines that a plan is billed by.

@@ -13,7 +13,7 @@ import structlog
 from sqlalchemy import Connection, update
 
 from portal.billing.gateway import InvoiceState
-from portal.db import insert_or_ignore
+from portal.rows import insert_or_ignore
 from portal.tables import stripe_inbox
 
 log = structlog.get_logger()

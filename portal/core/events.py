@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 from portal.core.costs import CostLine, ModelUsage
@@ -24,6 +25,9 @@ OWN_SOURCES = "clearmeter/"
 
 #: What the type of an event begins with that costs the operator and charges nobody.
 COST_PREFIX = "cost."
+
+
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str).encode
 
 
 @dataclass(frozen=True)
@@ -71,8 +75,9 @@ class UsageEvent:
         """Whether the event costs the operator money and the customer nothing."""
         return self.type.startswith(COST_PREFIX)
 
+    @cached_property
     def fingerprint(self) -> str:
-        """Return the identity of the content, to tell a duplicate from a conflict."""
+        """The identity of the content, to tell a duplicate from a conflict."""
         content = [
             self.type,
             self.organization_id,
@@ -96,8 +101,7 @@ class UsageEvent:
             self.properties,
             *([self.corrects] if self.corrects else []),
         ]
-        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), default=str)
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        return hashlib.sha256(_canonical(content).encode()).hexdigest()
 
 
 def _counts(usage: ModelUsage | None) -> list[Any] | None:

@@ -26,9 +26,10 @@ from sqlalchemy import (
 
 from portal import accounts, desk, wallet
 from portal.core.margin.recognition import FEES, REFUNDS, Fee
-from portal.db import Database, insert_or_ignore, insert_rows
+from portal.db import Database
 from portal.margin import earnings
 from portal.margin.earnings import Earned
+from portal.rows import insert_or_ignore, insert_rows
 from portal.tables import (
     grants,
     invoices,

@@ -34,9 +34,10 @@ from portal.core.simulation import (
     assumptions_of,
     summarize,
 )
-from portal.db import Database, insert_rows
+from portal.db import Database
 from portal.ids import new_id
 from portal.margin.simulation_runs import Notes, Run, SimulationRequest, scenario_of
+from portal.rows import insert_rows
 from portal.tables import organizations, simulated_customers, simulations, subscriptions
 
 #: So many organizations between two commits.

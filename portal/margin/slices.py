@@ -18,10 +18,10 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, func, select
 from portal.core.costs import LAYERS
 from portal.core.margin.figures import QUALITIES, Cost, Figures, Revenue, Span
 from portal.core.units import apportion, divide_half_even
-from portal.db import among
 from portal.margin import costs, sums
 from portal.margin.margins import Slice
 from portal.margin.statement import lost_by_action, rates_of
+from portal.rows import among
 from portal.tables import (
     cost_daily,
     event_costs,

@@ -25,8 +25,8 @@ from portal.core.margin.figures import (
     leaked,
 )
 from portal.cost_books import cost_books_of
-from portal.db import among
 from portal.margin import costs, sums
+from portal.rows import among
 from portal.tables import organizations, tier_terms, usage_daily
 
 _TICK = timedelta(microseconds=1)

@@ -23,7 +23,6 @@ from portal.core.margin.figures import (
     Span,
     tenths_of_percent,
 )
-from portal.db import among
 from portal.margin import costs
 from portal.margin.margins import OrganizationMargin
 from portal.margin.statement import (
@@ -34,6 +33,7 @@ from portal.margin.statement import (
     statement,
     terms_at,
 )
+from portal.rows import among
 from portal.tables import cost_daily, organizations
 
 _PARTS = attrgetter(*(one.name for one in fields(Revenue)))

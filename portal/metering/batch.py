@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from portal import rejections
 from portal.core.errors import ClearmeterError, FieldError
 from portal.core.events import UsageEvent
+from portal.core.json_values import plain
 from portal.rejections import Reason, RejectedEvent
 
 
@@ -56,7 +57,7 @@ def came_at(sent: Sent, now: datetime) -> datetime:
 def _claimed(sent: Sent, name: str) -> str:
     """Return what a rejected event says its source or id is, as far as it can be read."""
     value = sent.content.get(name) if isinstance(sent.content, dict) else None
-    return value[:128] if isinstance(value, str) else ""
+    return str(plain(value[:128])) if isinstance(value, str) else ""
 
 
 def rejection_of(sent: Sent, error: ClearmeterError) -> Rejection:
@@ -80,7 +81,8 @@ def keep_rejected(
         why = rejection_of(sent, error)
         if sent.again is None:
             source = _claimed(sent, "source")
-            reason = Reason(source, why.event_id, why.code, why.detail, sent.content)
+            kept = plain(sent.content)
+            reason = Reason(source, why.event_id, why.code, why.detail, kept)
             reasons.append(reason)
         else:
             rejections.failed_again(tx, sent.again, code=why.code, detail=why.detail)

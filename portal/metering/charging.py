@@ -14,6 +14,7 @@ from portal.catalog import PriceBooks
 from portal.core.caps import Cap, CapState, Spender, window_of
 from portal.core.ledger import Account, Take
 from portal.core.overage import Place
+from portal.core.periods import Period
 from portal.desk import Desk
 from portal.overage import Standing
 
@@ -42,6 +43,7 @@ class Charges:
         self.wallet, self.organization = desk.wallet, desk.organization
         self.caps: list[Cap] = caps.in_force(self.tx, desk.organization.organization_id)
         self._counters: dict[tuple[str, datetime], _Counter] = {}
+        self._windows: dict[str, Period] = {}
         self._debits: dict[str, int] = {}
         # The order does not change while the batch is charged: what is taken is in _debits.
         self._lots = self.wallet.lots
@@ -97,18 +99,24 @@ class Charges:
         """Return the counters this work counts in, read from the store once for each window."""
         # A time a little ahead of the clock must not open a window that has not begun.
         at = min(occurred_at, self.now)
-        period = self.organization.period_at(at)
         counters = []
         for cap in self.caps:
             if not cap.applies_to(spender):
                 continue
-            window = window_of(cap.window, at, self.organization.zone, period)
-            key = (cap.cap_id, window.start)
+            key = (cap.cap_id, self._window(cap.window, at).start)
             if key not in self._counters:
                 (state,) = caps.open_windows(self.tx, self.organization, [cap], at=at)
                 self._counters[key] = _Counter(state)
             counters.append(self._counters[key])
         return counters
+
+    def _window(self, kind: str, at: datetime) -> Period:
+        """Return the window that holds an instant: most often that of the event before."""
+        known = self._windows.get(kind)
+        if known is None or at not in known:
+            zone, period = self.organization.zone, self.organization.period_at(at)
+            known = self._windows[kind] = window_of(kind, at, zone, period)
+        return known
 
     def debit(self, reference: str) -> None:
         """Spend in the ledger what was charged, and count what of it was beyond all grants."""

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
-
 from portal import accounts, catalog, corrections, costs, events, rejections
 from portal.catalog import PriceBooks
 from portal.core.caps import Spender
@@ -27,12 +25,10 @@ from portal.core.errors import (
 from portal.core.events import REACH_AHEAD, REACH_BACK, REACH_BACK_BACKFILL, RatedEvent, UsageEvent
 from portal.core.ledger import Take, beyond_grants
 from portal.core.rating import rate
-from portal.db import among
 from portal.desk import Desk
 from portal.ids import new_id
 from portal.metering.batch import Sent, came_at
 from portal.metering.charging import Charges
-from portal.tables import events as events_table
 
 #: Rated credits of one event stay well inside 64 bits.
 LARGEST_EVENT_MICRO = 10**15
@@ -113,22 +109,16 @@ class Ingestion:
             if sent.event:
                 ids_of[sent.event.source].append(sent.event.event_id)
         known: dict[tuple[str, str], str] = {}
+        organization_id = self.organization.organization_id
         for source, ids in ids_of.items():
-            # One source at a time: a list of pairs would not be looked up in the key.
-            rows = self.tx.execute(
-                select(events_table.c.event_id, events_table.c.fingerprint).where(
-                    events_table.c.organization_id == self.organization.organization_id,
-                    events_table.c.source == source,
-                    among(self.tx, events_table.c.event_id, ids),
-                )
-            )
-            known.update({(source, row.event_id): row.fingerprint for row in rows})
+            recorded = events.fingerprints(self.tx, organization_id, source, ids)
+            known.update({(source, event_id): print_ for event_id, print_ in recorded.items()})
         fresh = []
         for sent in group:
             event = sent.event
             if event is None:
                 continue
-            print_ = event.fingerprint()
+            print_ = event.fingerprint
             first = known.get(event.identity)
             if first is None:
                 known[event.identity] = print_

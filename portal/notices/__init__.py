@@ -13,9 +13,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, select, update
 
-from portal.db import insert_or_ignore
 from portal.ids import new_id
 from portal.notices import outbox
+from portal.rows import insert_or_ignore
 from portal.tables import notices
 
 #: A payment for the plan failed: its address is where to pay.

@@ -9,8 +9,8 @@ from datetime import datetime
 from sqlalchemy import Connection, RowMapping, and_, func, or_, select, update
 
 from portal.core.errors import NotFound
-from portal.db import among
 from portal.notices.outbox import Message, message_of
+from portal.rows import among
 from portal.tables import deliveries, outbox, webhook_endpoints
 
 

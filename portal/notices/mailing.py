@@ -19,13 +19,14 @@ from portal import accounts, catalog
 from portal.accounts import Member, Organization
 from portal.clock import Clock
 from portal.core.errors import CatalogError, NotFound, Unavailable
-from portal.db import Database, insert_or_ignore
+from portal.db import Database
 from portal.ids import new_id
 from portal.notices import kinds
 from portal.notices.delivering import DEAD_AFTER, LEASE, Post, due, next_try
 from portal.notices.letters import Sender, letter
 from portal.notices.outbox import Message, message_of
 from portal.notices.words import Names
+from portal.rows import insert_or_ignore
 from portal.tables import deliveries, mailboxes, outbox
 
 log = structlog.get_logger()

@@ -12,10 +12,11 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from portal import accounts
-from portal.db import Database, insert_new_rows
+from portal.db import Database
 from portal.ids import new_id
 from portal.notices import endpoints, kinds, outbox
 from portal.notices.outbox import Message
+from portal.rows import insert_new_rows
 from portal.tables import deliveries, mailboxes
 
 MAIL, WEBHOOK = "mail", "webhook"

@@ -62,7 +62,15 @@ events = table(
         name="uncollected_within",
     ),
     of("wallets", "organization_id"),
-    Index(None, "organization_id", "occurred_at"),
+    # Always so, and said for the store's sake: without it a new store, which knows nothing of its
+    # tables yet, takes this index for as good as the primary key to find one event by.
+    Index(
+        None,
+        "organization_id",
+        "occurred_at",
+        postgresql_where=text("occurred_at IS NOT NULL"),
+        sqlite_where=text("occurred_at IS NOT NULL"),
+    ),
     Index(
         "ix_events_corrections",
         "organization_id",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, or_, select, tuple_
@@ -51,6 +51,10 @@ class Receipt:
     granted: Mapping[str, tuple[str, datetime]] = field(default_factory=dict)
 
 
+#: After every event.
+_NEVER = datetime(9999, 12, 31, tzinfo=UTC)
+
+
 def _event(row: Any) -> EventRow:
     return EventRow(
         row.source,
@@ -83,8 +87,9 @@ def fitting(
     found += [events.c[GROUPS[name]] == value for name, value in filters.items()]
     if start is not None:
         found.append(events.c.occurred_at >= start)
-    if end is not None:
-        found.append(events.c.occurred_at < end)
+    if end is not None or start is None:
+        # Without a bound the index by time would not be looked at.
+        found.append(events.c.occurred_at < (end or _NEVER))
     if not with_costs:
         found.append(events.c.action != "")
     return found

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Select, bindparam, insert, select, update
 
 from portal.core.errors import NotFound, Unavailable
 from portal.core.ledger import MAY_BE_NEGATIVE, Account, Lot, in_burn_down_order
-from portal.db import insert_rows
+from portal.rows import insert_rows
 from portal.tables import accounts, entries, transfers, wallets
 from portal.wallet.standing import EVERY_STANDING, STANDING, lot_of
 

@@ -23,8 +23,9 @@ from portal.core.errors import InvalidRequest, NotFound
 from portal.core.margin.figures import Span
 from portal.core.margin.focus import Charge, Charges, Reading, add_up
 from portal.core.units import format_nano_usd
-from portal.db import Database, insert_or_ignore, insert_rows
+from portal.db import Database
 from portal.ids import new_id
+from portal.rows import insert_or_ignore, insert_rows
 from portal.tables import cost_bills, cost_imports, cost_shares
 
 #: The record of these is the operator's own, of no organization.

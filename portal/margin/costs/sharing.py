@@ -16,9 +16,10 @@ from portal import audit
 from portal.core.errors import InvalidRequest, NotFound
 from portal.core.margin.figures import Span
 from portal.core.units import apportion, format_nano_usd
-from portal.db import Database, insert_rows
+from portal.db import Database
 from portal.margin.costs.bills import NOBODY, Bill, bills_where
 from portal.margin.costs.reconciling import reconcile
+from portal.rows import insert_rows
 from portal.tables import Whole, cost_bills, cost_daily, cost_shares, organizations, usage_daily
 
 #: By what a bill can be shared out among customers.

@@ -10,6 +10,7 @@ from portal import authorization
 from portal.authorization import AuthorizeRequest, CaptureRequest
 from portal.core.errors import InvalidRequest
 from portal.core.events import REACH_AHEAD, REACH_BACK
+from portal.core.json_values import plain
 from portal.web.api import answers, blueprint
 from portal.web.api.access import caller, need, own
 from portal.web.api.body import read, read_optional
@@ -20,7 +21,6 @@ from portal.web.api.shapes import (
     ReleaseBody,
     instant,
     micro,
-    plain,
     stated_costs,
 )
 from portal.web.services import services

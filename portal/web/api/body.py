@@ -23,6 +23,11 @@ LARGEST_BODY_BYTES = 5 * 1024 * 1024
 DEEPEST = 32
 LONGEST_NUMBER = 40
 
+#: A string, or what is left of the body where one has no end: so no place is looked at twice.
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_LONG_NUMBER = re.compile(rb"[0-9.eE+-]{%d}" % (LONGEST_NUMBER + 1))
+
 T = TypeVar("T")
 _PATH = re.compile(r" - at `\$?(.*)`$")
 
@@ -93,14 +98,15 @@ class Parsed:
 def parse_json(body: bytes, *, deepest: int = DEEPEST) -> Parsed:
     """Parse JSON; what is refused within it stands there as Refused. Raises InvalidRequest."""
     _refuse_depth(body, deepest)
-    reader = _Reader()
+    reader, long = _Reader(), _LONG_NUMBER.search(body)
     try:
         value = json.loads(
             body.decode("utf-8"),
             object_pairs_hook=reader.pairs,
             parse_constant=reader.constant,
-            parse_int=reader.integer,
-            parse_float=reader.decimal,
+            # Where no number can be too long, nobody need look at each.
+            parse_int=reader.integer if long else int,
+            parse_float=reader.decimal if long else Decimal,
         )
     except UnicodeDecodeError as error:
         raise InvalidRequest("The body is not UTF-8.") from error
@@ -143,24 +149,11 @@ def _refuse_depth(body: bytes, deepest: int) -> None:
     """Count brackets outside strings only where there are enough of them to matter."""
     if body.count(b"[") + body.count(b"{") <= deepest:
         return
-    depth, in_string, escaped = 0, False, -1
-    for match in re.finditer(rb'[\[\]{}"\\]', body):
-        character = match[0]
-        if in_string:
-            if escaped == match.start():
-                continue
-            if character == b"\\":
-                escaped = match.end()
-            elif character == b'"':
-                in_string = False
-        elif character == b'"':
-            in_string = True
-        elif character in b"[{":
-            depth += 1
-            if depth > deepest:
-                raise InvalidRequest(f"The body is nested deeper than {deepest}.")
-        elif character in b"]}":
-            depth -= 1
+    depth = 0
+    for character in _STRING.sub(b"", body).translate(None, _NO_BRACKETS):
+        depth += 1 if character in b"[{" else -1
+        if depth > deepest:
+            raise InvalidRequest(f"The body is nested deeper than {deepest}.")
 
 
 class _Reader:

@@ -23,7 +23,7 @@ from portal.web.api.body import (
     read_optional,
 )
 from portal.web.api.organizations import page_size
-from portal.web.api.shapes import EventBody, ReplayBody, plain, take_as_sent, usage_event
+from portal.web.api.shapes import EventBody, ReplayBody, take_as_sent, usage_event
 from portal.web.services import services
 
 LARGEST_BATCH = 1_000
@@ -127,13 +127,12 @@ def received(index: int, content: Any, *, clean: bool) -> Sent:
     ``clean`` where nothing in it can be refused, so that nobody need look.
     """
     wrong = None if clean else find_refused(content)
-    kept = plain(content)
     if wrong is not None:
-        return Sent(index, kept, error=InvalidEvent("The event cannot be read.", [wrong]))
+        return Sent(index, content, error=InvalidEvent("The event cannot be read.", [wrong]))
     try:
-        return Sent(index, kept, event=read_event(content))
+        return Sent(index, content, event=read_event(content))
     except InvalidEvent as error:
-        return Sent(index, kept, error=error)
+        return Sent(index, content, error=error)
 
 
 def read_event(content: Any) -> UsageEvent:

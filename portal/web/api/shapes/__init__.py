@@ -19,7 +19,6 @@ from portal.web.api.shapes.fields import (
     instant,
     micro,
     money,
-    plain,
     take_as_sent,
 )
 from portal.web.api.shapes.organizations import (
@@ -70,7 +69,6 @@ __all__ = [
     "limit",
     "micro",
     "money",
-    "plain",
     "stated_costs",
     "take_as_sent",
     "usage_event",

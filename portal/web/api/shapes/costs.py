@@ -150,5 +150,5 @@ def _stated(body: CostBody, at: str) -> StatedCost:
         model=body.model or "",
         usage=model_usage(body.usage, f"{at}/usage", body.provider or ""),
         resource=body.resource or "",
-        quantity_micro=micro(body.quantity or Number(0), f"{at}/quantity"),
+        quantity_micro=micro(body.quantity, f"{at}/quantity") if body.quantity else 0,
     )

@@ -10,8 +10,9 @@ from msgspec import Meta
 from portal.core.costs import LAYERS
 from portal.core.errors import FieldError, InvalidEvent, InvalidRequest
 from portal.core.events import OWN_SOURCES, UsageEvent
+from portal.core.json_values import plain
 from portal.web.api.shapes.costs import CostBody, stated_costs
-from portal.web.api.shapes.fields import Id, Number, SentUsage, Strict, instant, micro, once, plain
+from portal.web.api.shapes.fields import Id, Number, SentUsage, Strict, instant, micro, once
 
 
 class CorrectsBody(Strict):
@@ -124,5 +125,5 @@ def _plain(properties: dict[str, Any]) -> dict[str, Any]:
     """Return properties as JSON can keep them: exact decimals become strings."""
     if len(properties) > 50:
         raise InvalidRequest.at("/data/properties", "has more than 50 entries")
-    found: dict[str, Any] = plain(properties)
+    found: dict[str, Any] = plain(properties) if properties else properties
     return found

@@ -122,16 +122,3 @@ def instant(value: str, pointer: str) -> datetime:
         return parsed.astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise InvalidRequest.at(pointer, expected) from error
-
-
-def plain(value: Any) -> Any:
-    """Return a parsed value as JSON can keep it: Decimals and what was refused as text."""
-    if isinstance(value, str):
-        return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
-    if value is None or isinstance(value, bool | int):
-        return value
-    if isinstance(value, dict):
-        return {plain(key): plain(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [plain(inner) for inner in value]
-    return str(value)
