@@ -27,7 +27,7 @@ from sqlalchemy import (
     make_url,
 )
 from sqlalchemy.exc import DBAPIError, OperationalError
-from sqlalchemy.pool import PoolProxiedConnection
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from portal.core.errors import Unavailable
 
@@ -85,27 +85,27 @@ class Database:
         cost as much as the statement. Returns the first column of its row as text. Raises what
         SQLAlchemy would.
         """
-        fairy = None
+        pool, entry = cast("_Pool", self.engine.pool), None
         try:
-            fairy = self.engine.raw_connection()
-            driver = cast("psycopg.Connection[Any]", fairy.driver_connection)
+            entry = pool.lend()
+            driver = cast("psycopg.Connection[Any]", entry.driver_connection)
             # The driver's types leave out that a value may be NULL.
             sent = cast("list[bytes]", [_as_text(one) for one in values])
-            found = _run_prepared(driver.pgconn, fairy.info, statement, sent)
+            found = _run_prepared(driver.pgconn, entry.info, statement, sent)
         except psycopg.Error as error:
-            raise as_sqlalchemy(error, statement, gone=self._lost(error, fairy)) from error
+            raise as_sqlalchemy(error, statement, gone=self._lost(error, entry)) from error
         finally:
-            if fairy is not None:
-                fairy.close()
+            if entry is not None:
+                pool.take_back(entry)
         return None if found is None else found.decode()
 
-    def _lost(self, error: psycopg.Error, fairy: PoolProxiedConnection | None) -> bool:
+    def _lost(self, error: psycopg.Error, entry: ConnectionPoolEntry | None) -> bool:
         """Tell whether an error cost the connection; then no other one is trusted either."""
-        driver = cast("psycopg.Connection[Any] | None", fairy and fairy.driver_connection)
+        driver = cast("psycopg.Connection[Any] | None", entry and entry.driver_connection)
         gone = driver is not None and driver.closed
-        if fairy is not None and gone:
+        if entry is not None and gone:
             # Where one connection is lost, those at rest are too.
-            fairy.invalidate(error)
+            entry.invalidate(error)
             self.engine.dispose()
         return gone
 
@@ -217,6 +217,27 @@ def as_sqlalchemy(error: psycopg.Error, statement: str, *, gone: bool) -> BaseEx
     return DBAPIError.instance(statement, None, error, psycopg.Error, connection_invalidated=gone)
 
 
+class _Pool(QueuePool):
+    """The pool, which also lends a connection bare: for a statement that is its own transaction.
+
+    What SQLAlchemy does at both ends of a loan besides is for what may be left open in it.
+    """
+
+    def lend(self) -> ConnectionPoolEntry:
+        """Return a connection nobody else has. Raises TimeoutError, psycopg.Error."""
+        entry = self._do_get()
+        try:
+            cast("Any", entry).get_connection()
+        except BaseException:
+            self._do_return_conn(entry)
+            raise
+        return entry
+
+    def take_back(self, entry: ConnectionPoolEntry) -> None:
+        """Let others have what was lent."""
+        self._do_return_conn(entry)
+
+
 def _as_text(value: str | int | datetime | None) -> bytes | None:
     """Return a value as PostgreSQL reads it. Raises DataError for the one letter it cannot hold."""
     if value is None:
@@ -297,6 +318,7 @@ def _sqlite_engine(url: str) -> Engine:
 def _postgres_engine(url: str, pool_size: int) -> Engine:
     return create_engine(
         url,
+        poolclass=_Pool,
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=4,

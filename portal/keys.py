@@ -8,15 +8,17 @@ every process.
 from __future__ import annotations
 
 import hmac
+import json
 import zlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
-from portal import accounts
+from portal import accounts, express
 from portal.core.actors import of_key, of_service
 from portal.core.errors import InvalidRequest, NotFound, Unauthenticated
+from portal.db import Database
 from portal.ids import hash_secret, new_id, new_secret
 from portal.tables import Instant, api_keys
 
@@ -151,19 +153,51 @@ _IN_FORCE = select(api_keys).where(
 )
 
 
+#: The same where it is asked past SQLAlchemy, which takes longer over it than the store does.
+_IN_FORCE_AT_ONCE = """
+SELECT json_build_array(secret_hash, key_id, name, organization_id, scopes,
+    coalesce(last_used_at <= $3, true))
+  FROM api_keys
+  WHERE key_id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)
+"""
+
+
+def caller_of(database: Database, key: str, *, now: datetime) -> Caller:
+    """Return the caller of a key in force, by the shortest way. Raises Unauthenticated."""
+    if not express.offered(database):
+        with database.glance() as tx:
+            return recognize(tx, key, now=now)
+    found = None
+    if is_well_formed(key):
+        found = database.call(_IN_FORCE_AT_ONCE, (id_of(key), now, now - USED_EVERY))
+    if found is None:
+        return _proven(key, None, None)
+    secret_hash, key_id, name, organization_id, scopes, unseen = json.loads(found)
+    caller = Caller(key_id, name, organization_id, frozenset(scopes.split()), unseen)
+    return _proven(key, secret_hash, caller)
+
+
 def recognize(tx: Connection, key: str, *, now: datetime) -> Caller:
     """Return the caller of a key in force. Raises Unauthenticated."""
     row = None
     if is_well_formed(key):
         row = tx.execute(_IN_FORCE, {"key_": id_of(key), "now_": now}).first()
-    expected = row.secret_hash if row is not None else hash_secret("nobody's key")
-    secret = key.partition("_")[2].partition("_")[2]
-    given = hash_secret(secret.encode("utf-8", "replace").decode())
-    if not hmac.compare_digest(expected, given) or row is None:
-        raise Unauthenticated("Send Authorization: Bearer with a key that is in force.")
+    if row is None:
+        return _proven(key, None, None)
     unseen = row.last_used_at is None or row.last_used_at <= now - USED_EVERY
     scopes = frozenset(row.scopes.split())
-    return Caller(row.key_id, row.name, row.organization_id, scopes, unseen)
+    caller = Caller(row.key_id, row.name, row.organization_id, scopes, unseen)
+    return _proven(key, row.secret_hash, caller)
+
+
+def _proven(key: str, secret_hash: str | None, caller: Caller | None) -> Caller:
+    """Return the caller where the key's secret is theirs, in the same time where there is none."""
+    secret = key.partition("_")[2].partition("_")[2]
+    given = hash_secret(secret.encode("utf-8", "replace").decode())
+    expected = secret_hash or hash_secret("nobody's key")
+    if not hmac.compare_digest(expected, given) or caller is None:
+        raise Unauthenticated("Send Authorization: Bearer with a key that is in force.")
+    return caller
 
 
 def used(tx: Connection, key_id: str, *, now: datetime) -> None:

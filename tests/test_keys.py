@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from sqlalchemy import select
 
@@ -21,8 +23,27 @@ def test_a_key_is_recognized_with_its_scopes(
     with database.reading() as tx:
         found = keys.recognize(tx, service, now=clock())
         assert (found.organization_id, found.scopes) == (None, {"read", "meter", "manage"})
+        assert keys.caller_of(database, service, now=clock()) == found
         found = keys.recognize(tx, theirs, now=clock())
         assert (found.organization_id, found.scopes) == ("acme", {"read"})
+        assert keys.caller_of(database, theirs, now=clock()) == found
+
+
+def test_a_key_in_use_is_seen_by_both_ways_of_looking_it_up(
+    acme: Customer, database: Database, clock: Clock
+) -> None:
+    secret = make_key(database, clock, organization="acme")
+    ends = clock() + keys.USED_EVERY + timedelta(microseconds=1)
+    with database.transaction() as tx:
+        keys.used(tx, keys.id_of(secret), now=clock())
+        keys.end_at(tx, keys.id_of(secret), at=ends)
+    for passed, unseen in ((timedelta(0), False), (keys.USED_EVERY, True)):
+        with database.reading() as tx:
+            found = keys.recognize(tx, secret, now=clock() + passed)
+        assert found == keys.caller_of(database, secret, now=clock() + passed)
+        assert found.unseen == unseen
+    with pytest.raises(Unauthenticated):
+        keys.caller_of(database, secret, now=ends)
 
 
 def test_the_store_keeps_nothing_a_key_could_be_made_from(database: Database, clock: Clock) -> None:
@@ -48,6 +69,8 @@ def test_a_key_that_is_almost_right_is_none(database: Database, clock: Clock) ->
         for key in wrong:
             with pytest.raises(Unauthenticated):
                 keys.recognize(tx, key, now=clock())
+            with pytest.raises(Unauthenticated):
+                keys.caller_of(database, key, now=clock())
     assert prefix == "cm"
 
 

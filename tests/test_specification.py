@@ -69,3 +69,18 @@ def test_too_many_requests_are_told_when_to_come_back(
     assert 1 <= int(answers[-1].headers["Retry-After"]) <= 60
     assert answers[-1].headers["Request-Id"].startswith("req_")
     assert answers[-1].headers["RateLimit-Remaining"] == "0"
+
+
+def test_each_address_has_a_window_of_its_own_and_begins_anew_with_the_next(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = 61.5
+    monkeypatch.setattr("portal.web.api.LIMIT", "1 per minute")
+    monkeypatch.setattr("portal.web.api.pace.monotonic", lambda: seconds)
+    answers = [api.get("/v1/catalog", environ_base={"REMOTE_ADDR": one}) for one in "aba"]
+    assert [one.status_code == 429 for one in answers] == [False, False, True]
+    assert answers[-1].headers["RateLimit-Reset"] == answers[-1].headers["Retry-After"] == "59"
+    seconds = 120.0
+    again = api.get("/v1/catalog", environ_base={"REMOTE_ADDR": "a"})
+    assert again.headers["RateLimit-Reset"] == "60"
+    assert again.status_code != 429

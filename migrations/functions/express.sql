@@ -125,6 +125,9 @@ BEGIN
   -- What one lot alone does not cover goes the long way.
   IF NOT FOUND OR coalesce(here, 0) < credits THEN RETURN NULL; END IF;
 
+  answer := body_ || ',"expires_at":"' || clearmeter_instant(until_) || '","balance":{"available":"'
+    || clearmeter_decimal(coalesce(available, 0) - credits)
+    || '","held":"' || clearmeter_decimal(held + credits) || '"}}';
   WITH placed AS (
     INSERT INTO holds (organization_id, hold_id, status, action, quantity_micro, credits_micro,
         price_micro, price_book_version, member_id, team_id, project_id, run_id, authorized_at,
@@ -134,23 +137,35 @@ BEGIN
   ), pinned AS (
     INSERT INTO hold_pins (organization_id, hold_id, position, account, amount_micro, at)
       SELECT org, hold_, 0, lot, credits, now_ WHERE credits > 0
-  )
-  INSERT INTO hold_caps (organization_id, hold_id, cap_id, window_start)
-    SELECT org, hold_, unnest(caps_), unnest(starts);
-  IF credits > 0 THEN
-    held := clearmeter_move(org, number_, 'hold', lot, 'held', credits, now_, hold_);
+  ), limited AS (
+    INSERT INTO hold_caps (organization_id, hold_id, cap_id, window_start)
+      SELECT org, hold_, unnest(caps_), unnest(starts)
+  ), reserved AS (
     UPDATE cap_windows w SET held_micro = w.held_micro + credits
       FROM unnest(caps_, starts) AS c (cap_id, window_start)
-      WHERE w.organization_id = org AND w.cap_id = c.cap_id AND w.window_start = c.window_start;
-  END IF;
-  answer := body_ || ',"expires_at":"' || clearmeter_instant(until_) || '","balance":{"available":"'
-    || clearmeter_decimal(coalesce(available, 0) - credits)
-    || '","held":"' || clearmeter_decimal(held) || '"}}';
-  IF key_ IS NOT NULL THEN
-    INSERT INTO idempotency_keys (organization_id, route, key, fingerprint, status, body,
-        created_at)
-      VALUES (org, 'authorize', key_, fingerprint_, 201, answer, now_);
-  END IF;
+      WHERE w.organization_id = org AND w.cap_id = c.cap_id AND w.window_start = c.window_start
+        AND credits > 0
+  ), counted AS (
+    UPDATE wallets SET transfers = number_, moved_at = now_
+      WHERE organization_id = org AND credits > 0
+  ), told AS (
+    INSERT INTO transfers (organization_id, transfer_id, kind, from_account, to_account,
+        amount_micro, at, reference)
+      SELECT org, number_, 'hold', lot, 'held', credits, now_, hold_ WHERE credits > 0
+  ), moved AS (
+    UPDATE accounts SET version = version + 1,
+        balance_micro = balance_micro + CASE account WHEN lot THEN -credits ELSE credits END
+      WHERE organization_id = org AND account IN (lot, 'held') AND credits > 0
+      RETURNING account, version, balance_micro AS after_micro,
+        CASE account WHEN lot THEN -credits ELSE credits END AS amount_micro
+  ), written AS (
+    INSERT INTO entries (organization_id, account, version, transfer_id, amount_micro,
+        before_micro, after_micro, at)
+      SELECT org, account, version, number_, amount_micro, after_micro - amount_micro, after_micro,
+          now_ FROM moved
+  )
+  INSERT INTO idempotency_keys (organization_id, route, key, fingerprint, status, body, created_at)
+    SELECT org, 'authorize', key_, fingerprint_, 201, answer, now_ WHERE key_ IS NOT NULL;
   RETURN answer;
 END $$;
 
@@ -183,7 +198,7 @@ BEGIN
       g.frozen_at IS NULL AND g.voided_at IS NULL
         AND (g.expires_at IS NULL OR g.expires_at > now_) AS takes_back,
       greatest((coalesce(occurred, now_) AT TIME ZONE coalesce(z.zone, o.timezone))::date,
-        z.first_day) AS day
+        z.first_day) AS day, c.to_threshold
     INTO hold
     FROM holds d
       JOIN organizations o ON o.organization_id = org
@@ -196,6 +211,17 @@ BEGIN
         FROM jsonb_to_recordset(o.calendar -> 'zones')
           AS z ("from" timestamptz, zone text, first_day date)
         WHERE z."from" <= coalesce(occurred, now_) ORDER BY z."from" DESC LIMIT 1) z ON true
+      -- A hundred times what may be spent before the next threshold of any cap is reached.
+      CROSS JOIN LATERAL (
+        SELECT min(t.percent::int * (c.limit_micro + w.raised_micro) - 100 * w.spent_micro)
+            AS to_threshold
+          FROM hold_caps l
+            JOIN cap_windows w ON w.organization_id = org AND w.cap_id = l.cap_id
+              AND w.window_start = l.window_start
+            JOIN caps c ON c.organization_id = org AND c.cap_id = l.cap_id AND c.removed_at IS NULL
+            CROSS JOIN LATERAL jsonb_array_elements_text(c.thresholds) AS t (percent)
+          WHERE l.organization_id = org AND l.hold_id = hold_
+            AND t.percent::int * (c.limit_micro + w.raised_micro) > 100 * w.spent_micro) c
     WHERE d.organization_id = org AND d.hold_id = hold_
       AND d.status = 'authorized' AND d.overage_since IS NULL
       AND o.charging = 'on'
@@ -222,29 +248,37 @@ BEGIN
   -- What comes back to a grant that is not plain, and what would cross a threshold goes the long
   -- way.
   back := hold.credits - due;
-  IF back < 0 OR due = 0 OR (back > 0 AND NOT hold.takes_back)
-      OR EXISTS (SELECT FROM hold_caps l
-        JOIN cap_windows w ON w.organization_id = org AND w.cap_id = l.cap_id
-          AND w.window_start = l.window_start
-        JOIN caps c ON c.organization_id = org AND c.cap_id = l.cap_id AND c.removed_at IS NULL
-        CROSS JOIN LATERAL jsonb_array_elements_text(c.thresholds) AS t (percent)
-        WHERE l.organization_id = org AND l.hold_id = hold_ AND c.limit_micro + w.raised_micro > 0
-          AND w.spent_micro * 100 < t.percent::int * (c.limit_micro + w.raised_micro)
-          AND (w.spent_micro + due) * 100 >= t.percent::int * (c.limit_micro + w.raised_micro)) THEN
+  IF back < 0 OR due = 0 OR (back > 0 AND NOT hold.takes_back) OR 100 * due >= hold.to_threshold THEN
     RETURN NULL;
   END IF;
 
-  PERFORM clearmeter_move(org, number_, 'capture', 'held', 'captured', due, now_, hold_);
-  IF back > 0 THEN
-    PERFORM clearmeter_move(org, number_ + 1, 'release', 'held', hold.lot, back, now_, hold_);
-  END IF;
-  UPDATE cap_windows w SET held_micro = w.held_micro - hold.credits,
-      spent_micro = w.spent_micro + due
-    FROM hold_caps l
-    WHERE l.organization_id = org AND l.hold_id = hold_ AND w.organization_id = org
-      AND w.cap_id = l.cap_id AND w.window_start = l.window_start;
-
-  WITH told AS (
+  answer := '{"id":"' || hold_ || '","status":"captured","credits":"' || clearmeter_decimal(due)
+    || '","released":"' || clearmeter_decimal(back)
+    || '","uncollected":"0","late":false,"event":"' || hold_ || '"}';
+  WITH counted AS (
+    UPDATE wallets SET transfers = number_, moved_at = now_ WHERE organization_id = org
+  ), told AS (
+    INSERT INTO transfers (organization_id, transfer_id, kind, from_account, to_account,
+        amount_micro, at, reference)
+      VALUES (org, number_, 'capture', 'held', 'captured', due, now_, hold_)
+  ), moved AS (
+    UPDATE accounts SET version = version + 1,
+        balance_micro = balance_micro + CASE account WHEN 'held' THEN -due ELSE due END
+      WHERE organization_id = org AND account IN ('held', 'captured')
+      RETURNING account, version, balance_micro AS after_micro,
+        CASE account WHEN 'held' THEN -due ELSE due END AS amount_micro
+  ), written AS (
+    INSERT INTO entries (organization_id, account, version, transfer_id, amount_micro,
+        before_micro, after_micro, at)
+      SELECT org, account, version, number_, amount_micro, after_micro - amount_micro, after_micro,
+          now_ FROM moved
+  ), spent AS (
+    UPDATE cap_windows w SET held_micro = w.held_micro - hold.credits,
+        spent_micro = w.spent_micro + due
+      FROM hold_caps l
+      WHERE l.organization_id = org AND l.hold_id = hold_ AND w.organization_id = org
+        AND w.cap_id = l.cap_id AND w.window_start = l.window_start
+  ), happened AS (
     INSERT INTO events (organization_id, source, event_id, fingerprint, type, occurred_at,
         received_at, day, action, member_id, team_id, project_id, run_id, request_type, model,
         hold_id, quantity_micro, credits_micro, uncollected_micro, price_micro, price_book_version,
@@ -253,16 +287,27 @@ BEGIN
         coalesce(occurred, now_), now_, hold.day, hold.action, hold.member, hold.team,
         hold.project, hold.run, '', model_, hold_, quantity, due, 0, hold.price,
         hold.book, true, properties_)
+  ), debited AS (
+    INSERT INTO event_debits (organization_id, source, event_id, account, amount_micro)
+      VALUES (org, 'clearmeter/authorizations', hold_, hold.lot, due)
+  ), summed AS (
+    INSERT INTO usage_daily AS u (organization_id, day, action, member_id, team_id, project_id,
+        model, quantity_micro, credits_micro, uncollected_micro, events)
+      VALUES (org, hold.day, hold.action, hold.member, hold.team, hold.project, model_,
+        quantity, due, 0, 1)
+      ON CONFLICT (organization_id, day, action, member_id, team_id, project_id, model) DO UPDATE
+        SET quantity_micro = u.quantity_micro + excluded.quantity_micro,
+          credits_micro = u.credits_micro + excluded.credits_micro, events = u.events + 1
+  ), ended AS (
+    UPDATE holds SET status = 'captured', ended_at = now_,
+        outcome = jsonb_build_object('charged_micro', due, 'answer', answer::jsonb)
+      WHERE organization_id = org AND hold_id = hold_
   )
-  INSERT INTO event_debits (organization_id, source, event_id, account, amount_micro)
-    VALUES (org, 'clearmeter/authorizations', hold_, hold.lot, due);
-  INSERT INTO usage_daily AS u (organization_id, day, action, member_id, team_id, project_id, model,
-      quantity_micro, credits_micro, uncollected_micro, events)
-    VALUES (org, hold.day, hold.action, hold.member, hold.team, hold.project, model_,
-      quantity, due, 0, 1)
-    ON CONFLICT (organization_id, day, action, member_id, team_id, project_id, model) DO UPDATE
-      SET quantity_micro = u.quantity_micro + excluded.quantity_micro,
-        credits_micro = u.credits_micro + excluded.credits_micro, events = u.events + 1;
+  INSERT INTO idempotency_keys (organization_id, route, key, fingerprint, status, body, created_at)
+    SELECT org, 'capture/' || hold_, key_, fingerprint_, 200, answer, now_ WHERE key_ IS NOT NULL;
+  IF back > 0 THEN
+    PERFORM clearmeter_move(org, number_ + 1, 'release', 'held', hold.lot, back, now_, hold_);
+  END IF;
   IF costs IS NOT NULL THEN
     INSERT INTO event_costs (organization_id, source, event_id, line, layer, quality,
         amount_nano_usd, provider, model, resource, input_tokens, output_tokens,
@@ -284,17 +329,6 @@ BEGIN
           input_tokens = d.input_tokens + excluded.input_tokens,
           output_tokens = d.output_tokens + excluded.output_tokens,
           lines = d.lines + excluded.lines;
-  END IF;
-  answer := '{"id":"' || hold_ || '","status":"captured","credits":"' || clearmeter_decimal(due)
-    || '","released":"' || clearmeter_decimal(back)
-    || '","uncollected":"0","late":false,"event":"' || hold_ || '"}';
-  UPDATE holds SET status = 'captured', ended_at = now_,
-      outcome = jsonb_build_object('charged_micro', due, 'answer', answer::jsonb)
-    WHERE organization_id = org AND hold_id = hold_;
-  IF key_ IS NOT NULL THEN
-    INSERT INTO idempotency_keys (organization_id, route, key, fingerprint, status, body,
-        created_at)
-      VALUES (org, 'capture/' || hold_, key_, fingerprint_, 200, answer, now_);
   END IF;
   RETURN answer;
 END $$;

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from flask import Blueprint
 
+from portal.web.api import pace
 from portal.web.api.access import guard
-from portal.web.security import csrf, limiter
+from portal.web.security import csrf
+
+#: What one address may ask; a service of many processes counts in each of them.
+LIMIT = "2000 per second"
 
 blueprint = Blueprint("api", __name__, url_prefix="/v1")
+blueprint.before_request(pace.keep)
 blueprint.before_request(guard)
+blueprint.after_request(pace.tell)
 csrf.exempt(blueprint)
 
 from portal.web.api import (  # noqa: E402 # the views attach themselves to the blueprint above
@@ -27,10 +33,6 @@ from portal.web.api import (  # noqa: E402 # the views attach themselves to the 
     traces,
 )
 
-#: What one address may ask; a service of many processes counts in each of them.
-LIMIT = "2000 per second"
-limiter.limit(lambda: LIMIT)(blueprint)
-
 __all__ = [
     "LIMIT",
     "authorizations",
@@ -42,6 +44,7 @@ __all__ = [
     "margin_signals",
     "margin_simulations",
     "organizations",
+    "pace",
     "raises",
     "reading",
     "statements",

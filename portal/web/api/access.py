@@ -26,8 +26,7 @@ def guard() -> None:
     if kind.lower() != "bearer" or not key.strip():
         raise Unauthenticated("Send Authorization: Bearer followed by a key.")
     parts, now = services(), services().clock()
-    with parts.database.glance() as tx:
-        g.caller = keys.recognize(tx, key.strip(), now=now)
+    g.caller = keys.caller_of(parts.database, key.strip(), now=now)
     if g.caller.unseen:
         _remember_use(g.caller, now)
     queries.check(request.endpoint or "", dict(request.args.lists()))

@@ -5,7 +5,7 @@ Invariant: every route belongs to an audience, and a route without one is refuse
 
 from __future__ import annotations
 
-from flask import Flask, session
+from flask import Flask, request, session
 from flask_limiter import Limiter
 from flask_limiter.util import get_remote_address
 from flask_wtf.csrf import CSRFProtect
@@ -46,8 +46,19 @@ __all__ = [
 
 LARGEST_FORM_BYTES = 64 * 1024
 
+
+class _PageLimiter(Limiter):
+    """The limits that routes name. The API keeps a pace of its own: nothing is asked here of it."""
+
+    def _check_request_limit(
+        self, callable_name: str | None = None, in_middleware: bool = True
+    ) -> None:
+        if request.blueprint != "api":
+            super()._check_request_limit(callable_name, in_middleware)
+
+
 csrf = CSRFProtect()
-limiter = Limiter(get_remote_address, headers_enabled=True, default_limits=[])
+limiter = _PageLimiter(get_remote_address, headers_enabled=True, default_limits=[])
 
 
 def register(app: Flask, parts: Services) -> None:

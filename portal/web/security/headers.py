@@ -40,8 +40,8 @@ def headers_of(parts: Services) -> Callable[[Response], Response]:
         headers["Permissions-Policy"] = "camera=(), microphone=(), geolocation=()"
         if parts.settings.secure_cookies:
             headers["Strict-Transport-Security"] = "max-age=63072000; includeSubDomains"
-        if "RateLimit-Reset" in headers:
-            # The limiter names an instant there, and in Retry-After the seconds until then.
+        if "RateLimit-Reset" in headers and "pace" not in g:
+            # The pages' limiter names an instant there, and in Retry-After the seconds until then.
             headers["RateLimit-Reset"] = headers.get("Retry-After", "1")
         if response.status_code not in {429, 503}:
             headers.pop("Retry-After", None)
