@@ -65,7 +65,7 @@ def set_cap(
             actor=actor,
             act="cap.set",
             target=state.cap.cap_id,
-            detail=_of_whom(state.cap) | {"limit": format_micro(state.cap.limit_micro)},
+            detail=_of_whom(state.cap) | _as_set(state.cap),
             now=now,
         )
         return _watched(desk.tx, organization_id, [state])[0]
@@ -85,6 +85,7 @@ def change_cap(
     Raises NotFound, and InvalidRequest where another cap in force is its twin then.
     """
     with _locked(database, organization_id, now) as desk:
+        before = caps.find(desk.tx, organization_id, cap_id)
         state = caps.change(desk.tx, desk.organization, cap_id, change, now=desk.now)
         audit.note(
             desk.tx,
@@ -92,8 +93,7 @@ def change_cap(
             actor=actor,
             act="cap.changed",
             target=cap_id,
-            detail=_of_whom(state.cap)
-            | {"limit": format_micro(state.cap.limit_micro), "mode": state.cap.mode},
+            detail=_of_whom(state.cap) | _as_set(state.cap) | {"was": _as_set(before)},
             now=now,
         )
         return _watched(desk.tx, organization_id, [state])[0]
@@ -111,14 +111,25 @@ def remove_cap(
             actor=actor,
             act="cap.removed",
             target=cap_id,
-            detail=_of_whom(cap),
+            detail=_of_whom(cap) | _as_set(cap),
             now=now,
         )
 
 
-def _of_whom(cap: Cap) -> dict[str, str]:
-    """Return whose work a cap counts, as the record has it."""
-    return {"scope": cap.scope, "of": cap.target}
+def _of_whom(cap: Cap) -> dict[str, object]:
+    """Return whose work a cap counts, and in which window, as the record has it."""
+    about = {"scope": cap.scope, "of": cap.target, "window": cap.window}
+    return {**about, "action": cap.action} if cap.action else {**about}
+
+
+def _as_set(cap: Cap) -> dict[str, object]:
+    """Return what of a cap can be changed, as the record has it."""
+    detail: dict[str, object] = {
+        "limit": format_micro(cap.limit_micro),
+        "mode": cap.mode,
+        "thresholds": list(cap.thresholds),
+    }
+    return detail if cap.limit_minor is None else detail | {"limit_minor": cap.limit_minor}
 
 
 @dataclass(frozen=True)
@@ -149,7 +160,14 @@ def set_spending(
         accounts.set_spending(
             desk.tx, organization_id, on_empty=request.on_empty, overage_limit_minor=kept
         )
-        detail: dict[str, object] = {"on_empty": request.on_empty, "overage_limit_minor": kept}
+        detail: dict[str, object] = {
+            "on_empty": request.on_empty,
+            "overage_limit_minor": kept,
+            "was": {
+                "on_empty": organization.on_empty,
+                "overage_limit_minor": organization.overage_limit_minor,
+            },
+        }
         if request.auto_top_up is not None:
             detail["auto_top_up"] = asdict(request.auto_top_up)
         audit.note(

@@ -181,7 +181,8 @@ def what(invoice: Invoice, names: Mapping[str, str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)
 
 
-_KINDS = {
+#: What a payment without an invoice was for.
+KINDS = {
     "pack": "Credits",
     "top_up": "Credits, bought by themselves",
     "tier": "Your plan",
@@ -194,7 +195,7 @@ def _of_payment(paid: Settled, settled_at: datetime) -> Paper:
     return Paper(
         number="",
         issued_at=settled_at,
-        what=_KINDS.get(payment.kind, "A payment"),
+        what=KINDS.get(payment.kind, "A payment"),
         amount_minor=payment.amount_minor,
         due_minor=0,
         currency=payment.currency,

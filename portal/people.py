@@ -197,7 +197,7 @@ def _note_name(
         actor=actor,
         act=f"{noun}.made" if known is None else f"{noun}.renamed",
         target=target,
-        detail={"name": name},
+        detail={"name": name} if known is None else {"name": name, "was": {"name": known}},
         now=now,
     )
 

@@ -55,7 +55,7 @@ def choose(
                 organization_id,
                 actor=by.member_id,
                 act="settings.changed",
-                detail=changed,
+                detail=changed | {"was": {field: getattr(before, field) for field in changed}},
                 now=now,
             )
         return accounts.find_organization(tx, organization_id)

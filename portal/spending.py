@@ -45,6 +45,8 @@ class CapLine:
     #: Whether the reader may ask for more of it, and what they last asked for in this window.
     may_ask: bool = False
     asked: RaiseRequest | None = None
+    #: Whether it is the cap of a reader who sees their own use alone: it is "yours" to them.
+    own: bool = False
 
     @property
     def limit_micro(self) -> int:
@@ -268,7 +270,9 @@ def spending(
 def _as_read(line: CapLine, member: Member) -> CapLine:
     """Return a cap as it is called to its reader: who sees their own use alone is "you"."""
     theirs = line.cap.scope == "member" and line.cap.target == member.member_id
-    return replace(line, subject="Your own cap") if theirs and not member.sees_all_use else line
+    if not theirs or member.sees_all_use:
+        return line
+    return replace(line, subject="Your own cap", own=True)
 
 
 def every_cap(

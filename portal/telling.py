@@ -83,13 +83,18 @@ def set_threshold(database: Database, member: Member, chosen: Threshold, *, now:
     if chosen.percent is not None and not 0 <= chosen.percent <= 100:
         raise InvalidRequest.at("/low", "must be 0 to 100 percent")
     with database.transaction() as tx:
+        before = lookout.threshold(tx, member.organization_id)
         lookout.set_threshold(tx, member.organization_id, chosen)
         audit.note(
             tx,
             member.organization_id,
             actor=member.member_id,
             act="alerts.low_balance",
-            detail={"percent": chosen.percent, "credits_micro": chosen.micro},
+            detail={
+                "percent": chosen.percent,
+                "credits_micro": chosen.micro,
+                "was": {"percent": before.percent, "credits_micro": before.micro},
+            },
             now=now,
         )
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from argon2 import PasswordHasher
 from flask import Flask
 from flask_migrate import upgrade
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 
 from app import configure_logging, create_app
+from portal import audit
 from portal.access import passwords
 from portal.config import Settings
 from portal.db import Database
@@ -22,6 +24,7 @@ from portal.web.security import limiter
 from tests import digest, postgresql, remembered
 from tests.cast import Api, Customer
 from tests.clock import START, Clock
+from tests.words import without_words
 
 if TYPE_CHECKING:
     from tests.shop import SandboxClock, Shop
@@ -58,6 +61,22 @@ def _cheap_passwords() -> Iterator[None]:
     passwords._NOBODY = passwords._hasher.hash("a password nobody has")
     yield
     passwords._hasher, passwords._NOBODY = dear
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _acts_have_words() -> Iterator[None]:
+    """Fail whatever writes down an act, or a detail of one, that no reader has words for."""
+    note = audit.note
+
+    def told(tx: Connection, organization_id: str, **given: Any) -> None:
+        # What a test makes up itself is its own business.
+        if sys._getframe(1).f_globals["__name__"].startswith("portal."):
+            assert not (unsaid := without_words(given["act"], given.get("detail"))), unsaid
+        note(tx, organization_id, **given)
+
+    audit.note = told
+    yield
+    audit.note = note
 
 
 @pytest.fixture(scope="session")

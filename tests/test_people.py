@@ -218,6 +218,29 @@ def test_a_member_reads_of_themselves_as_you_on_every_page(acme: Customer, let: 
     assert "Cleo: 10 left of 100" in let("ben").client.get("/").text
 
 
+def test_the_tightest_limit_is_named_as_the_middle_of_a_sentence_says_it(
+    acme: Customer, let: Enter
+) -> None:
+    def told(reader: Reader) -> str:
+        found = re.search(r"The tightest limit is (.+?): ", reader.client.get("/spending").text)
+        return re.sub(r"<[^>]+>", "", found[1]) if found else ""
+
+    cleo, ben = let("cleo"), let("ben")
+    for limit, scope, target, action, says in (
+        (90, "organization", "", "", "the cap for everyone"),
+        (80, "project", "site", "", "the cap of the project site"),
+        (70, "team", "design", "", "the cap of the design team"),
+        (60, "member", "cleo", "", "the cap of Cleo"),
+        (50, "member", "cleo", "analysis", "the cap of Cleo on analyses"),
+    ):
+        if scope in {"project", "team"}:
+            ok(acme.api.put(f"{acme.path}/{scope}s/{target}", {"name": target}), 201)
+        more = {"action": action} if action else {}
+        acme.cap(limit, scope=scope, **({"target": target} if target else {}), **more)
+        assert told(ben) == says
+    assert told(cleo) == "your own cap on analyses"
+
+
 def test_a_viewer_reads_everything_and_is_offered_nothing(let: Enter) -> None:
     gita = let("gita")
     for path in ("/", "/usage", "/spending", "/plans", "/billing", "/team", "/settings",

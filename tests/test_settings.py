@@ -18,7 +18,7 @@ from portal import access, accounts, audit, keys, raises
 from portal.core.units import MICRO
 from portal.db import Database
 from portal.tables import metadata, sessions
-from portal.web.customer.settings import activity
+from portal.web import record
 from tests.cast import Api, Customer, ok, refused
 from tests.clock import Clock
 from tests.conftest import settings_for
@@ -205,7 +205,7 @@ def test_the_log_says_who_did_what_and_can_be_narrowed(acme: Customer, ana: Read
     acme.cap(20)
     page = ana.client.get("/settings/activity").text
     assert "Made an API key" in page
-    assert "name: nightly" in page
+    assert 'Made an API key<span class="below id">nightly</span>' in page
     assert "Set a cap" in page
     only = ana.client.get("/settings/activity?about=key&who=ana").text
     assert "Made an API key" in only
@@ -255,12 +255,12 @@ def test_every_act_that_is_written_down_is_told_in_words() -> None:
         for path in Path("portal").rglob("*.py")
         if "note(" in (code := path.read_text(encoding="utf-8"))
         for found in re.findall(r'"([a-z_]+\.[a-z_]+)"', code)
-        if found.partition(".")[0] in activity.ABOUT
+        if found.partition(".")[0] in record.ABOUT
     }
     assert {"raise.asked", "webhook.made", "view.began", "alerts.low_balance"} <= written
-    assert written <= set(activity.WORDS)
-    assert {"raise.allowed", "raise.declined", "member.restored"} <= set(activity.WORDS)
-    assert {act.partition(".")[0] for act in activity.WORDS} <= set(activity.ABOUT)
+    assert written <= set(record.CALLED)
+    assert {"raise.allowed", "raise.declined", "member.restored"} <= set(record.CALLED)
+    assert {act.partition(".")[0] for act in record.CALLED} <= set(record.ABOUT)
 
 
 def test_who_of_the_operators_did_it_is_the_operators_name_and_no_address(

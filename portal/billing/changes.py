@@ -231,7 +231,11 @@ def confirm(
             actor=member.member_id,
             act=f"tier.{change.kind}",
             target=change.to_tier or change.from_tier,
-            detail={"change": change_id, "charge_minor": change.charge_minor},
+            detail={
+                "change": change_id,
+                "charge_minor": change.charge_minor,
+                "from": change.from_tier,
+            },
             now=now,
         )
     return _carry_out(database, payments, change, ground.billed.stripe_subscription_id, now=now)

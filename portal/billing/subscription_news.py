@@ -52,7 +52,11 @@ def tell(desk: Desk, known: Billed | None, after: Billed) -> None:
             actor="stripe",
             act="tier.billed" if after.alive else "tier.ended",
             target=after.tier,
-            detail={"from": known.tier if known else None, "seats": after.seats},
+            detail={
+                "from": known.tier if known else None,
+                "seats": after.seats,
+                "was": {"seats": known.seats if known else None},
+            },
             now=desk.now,
         )
 

@@ -6,14 +6,15 @@ twice; a page ends at an instant, and the next begins before it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, select
 
-from portal import audit
+from portal import audit, papers
+from portal.audit import Act
 from portal.office import places
 from portal.tables import grants, invoices, notices, payments
 
@@ -32,13 +33,13 @@ class Moment:
     key: str
     book: str
     what: str
-    actor: str = ""
     target: str = ""
     words: str = ""
     amount_minor: int = 0
     currency: str = ""
     credits_micro: int = 0
-    detail: Mapping[str, Any] = field(default_factory=dict)
+    #: The act itself, where it is one.
+    act: Act | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def _acts(
     place = None if before is None else (before[0], "~")
     found = audit.listed(tx, organization_id=organization_id, before=place, limit=PAGE + 1)
     for one in found:
-        yield Moment(one.at, one.audit_id, "act", one.act, one.actor, one.target, detail=one.detail)
+        yield Moment(one.at, one.audit_id, "act", one.act, act=one)
 
 
 def _rows(
@@ -98,6 +99,7 @@ def _payments(
             "payment",
             row.kind,
             target=row.payment_id,
+            words=papers.KINDS.get(row.kind, "A payment"),
             amount_minor=row.amount_minor,
             currency=row.currency,
         )
@@ -114,7 +116,7 @@ def _invoices(
             row.invoice_id,
             "invoice",
             row.status,
-            target=row.number or row.invoice_id,
+            target=row.number or "",
             amount_minor=row.total_minor,
             currency=row.currency,
         )
@@ -131,7 +133,6 @@ def _grants(
             row.grant_id,
             "grant",
             row.source,
-            target=row.grant_id,
             words=row.reason,
             credits_micro=row.granted_micro,
         )

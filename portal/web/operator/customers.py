@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from flask import Response, render_template, request
+from sqlalchemy import Connection
 
 from portal import accounts, desk, usage
+from portal.accounts import Organization
 from portal.core.units import format_micro, format_nano_usd
 from portal.margin import revenue
 from portal.office import customers as read
 from portal.office import dossier, margin, places, timeline
 from portal.office.customers import CustomerLine, Customers
+from portal.office.timeline import Moment
+from portal.web import record
 from portal.web.operator.pictures import waterfall
 from portal.web.operator.sheets import sheet
 from portal.web.operator.shell import blueprint
+from portal.web.record import Line
 from portal.web.services import services
 
 EVENTS_PAGE = 50
@@ -79,12 +84,14 @@ def customer(organization_id: str) -> str:
     with parts.database.reading() as tx:
         page = dossier.dossier(tx, organization_id, now=now)
         happened = timeline.timeline(tx, organization_id)
+        acts = _in_words(tx, page.organization, happened.moments)
         left = margin.of_customer(tx, organization_id, now=now)
     return render_template(
         "operator/customer.html",
         page=page,
         organization=page.organization,
         timeline=happened,
+        acts=acts,
         left=left,
         steps=waterfall(left.margin.figures.waterfall()),
     )
@@ -97,9 +104,25 @@ def customer_timeline(organization_id: str) -> str:
     with parts.database.reading() as tx:
         organization = accounts.find_organization(tx, organization_id)
         page = timeline.timeline(tx, organization_id, after=request.args.get("after", ""))
+        acts = _in_words(tx, organization, page.moments)
     return render_template(
-        "operator/timeline.html", timeline=page, organization=organization, as_of=parts.clock()
+        "operator/timeline.html",
+        timeline=page,
+        acts=acts,
+        organization=organization,
+        as_of=parts.clock(),
     )
+
+
+def _in_words(
+    tx: Connection, organization: Organization, moments: Sequence[Moment]
+) -> dict[str, Line]:
+    """Return the acts among moments in the words of the customer's own log, by their keys."""
+    parts = services()
+    names = record.names_of(
+        tx, organization, brand=parts.settings.brand.name, operators=True, now=parts.clock()
+    )
+    return {one.key: record.line(one.act, names) for one in moments if one.act is not None}
 
 
 @blueprint.get("/customers/<organization_id>/events")
