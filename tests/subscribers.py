@@ -295,9 +295,9 @@ class Subscriber:
         since = self.clock() - 100 * DAY
         return reconcile.reconcile(self.database, self.payments, since=since, now=self.clock())
 
-    def differences(self) -> list[str]:
-        """Compare the three books."""
-        since = self.clock() - 100 * DAY
+    def differences(self, since: datetime | None = None) -> list[str]:
+        """Compare the three books, of the last hundred days or since an instant."""
+        since = since or self.clock() - 100 * DAY
         return reconcile.differences(self.database, self.payments, since=since, now=self.clock())
 
     def control(self, path: str, /, **body: Any) -> dict[str, Any]:
