@@ -54,7 +54,7 @@ class Race:
 
         Each call tells of all there are, so that whatever is older than one that was told was too.
         """
-        newest_first = self.acme.stripe.v1.events.list({"limit": 100}).auto_paging_iter()
+        newest_first = self.acme.stripe.v1.events.list({"limit": 10}).auto_paging_iter()
         untold = list(takewhile(lambda one: one.id not in self.acme.delivered, newest_first))[::-1]
         self.acme.delivered |= {one.id for one in untold}
         return [one.to_dict(for_json=True) for one in untold if one.type.startswith(kinds)]
