@@ -165,9 +165,8 @@ def _changing(
         raise InvalidRequest.at("/tier", "is the plan you have")
     if state.status == "past_due":
         raise InvalidRequest("Pay the open invoice first; then change the plan.")
-    before = ground.book.tiers.get(state.tier)
-    price = price_of(before, state.quantity) if before and before.price_minor else 0
-    at_once = renewal > price and chosen.interval == state.interval
+    # More than is paid now, whatever the book asks by now for the plan that they have.
+    at_once = renewal > state.price_minor * state.quantity and chosen.interval == state.interval
     found = Preview(
         change_id=new_id("tx"),
         kind="upgrade" if at_once else "downgrade",
