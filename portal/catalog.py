@@ -64,9 +64,22 @@ def _parsed(version: int, effective_at: datetime, document: str) -> PriceBook:
     return replace(core.parse(document), version=version, effective_at=effective_at)
 
 
+@lru_cache(maxsize=32)
+def _in_turn(rows: tuple[tuple[int, datetime, str], ...]) -> tuple[PriceBook, ...]:
+    """Parse versions, oldest first, each with the tiers that it sells no more."""
+    books: list[PriceBook] = []
+    known: dict[str, Tier] = {}
+    for version, effective_at, document in rows:
+        book = _parsed(version, effective_at, document)
+        retired = {key: tier for key, tier in known.items() if key not in book.tiers}
+        books.append(replace(book, retired=retired))
+        known |= book.tiers
+    return tuple(books)
+
+
 def _every_version(tx: Connection) -> tuple[PriceBook, ...]:
     rows = tx.execute(_EVERY_VERSION)
-    return tuple(_parsed(row.version, row.effective_at, row.document) for row in rows)
+    return _in_turn(tuple((row.version, row.effective_at, row.document) for row in rows))
 
 
 def price_books_of(tx: Connection) -> PriceBooks:

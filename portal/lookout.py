@@ -156,7 +156,7 @@ def _stand(
 
 def _low(desk: Desk, book: PriceBook, balance: Balance) -> None:
     organization, left = desk.organization, balance.available_micro
-    tier = book.tiers.get(organization.tier) if organization.tier else None
+    tier = book.plan_of(organization.tier)
     chosen = threshold(desk.tx, organization.organization_id)
     low_micro = chosen.micro_of(tier.allowance_micro if tier else 0)
     facts = {

@@ -105,13 +105,16 @@ def offer(tx: Connection, organization: Organization, member: Member, *, now: da
     book = book_at(tx, now)
     pending = plan.pending(tx, organization)
     may = member.may_buy and pending.awaited_tier is None
-    listed = book.tiers.values() if book else []
+    listed = list(book.tiers.values()) if book else []
+    kept = book.retired.get(organization.tier or "") if book else None
     own_currency = book is None or book.currency == organization.currency
     return Offer(
         as_of=now,
         book=book,
         balance=balances.balance(tx, organization.organization_id, now=now),
-        choices=[_choice(organization, book, tier, may=may) for tier in listed if book],
+        choices=[
+            _choice(organization, book, tier, may=may) for tier in [kept, *listed] if book and tier
+        ],
         pending=pending,
         renews_at=organization.cycle_end,
         on_its_way=checkout.on_its_way(tx, organization.organization_id),

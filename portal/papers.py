@@ -149,7 +149,12 @@ def _of_invoice(
     return Paper(
         number=invoice.number,
         issued_at=invoice.issued_at,
-        what=what(invoice, {} if book is None else {k: t.name for k, t in book.tiers.items()}),
+        what=what(
+            invoice,
+            {}
+            if book is None
+            else {k: t.name for k, t in (dict(book.retired) | dict(book.tiers)).items()},
+        ),
         amount_minor=invoice.total_minor,
         due_minor=invoice.due_minor,
         currency=invoice.currency,

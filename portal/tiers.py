@@ -10,7 +10,7 @@ largest tier includes.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
@@ -22,6 +22,8 @@ from portal.core.cycles import Cycle
 from portal.core.errors import InvalidRequest
 from portal.core.periods import Period
 from portal.wallet import Wallet
+
+_MOMENT = timedelta(microseconds=1)
 
 
 def subscribe(
@@ -131,13 +133,22 @@ def _charge_by(wallet: Wallet, before: Organization, tier: str | None, *, at: da
 
     What the operator chose to charge stays where the tier before was of the same sort.
     """
-    tiers = catalog.in_force(wallet.tx, at=at).tiers
-    was, becomes = (
-        key is not None and key in tiers and tiers[key].paid_anyway for key in (before.tier, tier)
-    )
+    cycle = before.calendar.cycle_at(at - _MOMENT)
+    was = _measured(wallet.tx, before.tier, since=cycle.start if cycle else at, at=at)
+    becomes = _measured(wallet.tx, tier, since=at, at=at)
     if was != becomes:
         charging = "shadow" if becomes else "on"
         accounts.set_charging(wallet.tx, before.organization_id, charging)
+
+
+def _measured(tx: Connection, tier: str | None, *, since: datetime, at: datetime) -> bool:
+    """Tell whether use is only measured on a tier, as it was sold when the cycle began.
+
+    One that came into the book since is as it is sold ``at`` an instant.
+    """
+    found = catalog.in_force(tx, at=since).plan_of(tier)
+    found = found or catalog.in_force(tx, at=at).plan_of(tier)
+    return found is not None and found.paid_anyway
 
 
 def _recut(
@@ -180,7 +191,7 @@ def begin_next(tx: Connection, wallet: Wallet, organization: Organization) -> Or
     period = organization.period_at(ended.end)
     accounts.begin_period(tx, organization.organization_id, period)
     book = catalog.in_force(tx, at=period.start)
-    tier = book.tiers.get(organization.tier)
+    tier = book.plan_of(organization.tier)
     if tier is not None and organization.cycle_end is None:
         if tier.rollover:
             wallet.roll_over(ended=ended.end, until=period.end)
@@ -201,7 +212,7 @@ def _turn_cycle(
         raise AssertionError("a cycle that turns is one that Stripe bills")
     if billed.cancels_at is not None and billed.cancels_at <= ended:
         return end(tx, wallet, organization, at=ended)
-    tier = catalog.in_force(tx, at=ended).tiers.get(organization.tier)
+    tier = catalog.in_force(tx, at=ended).plan_of(organization.tier)
     if tier is not None and tier.rollover:
         wallet.roll_over(ended=ended, until=following.end)
     key, seats = organization.tier, organization.seats

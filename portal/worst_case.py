@@ -70,7 +70,7 @@ def of_period(
 
 
 def _price_minor(book: PriceBook, organization: Organization) -> int | None:
-    tier = book.tiers.get(organization.tier or "")
+    tier = book.plan_of(organization.tier)
     if tier is None:
         return 0
     if tier.price_minor is None or book.currency != organization.currency:

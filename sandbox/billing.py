@@ -11,12 +11,12 @@ from copy import deepcopy
 
 from sandbox import customer_balance, discounts, invoice_lines, invoice_payments, payments, shapes
 from sandbox.errors import ApiError
+from sandbox.least_charge import least_charge
 from sandbox.store import Object, Store, new_id
 
 FINALIZED_AFTER_SECONDS = 60 * 60
 DAY_SECONDS = 24 * 60 * 60
 RETRY_DAYS = (3, 5, 7)
-AMOUNT_MINOR_MIN = 50
 _PAYER = ("email", "name", "phone", "address", "shipping", "tax_exempt")
 _DESCRIPTIONS = {
     "subscription_create": "Subscription creation",
@@ -113,7 +113,7 @@ def finalize(store: Store, invoice: Object, intent: Object | None = None) -> Obj
     if intent and not subscription_of(invoice):
         invoice["starting_balance"] = 0  # what was paid at a checkout is not netted
     owed = invoice["total"] + invoice["starting_balance"]
-    due = to_charge(owed)
+    due = to_charge(owed, invoice["currency"])
     base = f"{store.cause.base_url}/i/{invoice['id']}"
     invoice.update(
         status="open",
@@ -128,9 +128,7 @@ def finalize(store: Store, invoice: Object, intent: Object | None = None) -> Obj
         status_transitions={**invoice["status_transitions"], "finalized_at": store.now()},
     )
     customer["next_invoice_sequence"] += 1
-    _apply_balance(
-        store, invoice, customer, "invoice_too_small" if 0 < owed < AMOUNT_MINOR_MIN else None
-    )
+    _apply_balance(store, invoice, customer, "invoice_too_small" if 0 < owed != due else None)
     if due:
         invoice_payments.ask(store, invoice, intent or _new_intent(store, invoice))
     store.emit("invoice.finalized", invoice)
@@ -139,9 +137,9 @@ def finalize(store: Store, invoice: Object, intent: Object | None = None) -> Obj
     return invoice
 
 
-def to_charge(owed: int) -> int:
+def to_charge(owed: int, currency: str) -> int:
     """Return what is charged of what is owed: nothing of what is too small, or a credit."""
-    return owed if owed >= AMOUNT_MINOR_MIN else 0
+    return owed if owed >= least_charge(currency) else 0
 
 
 def _apply_balance(store: Store, invoice: Object, customer: Object, kind: str | None) -> None:

@@ -21,6 +21,7 @@ from sandbox import (
 )
 from sandbox.api import Route, retrieve
 from sandbox.errors import ApiError, parameter_invalid, parameter_missing
+from sandbox.least_charge import least_charge
 from sandbox.lists import INCLUDABLE, matching, page
 from sandbox.parameters import (
     Kind,
@@ -43,7 +44,6 @@ from sandbox.store import Object, Store, new_id
 
 LIFETIME_SECONDS = 24 * 60 * 60
 LIFETIME_SECONDS_MIN = 30 * 60
-AMOUNT_MINOR_MIN = 50
 SESSION_PLACEHOLDER = "{CHECKOUT_SESSION_ID}"
 
 _ENABLED = record({"enabled": boolean}, required=["enabled"])
@@ -166,9 +166,10 @@ def create(store: Store, params: Object) -> Object:
     )
     checkout_totals.open_with(store, session, order, params)
     free = session["amount_total"] == 0 and order["coupon"]
-    if session["amount_total"] < AMOUNT_MINOR_MIN and not free:
+    least = least_charge(session["currency"])
+    if session["amount_total"] < least and not free:
         store.remove("checkout.order", order["id"])
-        message = f"The Checkout Session's total must be at least {AMOUNT_MINOR_MIN} minor units."
+        message = f"The Checkout Session's total must be at least {least} minor units."
         raise ApiError(message, code="amount_too_small")
     return store.add("checkout.session", session)
 

@@ -77,7 +77,8 @@ def _to_charge(store: Store, session: Object) -> int:
     total: int = session["amount_total"]
     if session["mode"] != "subscription" or not session["customer"]:
         return total
-    return billing.to_charge(total + store.get("customer", session["customer"])["balance"])
+    balance: int = store.get("customer", session["customer"])["balance"]
+    return billing.to_charge(total + balance, session["currency"])
 
 
 def _wants_customer(session: Object) -> bool:

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 
 from sandbox import coupons, customers, discounts, tax
 from sandbox.errors import parameter_invalid
+from sandbox.least_charge import least_charge
 from sandbox.parameters import Kind, each, record, text
 from sandbox.store import Object, Store
 
-AMOUNT_MINOR_MIN = 50
 DISCOUNTS: Kind = each(record({"coupon": text, "promotion_code": text}), 1)
 
 
@@ -157,7 +157,7 @@ def _take_code(store: Store, session: Object, order: Object, typed: str) -> str 
     if code and not problem:
         order.update(coupon=code["promotion"]["coupon"], code=code["id"])
         total_up(store, session, order)
-        if 0 < session["amount_total"] < AMOUNT_MINOR_MIN:
+        if 0 < session["amount_total"] < least_charge(session["currency"]):
             problem = "This code leaves too little to charge."
     if problem:
         order.update(kept)

@@ -12,6 +12,7 @@ from typing import Any
 from sandbox import checkout, methods, payments
 from sandbox.api import Route, retrieve
 from sandbox.errors import ApiError, intent_unexpected, lacks_method, parameter_invalid
+from sandbox.least_charge import least_charge
 from sandbox.lists import matching, page
 from sandbox.parameters import (
     Kind,
@@ -33,7 +34,6 @@ from sandbox.parameters import (
 from sandbox.payments import OPEN
 from sandbox.store import Object, Store
 
-AMOUNT_MINOR_MIN = 50
 CANCELLABLE = "requires_payment_method, requires_capture, requires_confirmation, requires_action"
 _TYPES = each(choice("card", "sepa_debit", "us_bank_account"))
 _DESCRIBED: dict[str, Kind] = {
@@ -56,9 +56,7 @@ _OF_CONFIRMATION = ("confirm", "error_on_requires_action", "off_session", "retur
 
 def create(store: Store, params: Object) -> Object:
     """Make an intent, and confirm it at once where that is asked for."""
-    if params["amount"] < AMOUNT_MINOR_MIN:
-        message = f"Amount must be at least {AMOUNT_MINOR_MIN} minor units."
-        raise parameter_invalid("amount", message, "amount_too_small")
+    _check_amount(params["amount"], params["currency"])
     confirms = params.get("confirm", False)
     for field in ("error_on_requires_action", "off_session", "return_url"):
         if field in params and not confirms:
@@ -82,6 +80,14 @@ def create(store: Store, params: Object) -> Object:
     if method:
         intent["status"] = "requires_confirmation"
     return _confirmed(store, intent, method, params) if confirms and method else intent
+
+
+def _check_amount(amount_minor: int, currency_code: str) -> None:
+    """Refuse what is too little to charge."""
+    least = least_charge(currency_code)
+    if amount_minor < least:
+        message = f"Amount must be at least {least} minor units."
+        raise parameter_invalid("amount", message, "amount_too_small")
 
 
 def _check_return(params: Object, automatic: Object | None) -> None:
@@ -156,6 +162,8 @@ def update(store: Store, params: Object, identifier: str) -> Object:
         )
         raise ApiError(message, code="payment_intent_unexpected_state")
     changed = dict(params)
+    if "amount" in params:
+        _check_amount(params["amount"], intent["currency"])
     if "customer" in params:
         store.get("customer", params["customer"], "customer")
     method = methods.chosen(store, params, params.get("customer", intent["customer"]))
@@ -217,7 +225,7 @@ ROUTES = (
         asked(
             {
                 **_DESCRIBED,
-                "amount": integer(AMOUNT_MINOR_MIN, 99_999_999),
+                "amount": integer(1, 99_999_999),
                 "customer": text,
                 "payment_method": text,
             }

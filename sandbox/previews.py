@@ -104,17 +104,15 @@ def _shown(store: Store, invoice: Object, lines: list[Object]) -> Object:
     for line in lines:
         line["id"] = new_id("il_tmp_1")
     invoice_lines.show(store, invoice, lines)
-    _add_ending_balance(invoice)
+    _add_what_is_due(invoice)
     return invoice
 
 
-def _add_ending_balance(invoice: Object) -> None:
-    """Tell what the customer's balance would be after an invoice."""
+def _add_what_is_due(invoice: Object) -> None:
+    """Tell what would be charged for an invoice, and the customer's balance after it."""
     owed = invoice["total"] + invoice["starting_balance"]
-    due = invoice["amount_due"]
-    if 0 < due < billing.AMOUNT_MINOR_MIN:
-        invoice.update(amount_due=0, amount_remaining=0)
-    invoice["ending_balance"] = owed - invoice["amount_due"]
+    due = billing.to_charge(owed, invoice["currency"])
+    invoice.update(amount_due=due, amount_remaining=due, ending_balance=owed - due)
 
 
 ROUTES = (Route("POST", "/v1/invoices/create_preview", _CREATE, create),)

@@ -211,6 +211,26 @@ class Subscriber:
         found = self.stripe.v1.invoices.list({"subscription": self.billed.stripe_subscription_id})
         return list(found.data)
 
+    @property
+    def taken_minor(self) -> int:
+        """All that was ever taken from Acme's cards."""
+        mine = {"customer": str(self.organization.stripe_customer_id), "limit": 100}
+        charges = self.stripe.v1.charges.list(mine).auto_paging_iter()  # type: ignore[arg-type]
+        return sum(one.amount for one in charges if one.status == "succeeded")
+
+    @property
+    def carried_minor(self) -> int:
+        """What Stripe adds to Acme's next invoice; below zero what it takes off that."""
+        customer = self.stripe.v1.customers.retrieve(str(self.organization.stripe_customer_id))
+        return int(customer.balance or 0)
+
+    @property
+    def billed_minor(self) -> int:
+        """What all of Acme's invoices come to that were closed."""
+        mine = {"customer": str(self.organization.stripe_customer_id), "limit": 100}
+        invoices = self.stripe.v1.invoices.list(mine).auto_paging_iter()  # type: ignore[arg-type]
+        return sum(one.total for one in invoices if one.status in {"open", "paid"})
+
     def sync(self, subscription_id: str) -> bool:
         """Bring a subscription to what Stripe says; tells whether anything changed."""
         return sync_subscription(
@@ -275,9 +295,9 @@ class Subscriber:
         since = self.clock() - 100 * DAY
         return reconcile.reconcile(self.database, self.payments, since=since, now=self.clock())
 
-    def differences(self) -> list[str]:
-        """Compare the three books."""
-        since = self.clock() - 100 * DAY
+    def differences(self, since: datetime | None = None) -> list[str]:
+        """Compare the three books, of the last hundred days or since an instant."""
+        since = since or self.clock() - 100 * DAY
         return reconcile.differences(self.database, self.payments, since=since, now=self.clock())
 
     def control(self, path: str, /, **body: Any) -> dict[str, Any]:

@@ -1,5 +1,8 @@
 """At random dates and between random tiers: what is previewed is charged, to the cent, and given.
 
+What is too little to be charged is shown as going on the next invoice, and is in fact charged with
+that; so all that was billed is what was taken and what is still carried, whatever came between.
+
 The short form tries a few changes on each store, a soak some two hundred.
 """
 
@@ -7,6 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from fractions import Fraction
 
@@ -67,16 +71,34 @@ def at_list(acme: Subscriber, found: Preview) -> int:
     return charged - back
 
 
-def holds(
-    acme: Subscriber, found: Preview, before: list[tuple[int, int | None]], percent: int
-) -> None:
+@dataclass(frozen=True)
+class Before:
+    """How Acme stood before a change: its allowances, what was taken of it, what it owed."""
+
+    granted: int
+    taken_minor: int
+    carried_minor: int
+
+    @classmethod
+    def of(cls, acme: Subscriber) -> Before:
+        return cls(len(acme.granted_micro()), acme.taken_minor, acme.carried_minor)
+
+
+def holds(acme: Subscriber, found: Preview, before: Before, percent: int) -> None:
     """Compare a preview with the invoice, the payment and the grant that came of it."""
     invoice = acme.invoices()[0]
     lines = [line.amount for line in invoice.lines.data]
-    given = acme.granted_micro()[len(before) :]
+    given = acme.granted_micro()[before.granted :]
+    # What is shown as charged now is what was taken, by the invoice and by the card.
     assert invoice.amount_paid == found.charge_minor, found
+    assert acme.taken_minor - before.taken_minor == found.charge_minor, found
+    # What is shown to go on the next invoice is what Stripe will add to that.
+    assert acme.carried_minor == found.carried_minor, found
+    # Both together are what the change costs, and what was owed before it.
+    costs = found.charge_minor + found.carried_minor - before.carried_minor
+    assert costs == invoice.total, found
     assert sum(micro for micro, _ in given) == found.credits_micro, found
-    assert [paid for _, paid in given] in ([], [found.charge_minor]), found
+    assert [paid for _, paid in given] in ([], [costs]), found
     assert (invoice.created, invoice.status) == (int(acme.clock().timestamp()), "paid")
     # No credit is ever bought below what it costs in the tier that it comes with: before the
     # discount that was agreed, which Stripe's lines have taken off already.
@@ -118,7 +140,7 @@ def test_what_is_previewed_is_charged_and_given(acme: Subscriber, seed: int) -> 
         for tier in ladder[1:]:
             renewals = dice.choice((0, 0, 1))
             pause(acme, dice, renewals)
-            before = acme.granted_micro()
+            before = Before.of(acme)
             found = acme.preview(tier)
             acme.to(acme.clock() + timedelta(seconds=dice.randrange(0, 60)))
             if acme.clock() >= found.renews_at:
@@ -129,3 +151,4 @@ def test_what_is_previewed_is_charged_and_given(acme: Subscriber, seed: int) -> 
             tried += 1
         assert acme.differences() == []
         end_at_once(acme)
+        assert acme.billed_minor == acme.taken_minor + acme.carried_minor

@@ -98,7 +98,7 @@ class _Upgrade:
 
 def included(book: PriceBook, tier: str, quantity: int) -> Included:
     """Return what a tier asks for a cycle and includes in it; seats are paid, credits are not."""
-    found = book.tiers.get(tier)
+    found = book.plan_of(tier)
     if found is None:
         return Included(0, 0)
     price = found.price_minor or 0
@@ -198,7 +198,7 @@ def _give_cycle(wallet: Wallet, subscription_id: str, invoice: InvoiceState) -> 
         return {}
     line = lines[-1]
     period = Period(line.start, line.end)
-    tier = catalog.in_force(wallet.tx, at=period.start).tiers.get(tier_of_product(line.product_id))
+    tier = catalog.in_force(wallet.tx, at=period.start).plan_of(tier_of_product(line.product_id))
     if tier is None:
         return {}
     key = f"allowance:{subscription_id}:{int(period.start.timestamp())}"
@@ -298,7 +298,8 @@ def _led_to(lines: Sequence[InvoiceLine], book: PriceBook) -> str:
     """Return the name of the tier that the last change of an invoice leads to."""
     charged = [one for one in lines if one.amount_minor >= 0]
     key = tier_of_product(sorted(charged, key=lambda one: one.start)[-1].product_id)
-    return book.tiers[key].name if key in book.tiers else "the larger plan"
+    found = book.plan_of(key)
+    return found.name if found else "the larger plan"
 
 
 def book(

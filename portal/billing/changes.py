@@ -38,9 +38,11 @@ CALLED_WITHIN = 2 * tier_changes.VALID
 class Preview:
     """What a change would do, and the id that confirms exactly this.
 
-    ``charge_minor`` is charged now, ``credits_micro`` added now; ``renewal_minor`` is the price of
-    the next cycle, which begins at ``renews_at``: None where there is none. An upgrade takes effect
-    now; anything else, also another interval, with the next cycle.
+    ``charge_minor`` is charged now, ``credits_micro`` added now. ``carried_minor`` comes on top of
+    the next invoice, as what is too little to be charged does; below zero it is a credit that is
+    left for it. ``renewal_minor`` is the price of the next cycle, which begins at ``renews_at``:
+    None where there is none. An upgrade takes effect now; anything else, also another interval,
+    with the next cycle.
     """
 
     change_id: str
@@ -49,6 +51,7 @@ class Preview:
     to_tier: str
     seats: int | None
     charge_minor: int
+    carried_minor: int
     credits_micro: int
     currency: str
     effective_at: datetime
@@ -108,6 +111,7 @@ def preview(
                 from_seats=ground.billed.seats,
                 as_of=found.effective_at,
                 charge_minor=found.charge_minor,
+                carried_minor=found.carried_minor,
                 currency=found.currency,
                 credits_micro=found.credits_micro,
                 status="previewed",
@@ -138,6 +142,7 @@ def _ending(ground: _Ground, state: SubscriptionState) -> Preview:
         to_tier="",
         seats=None,
         charge_minor=0,
+        carried_minor=0,
         credits_micro=0,
         currency=ground.organization.currency,
         effective_at=state.cycle_end,
@@ -160,9 +165,8 @@ def _changing(
         raise InvalidRequest.at("/tier", "is the plan you have")
     if state.status == "past_due":
         raise InvalidRequest("Pay the open invoice first; then change the plan.")
-    before = ground.book.tiers.get(state.tier)
-    price = price_of(before, state.quantity) if before and before.price_minor else 0
-    at_once = renewal > price and chosen.interval == state.interval
+    # More than is paid now, whatever the book asks by now for the plan that they have.
+    at_once = renewal > state.price_minor * state.quantity and chosen.interval == state.interval
     found = Preview(
         change_id=new_id("tx"),
         kind="upgrade" if at_once else "downgrade",
@@ -170,6 +174,7 @@ def _changing(
         to_tier=chosen.key,
         seats=seats,
         charge_minor=0,
+        carried_minor=0,
         credits_micro=0,
         currency=ground.organization.currency,
         effective_at=now.replace(microsecond=0) if at_once else state.cycle_end,
@@ -197,7 +202,8 @@ def _priced(
     largest = ground.billed.largest_allowance_micro
     return replace(
         found,
-        charge_minor=max(0, invoice.total_minor + invoice.starting_balance_minor),
+        charge_minor=invoice.charge_minor,
+        carried_minor=invoice.carried_minor,
         credits_micro=sum(credits_of_all(steps, cycle=cycle, begun_micro=largest)),
         effective_at=steps[-1].at if steps else found.effective_at,
     )

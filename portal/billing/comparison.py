@@ -13,6 +13,7 @@ from datetime import datetime
 from sqlalchemy import Connection, and_, exists, select
 
 from portal.accounts import find_customer
+from portal.billing import invoices
 from portal.billing import payments as book
 from portal.billing.gateway import Gateway, PaymentState
 from portal.billing.payments import UNKNOWN, Payment, Settled
@@ -125,7 +126,8 @@ def _otherwise_in_the_ledger(tx: Connection, ours: list[tuple[str, Settled]]) ->
         if grant is None:
             yield f"{named} paid for grant {payment.grant_id}, which the ledger does not have"
             continue
-        for what in _of_grant(settled, grant):
+        billed_minor = invoices.net_of(tx, organization_id, payment.invoice_id)
+        for what in _of_grant(settled, grant, billed_minor=billed_minor or 0):
             yield f"{named} and grant {payment.grant_id}: {what}"
 
 
@@ -146,9 +148,9 @@ def _grant(tx: Connection, organization_id: str, grant_id: str) -> _Grant | None
     return _Grant(row.granted_micro, row.paid_minor or 0, row.paid_currency or "", row.sold_micro)
 
 
-def _of_grant(settled: Settled, grant: _Grant) -> Iterator[str]:
+def _of_grant(settled: Settled, grant: _Grant, *, billed_minor: int) -> Iterator[str]:
     payment, reversal = settled.payment, settled.reversal
-    if _paid_otherwise(payment, grant):
+    if _paid_otherwise(payment, grant, billed_minor):
         yield (
             f"{payment.amount_minor} with {payment.tax_minor} tax was paid, the grant says "
             f"{grant.paid_minor}"
@@ -180,11 +182,15 @@ def _of_grant(settled: Settled, grant: _Grant) -> Iterator[str]:
         yield f"disputes claim {format_micro(dispute)} credits, {taken} were taken"
 
 
-def _paid_otherwise(payment: Payment, grant: _Grant) -> bool:
+def _paid_otherwise(payment: Payment, grant: _Grant, billed_minor: int) -> bool:
+    """Tell whether a grant says more than was paid for it, or of what is sold by itself other.
+
+    A plan's is paid for by its invoice: with the card, and with what the customer had in credit.
+    """
     net_minor = payment.amount_minor - payment.tax_minor
     if payment.kind in _FOR_A_GRANT:
         return grant.paid_minor != net_minor
-    return grant.paid_minor > net_minor
+    return grant.paid_minor > max(net_minor, billed_minor)
 
 
 def _only_in_the_ledger(tx: Connection, since: datetime) -> Iterator[str]:

@@ -221,6 +221,16 @@ def for_plan_minor(tx: Connection, organization_id: str, period: Period) -> int 
     return max(0, sum(one.amount_minor for one in lines))
 
 
+def net_of(tx: Connection, organization_id: str, invoice_id: str) -> int | None:
+    """Return what an invoice comes to without tax, in minor units; None where it is not known."""
+    row = tx.execute(
+        select(invoices.c.total_minor, invoices.c.tax_minor).where(
+            invoices.c.organization_id == organization_id, invoices.c.invoice_id == invoice_id
+        )
+    ).first()
+    return None if row is None else row.total_minor - row.tax_minor
+
+
 def page_of(tx: Connection, organization_id: str, invoice_id: str | None) -> str:
     """Return where an invoice is read and paid, or nothing where none is known."""
     found = tx.execute(

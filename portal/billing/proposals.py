@@ -80,13 +80,13 @@ def look(
 
 def _proposal(tx: Connection, organization_id: str, change_id: str, *, now: datetime) -> Proposal:
     change = tier_changes.find(tx, organization_id, change_id)
-    tiers = catalog.in_force(tx, at=now).tiers
+    book = catalog.in_force(tx, at=now)
     billed = cycles.find(tx, organization_id)
-    after = tiers.get(change.to_tier)
+    after = book.plan_of(change.to_tier)
     balance = balances.balance(tx, organization_id, now=now)
     return Proposal(
         change=change,
-        before=tiers.get(change.from_tier),
+        before=book.plan_of(change.from_tier),
         after=after,
         confirmable=change.status == "previewed" and now < change.created_at + VALID,
         renews_at=billed.cycle_end if billed and after else None,

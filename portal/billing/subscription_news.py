@@ -72,7 +72,7 @@ def _overdue(desk: Desk, after: Billed) -> str:
 
 
 def _name(desk: Desk, tier: str | None) -> str:
-    found = catalog.in_force(desk.tx, at=desk.now).tiers.get(tier or "")
+    found = catalog.in_force(desk.tx, at=desk.now).plan_of(tier)
     return found.name if found else str(tier)
 
 

@@ -289,7 +289,7 @@ def _billed(
 
 def seats_of(desk: Desk, tier: str, quantity: int) -> int | None:
     """Return the seats a quantity means; None for a tier that is not sold by the seat."""
-    found = catalog.in_force(desk.tx, at=desk.now).tiers.get(tier)
+    found = catalog.in_force(desk.tx, at=desk.now).plan_of(tier)
     return quantity if found is not None and found.kind == "per_seat" else None
 
 

@@ -21,7 +21,10 @@ _OPEN = ("started", "awaiting_payment")
 
 @dataclass(frozen=True)
 class TierChange:
-    """A change as it was previewed; amounts in minor units, credits in millionths."""
+    """A change as it was previewed; amounts in minor units, credits in millionths.
+
+    ``carried_minor`` is what goes on the next invoice; below zero a credit that is left for it.
+    """
 
     organization_id: str
     change_id: str
@@ -32,6 +35,7 @@ class TierChange:
     from_seats: int | None
     as_of: datetime
     charge_minor: int
+    carried_minor: int
     currency: str
     credits_micro: int
     status: str

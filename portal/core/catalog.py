@@ -74,7 +74,10 @@ class Pack:
 
 @dataclass(frozen=True)
 class PriceBook:
-    """One version of the prices, in force from ``effective_at`` until the next version."""
+    """One version of the prices, in force from ``effective_at`` until the next version.
+
+    ``retired`` are the tiers of earlier versions that this one sells no more: who has one keeps it.
+    """
 
     currency: str
     actions: Mapping[str, Action]
@@ -83,13 +86,18 @@ class PriceBook:
     effective_at: datetime | None = None
     version: int = 0
     document: str = field(default="", repr=False)
+    retired: Mapping[str, Tier] = field(default_factory=dict, repr=False)
+
+    def plan_of(self, tier: str | None) -> Tier | None:
+        """Return the tier that somebody has, be it sold no more; None where none was ever so."""
+        return self.tiers.get(tier or "") or self.retired.get(tier or "")
 
     def overage_price(self, tier: str | None) -> int | None:
         """Return the price of a credit beyond all grants on a tier, in millionths of a minor unit.
 
         None where the tier sells none.
         """
-        found = self.tiers.get(tier or "")
+        found = self.plan_of(tier)
         return found.overage_price_micro_minor or None if found else None
 
     def credit_value(self, tier: str | None) -> int | None:

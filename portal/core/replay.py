@@ -135,7 +135,7 @@ class Terms:
 
     def tier(self, key: str, at: datetime) -> Tier | None:
         """Return the tier that stands for one a customer had. None where the book has none."""
-        return self.book_at(at).tiers.get(self.plan or self.tiers.get(key, key))
+        return self.book_at(at).plan_of(self.plan or self.tiers.get(key, key))
 
 
 @dataclass

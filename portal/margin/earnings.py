@@ -77,7 +77,7 @@ def _term(organization: Organization, books: catalog.PriceBooks, row: RowMapping
         days = local_day(begins, zone).toordinal(), local_day(ends, zone).toordinal()
         # As it was put in place: a period that began with the day before is at the prices of then.
         book = books.in_force(row["since"])
-        tier = book.tiers.get(row["tier"])
+        tier = book.plan_of(row["tier"])
         stated = tier.price_minor if tier and book.currency == organization.currency else None
         if stated is not None and not row["billed"]:
             seats = row["seats"] or 1

@@ -79,7 +79,7 @@ class _Known:
 
     def states_fee(self, tier: str, currency: str) -> bool:
         """Tell whether the price book says what a tier costs, in that currency."""
-        found = self.book.tiers.get(tier)
+        found = self.book.plan_of(tier)
         priced = found is not None and found.price_minor is not None
         return priced and self.book.currency == currency
 

@@ -124,7 +124,7 @@ def _uses_of_members(tx: Connection, span: Span) -> list[int]:
 
 def _selling(tx: Connection, found: Sequence[OrganizationMargin], *, now: datetime) -> Selling:
     """Return how customers are sold to today, and who of them has sent any use in the span."""
-    tiers = catalog.in_force(tx, at=now).tiers
+    book = catalog.in_force(tx, at=now)
     rows = tx.execute(
         select(
             subscriptions.c.organization_id,
@@ -134,7 +134,8 @@ def _selling(tx: Connection, found: Sequence[OrganizationMargin], *, now: dateti
         ).join(organizations, organizations.c.organization_id == subscriptions.c.organization_id)
     ).all()
     used = {one.organization_id for one in found if one.figures.events}
-    kinds = [tiers[row.tier].kind if row.tier in tiers else "custom" for row in rows]
+    plans = [book.plan_of(row.tier) for row in rows]
+    kinds = [plan.kind if plan else "custom" for plan in plans]
     return Selling(
         per_seat=kinds.count("per_seat"),
         flat=kinds.count("flat"),

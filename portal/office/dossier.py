@@ -97,7 +97,7 @@ def dossier(tx: Connection, organization_id: str, *, now: datetime) -> Dossier:
     cost, _ = usage.cost(tx, organization_id, start=start, end=end)
     written = papers.papers(tx, organization, period, now=now)
     known = choices(tx, organization_id, book)
-    tier = book.tiers.get(organization.tier or "") if book else None
+    tier = book.plan_of(organization.tier) if book else None
     return Dossier(
         as_of=now,
         organization=organization,

@@ -123,7 +123,7 @@ def _trend(
 
 def tier_of(organization: Organization, book: PriceBook | None) -> Tier | None:
     """Return the tier in force, where there is one."""
-    return book.tiers.get(organization.tier) if book and organization.tier else None
+    return book.plan_of(organization.tier) if book else None
 
 
 def guarantee_of(

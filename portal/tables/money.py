@@ -106,6 +106,8 @@ tier_changes = table(
     # From when an upgrade is prorated; when anything else takes effect.
     instant("as_of"),
     whole("charge_minor", 0),
+    # What goes on the next invoice instead; below zero a credit that is left for it.
+    whole("carried_minor", 0),
     text_column("currency"),
     whole("credits_micro", 0),
     text_column("status"),

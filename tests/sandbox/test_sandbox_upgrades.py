@@ -130,6 +130,26 @@ def test_what_is_too_small_to_charge_is_carried_to_the_next_invoice(seller: Sell
     assert seller.invoices(subscription)[0].amount_paid == 2080
 
 
+def test_a_preview_of_what_is_too_small_to_charge_says_that_nothing_is_due(
+    seller: Seller,
+) -> None:
+    subscription = seller.subscribe()
+    dearer = seller.plan("Slightly dearer", 2040)
+    preview = seller.preview(subscription, dearer)
+    assert (preview.total, preview.amount_due, preview.amount_remaining) == (40, 0, 0)
+    dearest = seller.plan("A little dearer still", 2050)
+    assert seller.preview(subscription, dearest).amount_due == 50
+
+
+@pytest.mark.parametrize(("currency", "least"), [("gbp", 30), ("jpy", 50), ("huf", 17_500)])
+def test_the_least_charge_is_the_currencys(seller: Seller, currency: str, least: int) -> None:
+    with pytest.raises(stripe.InvalidRequestError, match=f"at least {least} minor units"):
+        seller.v1.payment_intents.create({"amount": least - 1, "currency": currency})
+    intent = seller.v1.payment_intents.create({"amount": least, "currency": currency})
+    with pytest.raises(stripe.InvalidRequestError, match=f"at least {least} minor units"):
+        seller.v1.payment_intents.update(intent.id, {"amount": least - 1})
+
+
 def test_another_interval_starts_a_new_period_at_once(seller: Seller) -> None:
     subscription = seller.subscribe()
     yearly = seller.plan("Basic for a year", 20000, "year")

@@ -37,7 +37,9 @@ class InvoiceLine:
 class InvoiceState:
     """An invoice as Stripe has it now; ``payment_id`` is the payment intent that pays it.
 
-    One that ``advances`` is closed and charged by Stripe itself in time.
+    ``charge_minor`` is what Stripe charges for it in all: nothing where that is too little to be
+    charged, or where the customer's balance pays. ``due_minor`` is what of it is not paid yet. One
+    that ``advances`` is closed and charged by Stripe itself in time.
     """
 
     invoice_id: str
@@ -52,6 +54,7 @@ class InvoiceState:
     subtotal_minor: int
     tax_minor: int
     total_minor: int
+    charge_minor: int
     paid_minor: int
     due_minor: int
     starting_balance_minor: int
@@ -65,6 +68,14 @@ class InvoiceState:
     payment_id: str
     charge_id: str
     lines: Sequence[InvoiceLine]
+
+    @property
+    def carried_minor(self) -> int:
+        """What it adds to the customer's next invoice; below zero what it takes off that.
+
+        Worked out, as Stripe tells the balance afterwards only of an invoice that is closed.
+        """
+        return self.total_minor + self.starting_balance_minor - self.charge_minor
 
     @property
     def issued_at(self) -> datetime:
@@ -165,6 +176,7 @@ def invoice_of(told: Mapping[str, Any]) -> InvoiceState:
         subtotal_minor=int(told["subtotal"]),
         tax_minor=_tax(told),
         total_minor=int(told["total"]),
+        charge_minor=int(told["amount_due"]),
         paid_minor=int(told.get("amount_paid") or 0),
         due_minor=int(told.get("amount_remaining") or 0),
         starting_balance_minor=int(told.get("starting_balance") or 0),

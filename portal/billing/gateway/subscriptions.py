@@ -35,7 +35,10 @@ class Change:
 
 @dataclass(frozen=True)
 class SubscriptionState:
-    """A subscription as Stripe has it now; the cycle to the second, in UTC."""
+    """A subscription as Stripe has it now; the cycle to the second, in UTC.
+
+    ``price_minor`` is what one of its quantity costs for a cycle, by the price it was sold at.
+    """
 
     subscription_id: str
     status: str
@@ -47,6 +50,7 @@ class SubscriptionState:
     tier: str
     item_id: str
     price_id: str
+    price_minor: int
     quantity: int
     interval: str
     anchor: datetime
@@ -249,6 +253,7 @@ def subscription_of(told: Mapping[str, Any]) -> SubscriptionState:
         tier=tier_of_product(id_of(price.get("product"))),
         item_id=str(item["id"]),
         price_id=str(price.get("id") or ""),
+        price_minor=int(price.get("unit_amount") or price.get("amount") or 0),
         quantity=int(item.get("quantity") or told.get("quantity") or 1),
         interval=str(recurring.get("interval") or ""),
         anchor=instant_of(told.get("billing_cycle_anchor") or cycle["current_period_start"]),
