@@ -3,8 +3,8 @@
 A new PostgreSQL store has no statistics, and took it for as good as the primary key to find one
 event by: each check of a reference to an event then went over all events of its organization.
 
-Revision ID: 0014
-Revises: 0013
+Revision ID: 0015
+Revises: 0014
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0014"
-down_revision = "0013"
+revision = "0015"
+down_revision = "0014"
 
 NAME = "ix_events_organization_id_occurred_at"
 COLUMNS = ["organization_id", "occurred_at"]

@@ -3,8 +3,8 @@
 The index of transfers by time was taken for as good as the primary key to find one transfer by,
 where most organizations have few: each entry of a busy one then went over all of its transfers.
 
-Revision ID: 0015
-Revises: 0014
+Revision ID: 0016
+Revises: 0015
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pathlib import Path
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0015"
-down_revision = "0014"
+revision = "0016"
+down_revision = "0015"
 
 #: What PostgreSQL does by itself on the hot path (see portal/express.py), as it is now.
 EXPRESS = Path(__file__).resolve().parents[1] / "functions" / "express.sql"
