@@ -146,15 +146,11 @@ def _listed(tx: Connection, organization: Organization, book: PriceBook | None) 
 def _of_invoice(
     invoice: Invoice, paid: Settled | None, book: PriceBook | None, waived_minor: int
 ) -> Paper:
+    sold = {**book.retired, **book.tiers} if book is not None else {}
     return Paper(
         number=invoice.number,
         issued_at=invoice.issued_at,
-        what=what(
-            invoice,
-            {}
-            if book is None
-            else {k: t.name for k, t in (dict(book.retired) | dict(book.tiers)).items()},
-        ),
+        what=what(invoice, {key: tier.name for key, tier in sold.items()}),
         amount_minor=invoice.total_minor,
         due_minor=invoice.due_minor,
         currency=invoice.currency,
