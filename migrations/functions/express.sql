@@ -76,22 +76,24 @@ BEGIN
   -- The organization is plain: charged, in its period and cycle, nothing overdue, with nothing past
   -- a deadline, no debt and no retry. The price book is the one in force. A member who is none may
   -- be one to refuse: the long way tells.
-  SELECT l.names[1], l.balances[1], l.available, h.balance_micro, c.caps_, c.starts, t.team_
+  SELECT l.names[1], l.balances[1], l.available, l.held, c.caps_, c.starts, t.team_
     INTO lot, here, available, held, caps_, starts, team_
     FROM organizations o
       LEFT JOIN subscriptions s ON s.organization_id = org
       LEFT JOIN members m ON m.organization_id = org AND m.member_id = member_
         AND m.removed_at IS NULL
-      JOIN accounts h ON h.organization_id = org AND h.account = 'held'
       CROSS JOIN LATERAL (SELECT CASE WHEN clearmeter_authorize.team_ = '' AND member_ <> ''
         THEN m.team_id ELSE clearmeter_authorize.team_ END AS team_) t
-      -- The lots in the order they are spent: core/burn_down.py.
-      CROSS JOIN LATERAL (SELECT array_agg(l.account) AS names,
-          array_agg(l.balance_micro) AS balances, sum(l.balance_micro)::bigint AS available
-        FROM (SELECT a.account, a.balance_micro
-          FROM accounts a JOIN grants g ON g.organization_id = org AND g.grant_id = a.account
-          WHERE a.organization_id = org AND a.standing
+      -- The lots in the order they are spent: core/burn_down.py; and what else stands.
+      CROSS JOIN LATERAL (SELECT array_agg(l.account) FILTER (WHERE l.lot) AS names,
+          array_agg(l.balance_micro) FILTER (WHERE l.lot) AS balances,
+          (sum(l.balance_micro) FILTER (WHERE l.lot))::bigint AS available,
+          coalesce(sum(l.balance_micro) FILTER (WHERE l.account = 'held'), 0)::bigint AS held,
+          bool_or(l.account = 'debt') AS owes
+        FROM (SELECT a.account, a.balance_micro, g.grant_id IS NOT NULL AS lot
+          FROM accounts a LEFT JOIN grants g ON g.organization_id = org AND g.grant_id = a.account
             AND g.effective_at <= now_ AND (g.expires_at IS NULL OR g.expires_at > now_)
+          WHERE a.organization_id = org AND a.standing
           ORDER BY g.priority, g.expires_at NULLS LAST, g.paid_minor IS NOT NULL, g.effective_at,
             g.grant_id COLLATE "C") l) l
       -- Every cap that applies, each with its window of now; the windows of one cap follow each
@@ -116,12 +118,9 @@ BEGIN
         AND d.status = 'authorized' AND d.expires_at <= now_)
       AND (key_ IS NULL OR NOT EXISTS (SELECT FROM idempotency_keys i
         WHERE i.organization_id = org AND i.route = 'authorize' AND i.key = key_))
-      AND NOT EXISTS (SELECT FROM accounts d WHERE d.organization_id = org
-        AND d.account = 'debt' AND d.balance_micro <> 0)
-      AND book = coalesce(
-        (SELECT version FROM price_books WHERE effective_at <= now_
-          ORDER BY effective_at DESC LIMIT 1),
-        (SELECT version FROM price_books ORDER BY effective_at LIMIT 1));
+      AND NOT coalesce(l.owes, false)
+      AND book = (SELECT version FROM price_books WHERE effective_at <= now_
+        ORDER BY effective_at DESC LIMIT 1);
   -- What one lot alone does not cover goes the long way.
   IF NOT FOUND OR coalesce(here, 0) < credits THEN RETURN NULL; END IF;
 
