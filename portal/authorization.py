@@ -124,6 +124,21 @@ class _Act:
             price_micro_minor=hold.overage_price_micro_minor if hold else 0,
         )
 
+    def _pay_first(self) -> None:
+        """Refuse new work where a plan was not paid for too long. Raises PaymentOverdue.
+
+        Seats are owed for though no credits are; whom the operator only watches nothing stops.
+        """
+        stops_at = self.organization.stops_at
+        if stops_at is None or self.now < stops_at:
+            return
+        if self.organization.shadow:
+            owed = catalog.in_force(self.tx, at=self.now).plan_of(self.organization.tier)
+            if owed is None or not owed.paid_anyway:
+                return
+        page_url = notices.url_of(self.tx, self.organization_id, notices.PAYMENT_FAILED)
+        raise refusals.payment_overdue(stops_at, page_url)
+
     def plan(
         self, credits_micro: int, counters: Sequence[CapState], hold: Hold | None = None
     ) -> tuple[list[Take], Standing | None]:
@@ -131,12 +146,9 @@ class _Act:
 
         Raises PaymentOverdue, InDebt, CapReached or InsufficientCredits.
         """
+        self._pay_first()
         if self.organization.shadow:
             return [], None
-        stops_at = self.organization.stops_at
-        if stops_at is not None and self.now >= stops_at:
-            page_url = notices.url_of(self.tx, self.organization_id, notices.PAYMENT_FAILED)
-            raise refusals.payment_overdue(stops_at, page_url)
         if self.wallet.debt_micro and credits_micro:
             raise refusals.in_debt(self.wallet.debt_micro)
         cap = tightest(counters)

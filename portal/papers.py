@@ -36,12 +36,15 @@ class Paper:
     ``status`` is Stripe's of an invoice, or ``paid``. What went back of it stands beside it, and
     how a dispute of it stands; ``with_credits`` where credits went back with it.
     ``waived_minor`` is what of it was for credits beyond the customer's own that need not be paid.
+    ``charged_minor`` is what was charged for one that is paid: less than its amount where the
+    customer's balance at Stripe took the rest, more where something stood on that from before.
     """
 
     number: str
     issued_at: datetime
     what: str
     amount_minor: int
+    charged_minor: int
     due_minor: int
     currency: str
     status: str
@@ -152,6 +155,7 @@ def _of_invoice(
         issued_at=invoice.issued_at,
         what=what(invoice, {key: tier.name for key, tier in sold.items()}),
         amount_minor=invoice.total_minor,
+        charged_minor=invoice.paid_minor,
         due_minor=invoice.due_minor,
         currency=invoice.currency,
         status=invoice.status,
@@ -198,6 +202,7 @@ def _of_payment(paid: Settled, settled_at: datetime) -> Paper:
         issued_at=settled_at,
         what=KINDS.get(payment.kind, "A payment"),
         amount_minor=payment.amount_minor,
+        charged_minor=payment.amount_minor,
         due_minor=0,
         currency=payment.currency,
         status="paid",

@@ -131,10 +131,11 @@ def end(
 def _charge_by(wallet: Wallet, before: Organization, tier: str | None, *, at: datetime) -> None:
     """Only measure from a tier on that is paid whatever is used, and charge again after it.
 
-    What the operator chose to charge stays where the tier before was of the same sort.
+    What the operator chose to charge stays where Stripe billed a tier of the same sort before.
     """
     cycle = before.calendar.cycle_at(at - _MOMENT)
-    was = _measured(wallet.tx, before.tier, since=cycle.start if cycle else at, at=at)
+    billed = before.tier if before.cycle_end is not None else None
+    was = _measured(wallet.tx, billed, since=cycle.start if cycle else at, at=at)
     becomes = _measured(wallet.tx, tier, since=at, at=at)
     if was != becomes:
         charging = "shadow" if becomes else "on"

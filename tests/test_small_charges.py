@@ -28,8 +28,13 @@ def acme(store: str, clock: Clock) -> Iterator[Subscriber]:
 
 def page_of(acme: Subscriber, change_id: str) -> str:
     """Return the words of a change's page."""
+    return words(acme, f"/plans/changes/{change_id}")
+
+
+def words(acme: Subscriber, path: str) -> str:
+    """Return the words of a page."""
     ana = enter(acme.application, acme.database, acme.clock, "ana")
-    text = ana.client.get(f"/plans/changes/{change_id}").text
+    text = ana.client.get(path).text
     return " ".join(re.sub(r"<[^>]*>", " ", text).split())
 
 
@@ -54,6 +59,9 @@ def test_a_charge_that_is_too_small_comes_with_the_next_invoice_and_the_credits_
     acme.to(END + HOUR)
     assert (acme.taken_minor, acme.carried_minor) == (before + 9_900 + 29, 0)
     assert acme.differences() == []
+    said = words(acme, "/billing")
+    assert "Change to Pro 9 Dec · Paid Nothing was charged: your balance took it." in said
+    assert "$99.29 was charged, with $0.29 from before." in said
 
 
 def test_what_was_carried_is_charged_with_the_next_change_and_the_preview_says_so(
@@ -113,6 +121,9 @@ def test_a_credit_of_less_than_the_least_charge_is_kept_for_the_next_invoice(
     assert (found.charge_minor, found.carried_minor) == (113 - 29, 0)
     acme.to(END + HOUR)
     assert (acme.taken_minor, acme.carried_minor) == (before + 2_900 - 29, 0)
+    said = words(acme, "/billing")
+    assert "It comes off your next invoice." in said
+    assert "$28.71 was charged: your balance took the rest." in said
     assert acme.differences() == []
 
 

@@ -174,6 +174,25 @@ def test_a_late_payment_leaves_a_grace_of_seven_days_and_then_stops_new_work(
     acme.acme.hold("document")
 
 
+def test_who_does_not_pay_for_seats_begins_no_new_work_either(acme: Subscriber) -> None:
+    acme.subscribe("seat", seats=3)
+    acme.give_up("past_due")
+    acme.card(DECLINED)
+    acme.to(utc(2026, 12, 9, 12))
+    acme.to(utc(2026, 12, 9, 13))
+    stops = acme.organization.stops_at
+    assert (stops is not None, acme.organization.charging) == (True, "shadow")
+    acme.to(stops - HOUR / 60)
+    hold = acme.acme.hold("document")
+    acme.to(stops)
+    refused(acme.acme.authorize("document"), 402, "payment-overdue")
+    refused(acme.acme.increment(hold, 1), 402, "payment-overdue")
+    ok(acme.acme.capture(hold))
+    acme.pay(acme.standing().pay_url)
+    acme.tell()
+    acme.acme.hold("document")
+
+
 @pytest.mark.parametrize("after", ["canceled", "unpaid"])
 def test_who_never_pays_has_no_plan_any_more_and_keeps_what_was_bought(
     acme: Subscriber, after: str
@@ -333,6 +352,18 @@ def test_what_the_operator_chose_to_charge_stays_while_the_plan_does(acme: Subsc
     acme.to(utc(2027, 1, 9, 12))
     acme.to(utc(2027, 1, 9, 12, 1))
     assert (acme.organization.tier, acme.organization.charging) == ("starter", "shadow")
+
+
+def test_seats_that_the_operator_put_in_place_are_only_measured_once_they_are_bought(
+    acme: Subscriber,
+) -> None:
+    url = acme.open("seat", seats=3)
+    ok(acme.acme.api.put(acme.acme.path, {"name": "Acme", "tier": "seat", "seats": 3}))
+    assert acme.organization.charging == "on"
+    assert acme.pay(url).status_code == 303
+    acme.tell()
+    assert acme.organization.charging == "shadow"
+    acme.acme.hold("image", 100)
 
 
 def test_a_tier_by_the_year_is_given_once_a_year(acme: Subscriber) -> None:
