@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ import pytest
 from flask import Flask
 from sqlalchemy import event
 
-from portal import audit, raises
+from portal import audit, catalog, raises
 from portal.audit import Act
+from portal.core.catalog import tier_called
 from portal.core.periods import Zone
 from portal.core.units import MICRO
 from portal.db import Database
@@ -283,3 +284,28 @@ def test_the_audit_page_asks_the_store_as_often_for_one_customer_as_for_many(
         ok(acme.api.put(path, {"name": f"Other {number}"}), 201)
         ok(acme.api.put(f"{path}/members/m", {"email": "m@other.example"}), 201)
     assert counted() == before
+
+
+def test_a_plan_that_is_sold_no_longer_is_still_called_by_its_name(
+    acme: Customer, application: Flask, database: Database, clock: Clock
+) -> None:
+    ok(acme.api.put(acme.path, {"name": "Acme", "tier": "starter"}))
+    ok(acme.send(acme.event("document", member="cleo")))
+    renamed = catalog.DEFAULT_FILE.read_text(encoding="utf-8").replace(
+        '[tiers.starter]\nname = "Starter"', '[tiers.basis]\nname = "Basis"'
+    )
+    with database.transaction() as tx:
+        catalog.load(tx, renamed, effective_at=clock.forward(timedelta(days=1)), now=clock())
+        assert catalog.tier_names(tx, at=clock())["starter"] == "Starter"
+        assert "basis" not in catalog.tier_names(tx, at=START), "what is to come has no name yet"
+    pages = {
+        "/plans": enter(application, database, clock, "ana"),
+        "/operator/customers": enter_olga(application, database, clock),
+        "/operator/customers/acme": enter_olga(application, database, clock),
+        "/operator/": enter_olga(application, database, clock),
+    }
+    for path, reader in pages.items():
+        text = re.sub(r"<[^>]+>", " ", reader.client.get(path).text.partition("<main")[2])
+        assert "Starter" in text, path
+        assert not re.search(r"\bstarter\b", text), path
+    assert tier_called("old_plan", {}) == "Old plan"

@@ -16,8 +16,7 @@ from portal import accounts, catalog, keys
 from portal.accounts import Organization
 from portal.audit import Act
 from portal.core import actors
-from portal.core.catalog import money_words
-from portal.core.errors import CatalogError
+from portal.core.catalog import money_words, tier_called
 from portal.core.periods import Zone, local_day
 from portal.web import formats
 
@@ -56,7 +55,7 @@ class Names:
 
     def tier(self, key: str) -> str:
         """Return what a plan is called; one that no book knows is its key in plain letters."""
-        return self.tiers.get(key) or key.replace("_", " ").capitalize()
+        return tier_called(key, self.tiers)
 
     def money(self, amount_minor: int) -> str:
         """Write an amount in minor units of the organization's currency."""
@@ -106,7 +105,7 @@ def names_of(
         teams=teams,
         projects=projects,
         keys={one.key_id: one.name for one in keys.of_organization(tx, key)},
-        **_sold(tx),
+        **_sold(tx, now),
     )
 
 
@@ -122,7 +121,7 @@ def names_among(tx: Connection, acts: Sequence[Act], *, brand: str, now: datetim
         for scope in ("member", "team", "project")
     )
     # Of no organization: amounts are the operator's own, in dollars.
-    nobodys = Names(brand, "usd", _UTC, local_day(now, _UTC), operators=True, **_sold(tx))
+    nobodys = Names(brand, "usd", _UTC, local_day(now, _UTC), operators=True, **_sold(tx, now))
     known = {
         key: replace(
             nobodys,
@@ -147,17 +146,14 @@ def _words(act: Act) -> Iterator[str]:
                     if isinstance(word, str))  # fmt: skip
 
 
-def _sold(tx: Connection) -> dict[str, Any]:
+def _sold(tx: Connection, now: datetime) -> dict[str, Any]:
     """Return what actions, plans and packs are called.
 
     What is sold no longer is still called as it was; what is sold has its newest name.
     """
-    try:
-        versions = catalog.price_books_of(tx).versions
-    except CatalogError:
-        versions = ()
+    versions = catalog.in_force_until(tx, at=now)
     return {
         "actions": {key: one.plural for book in versions for key, one in book.actions.items()},
-        "tiers": {key: one.name for book in versions for key, one in book.tiers.items()},
+        "tiers": catalog.tier_names(tx, at=now),
         "packs": {key: one.name for book in versions for key, one in book.packs.items()},
     }
