@@ -82,6 +82,9 @@ def test_a_name_of_several_asks_whom_with_a_link_for_each(ana: Reader) -> None:
     many = _main(ana.client.get("/usage?member=person").text)
     assert many.count("<small>person-") == 8
     assert f"{MOST_LISTED - 8} more: write more of the name" in many
+    assert "Nothing was used" not in many
+    nobody = _main(ana.client.get("/usage?member=%3Cb%3Ezoe").text)
+    assert "Nobody here is called “&lt;b&gt;zoe”" in nobody
 
 
 def test_a_member_who_sees_their_own_use_alone_looks_for_nobody(
