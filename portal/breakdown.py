@@ -7,17 +7,17 @@ filter on themselves is set here, never taken from the address.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 
 from sqlalchemy import Connection
 
-from portal import usage
+from portal import accounts, usage
 from portal.accounts import Member, Organization
 from portal.core.errors import InvalidRequest
 from portal.core.periods import Period, local_day
 from portal.core.units import apportion, divide_half_even
-from portal.spending import Choices, book_at, choices
+from portal.spending import Choices, book_at, choices, members_meant
 from portal.usage import Totals
 
 DAY = timedelta(days=1)
@@ -27,6 +27,8 @@ FILTERS = ("action", "member", "team", "project")
 LONGEST_RANGE = timedelta(days=3 * 366)
 #: A chart shows this many groups in colours of their own, the rest together.
 MOST_SERIES = 5
+#: Of those a typed name may mean, so many are offered.
+MOST_MEANT = 8
 #: Ranges longer than this are drawn by week, and then by four weeks.
 MOST_DAILY_COLUMNS = 92
 MOST_WEEKLY_COLUMNS = 371
@@ -120,6 +122,9 @@ class Breakdown:
     change_percent: int | None
     days_per_column: int = 1
     names: Mapping[str, str] = field(default_factory=dict)
+    #: Whom a typed name may mean, where it is several: the first of them, and how many in all.
+    meant: Sequence[Member] = ()
+    meant_count: int = 0
 
     @property
     def chips(self) -> list[Chip]:
@@ -239,6 +244,7 @@ def breakdown(
 ) -> Breakdown:
     """Return usage as selected."""
     known = choices(tx, organization.organization_id, book_at(tx, now))
+    selection, meant = _of_whom(tx, organization, selection, known)
     by = ["day"] if selection.group == "day" else ["day", selection.group]
     found = usage.report(
         tx,
@@ -277,7 +283,22 @@ def breakdown(
         changed,
         length,
         names,
+        accounts.members_among(tx, organization.organization_id, meant[:MOST_MEANT]),
+        len(meant),
     )
+
+
+def _of_whom(
+    tx: Connection, organization: Organization, selection: Selection, known: Choices
+) -> tuple[Selection, Sequence[str]]:
+    """Return the selection with the one whose name was typed, and all it may mean if several."""
+    typed = selection.filters.get("member", "")
+    if not typed or selection.own_only or typed in known.members:
+        return selection, ()
+    meant = members_meant(tx, organization.organization_id, known, typed)
+    if len(meant) != 1:
+        return selection, meant
+    return replace(selection, filters={**selection.filters, "member": meant[0]}), ()
 
 
 def change_percent(now: int, before: int) -> int | None:

@@ -6,6 +6,7 @@ first version also stands for all time before it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
@@ -36,7 +37,7 @@ class PriceBooks:
         """Return the version in force at an instant."""
         current = self.versions[0]
         for book in self.versions[1:]:
-            if book.effective_at is not None and book.effective_at <= at:
+            if _begun(book, at):
                 current = book
         return current
 
@@ -88,6 +89,23 @@ def price_books_of(tx: Connection) -> PriceBooks:
     if not versions:
         raise CatalogError("No price book is loaded yet. Run: flask --app app catalog load")
     return PriceBooks(versions)
+
+
+def in_force_until(tx: Connection, *, at: datetime) -> Sequence[PriceBook]:
+    """Return the versions that were ever in force by an instant, oldest first; none is no error."""
+    versions = _every_version(tx)
+    return [one for one in versions if one is versions[0] or _begun(one, at)]
+
+
+def tier_names(tx: Connection, *, at: datetime) -> dict[str, str]:
+    """Return what plans are called, by key: one that is sold no longer as it was called last."""
+    return {
+        key: tier.name for book in in_force_until(tx, at=at) for key, tier in book.tiers.items()
+    }
+
+
+def _begun(book: PriceBook, at: datetime) -> bool:
+    return book.effective_at is not None and book.effective_at <= at
 
 
 def in_force(tx: Connection, *, at: datetime) -> PriceBook:

@@ -12,14 +12,14 @@ from datetime import date, datetime, timedelta
 
 from sqlalchemy import Connection
 
-from portal import balances, usage
+from portal import balances, catalog, usage
 from portal.accounts import Member, Organization
 from portal.balances import Balance
 from portal.billing import checkout, plan
 from portal.billing.checkout import Checkout
 from portal.billing.plan import Pending
 from portal.breakdown import days_of
-from portal.core.catalog import Action, PriceBook, Tier
+from portal.core.catalog import Action, PriceBook, Tier, tier_called
 from portal.core.periods import Period
 from portal.core.recommendation import Cost, Recommendation, recommend
 from portal.recommendation import recommended
@@ -85,6 +85,8 @@ class Offer:
     own_currency: bool
     #: The actions the reader has used this period, by what they took: as on the overview.
     favourites: Sequence[str]
+    #: What the reader's plan is called, also where it is sold no longer; "" without one.
+    tier_name: str = ""
 
     @property
     def enough_for(self) -> Sequence[tuple[int, Action]]:
@@ -123,6 +125,7 @@ def offer(tx: Connection, organization: Organization, member: Member, *, now: da
         else [],
         own_currency=own_currency,
         favourites=_favourites(tx, organization, member, now=now),
+        tier_name=tier_called(organization.tier or "", catalog.tier_names(tx, at=now)),
     )
 
 

@@ -12,13 +12,13 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
-from portal import statements
+from portal import catalog, statements
 from portal.accounts import Organization
 from portal.billing import bills, invoices, payments, plan
 from portal.billing.invoices import Invoice
 from portal.billing.payments import Settled
 from portal.billing.plan import PaymentStanding, Pending
-from portal.core.catalog import PriceBook
+from portal.core.catalog import PriceBook, tier_called
 from portal.core.errors import InvalidRequest
 from portal.core.periods import Period
 from portal.core.statement import ORDER
@@ -95,7 +95,7 @@ def papers(tx: Connection, organization: Organization, period: Period, *, now: d
     return Papers(
         as_of=now,
         book=book,
-        papers=_listed(tx, organization, book),
+        papers=_listed(tx, organization, catalog.tier_names(tx, at=now)),
         standing=plan.payment_standing(tx, organization),
         pending=plan.pending(tx, organization),
         statement=statements.statement(tx, organization, period, now=now),
@@ -128,14 +128,14 @@ def begins(organization: Organization, period: Period) -> str:
     return period.start.astimezone(organization.zone.at(period.start)).date().isoformat()
 
 
-def _listed(tx: Connection, organization: Organization, book: PriceBook | None) -> list[Paper]:
+def _listed(tx: Connection, organization: Organization, names: Mapping[str, str]) -> list[Paper]:
     settled = payments.of_organization(tx, organization.organization_id)
     by_invoice = {one.payment.invoice_id: one for one in settled if one.payment.invoice_id}
     found = invoices.listed(tx, organization.organization_id)
     known = {one.invoice_id for one in found}
     waived = bills.waived_by_invoice(tx, organization.organization_id)
     listed = [
-        _of_invoice(one, by_invoice.get(one.invoice_id), book, waived.get(one.invoice_id, 0))
+        _of_invoice(one, by_invoice.get(one.invoice_id), names, waived.get(one.invoice_id, 0))
         for one in found
     ]
     listed += [
@@ -147,13 +147,12 @@ def _listed(tx: Connection, organization: Organization, book: PriceBook | None) 
 
 
 def _of_invoice(
-    invoice: Invoice, paid: Settled | None, book: PriceBook | None, waived_minor: int
+    invoice: Invoice, paid: Settled | None, names: Mapping[str, str], waived_minor: int
 ) -> Paper:
-    sold = {**book.retired, **book.tiers} if book is not None else {}
     return Paper(
         number=invoice.number,
         issued_at=invoice.issued_at,
-        what=what(invoice, {key: tier.name for key, tier in sold.items()}),
+        what=what(invoice, names),
         amount_minor=invoice.total_minor,
         charged_minor=invoice.paid_minor,
         due_minor=invoice.due_minor,
@@ -173,7 +172,7 @@ def what(invoice: Invoice, names: Mapping[str, str]) -> str:
     said: list[str] = []
     changed = [one for one in invoice.lines if one.kind == "proration" and one.amount_minor > 0]
     for line in invoice.lines:
-        name = names.get(line.tier, line.tier)
+        name = tier_called(line.tier, names)
         if line.kind == "tier":
             said.append(name)
         elif line in changed[-1:]:

@@ -25,6 +25,8 @@ from portal.top_ups.standing import AutoTopUp
 #: From here on a cap asks for attention, in thousandths of its limit.
 NEAR_PERMILLE = 900
 WHOLE_PERMILLE = 1000
+#: More people than this are searched for by name instead of listed.
+MOST_LISTED = 50
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,19 @@ class Choices:
     members: Mapping[str, str]
     projects: Mapping[str, str]
     actions: Mapping[str, Action]
+
+    @property
+    def many_members(self) -> bool:
+        """Whether there are too many people to choose one from a list."""
+        return len(self.members) > MOST_LISTED
+
+    def members_called(self, typed: str) -> list[str]:
+        """Return the ids of those whose name was typed, by name; else of those it is a part of."""
+        wanted = " ".join(typed.split()).casefold()
+        names = {key: name.casefold() for key, name in self.members.items()}
+        same = [key for key, name in names.items() if name == wanted]
+        found = same or [key for key, name in names.items() if wanted and wanted in name]
+        return sorted(found, key=lambda key: (names[key], key))
 
     def subject_of(self, scope: str, target: str) -> str:
         """Return whom a scope and a target mean, in words."""
@@ -224,6 +239,14 @@ def choices(tx: Connection, organization_id: str, book: PriceBook | None) -> Cho
         projects=accounts.names(tx, organization_id, "project"),
         actions=book.actions if book else {},
     )
+
+
+def members_meant(tx: Connection, organization_id: str, known: Choices, typed: str) -> list[str]:
+    """Return the ids of the members that typed words may mean: an address, a name, a part of it."""
+    if "@" in typed:
+        found = accounts.member_of_address(tx, organization_id, typed.strip().lower())
+        return [found[0].member_id] if found else []
+    return known.members_called(typed)
 
 
 def spending(

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Flask
+from sqlalchemy import event
 
-from portal import raises
+from portal import audit, catalog, raises
 from portal.audit import Act
+from portal.core.catalog import tier_called
 from portal.core.periods import Zone
 from portal.core.units import MICRO
 from portal.db import Database
@@ -195,7 +197,9 @@ def test_the_operator_reads_the_same_words_and_besides_why_and_who_of_theirs() -
     for act, about, detail, target, says in TOLD:
         line = record.line(_act(act, about, detail, OLGA), theirs)
         assert (line.who, line.target) == ("olga@op.test", target)
-        assert set(says.split(" · ")) - {""} <= set(line.detail.split(" · ")), act
+        # The operator's clocks show UTC.
+        parts = set(says.replace("13:00", "12:00").split(" · ")) - {""}
+        assert parts <= set(line.detail.split(" · ")), act
         assert ("“secret”" in line.detail) is ("secret" in detail.values()), act
         assert record.line(_act(act, about, detail, OLGA), NAMES).who == "Clearmeter"
 
@@ -218,8 +222,7 @@ def test_the_operator_reads_the_same_words_and_besides_why_and_who_of_theirs() -
 def test_what_is_the_operators_own_is_told_in_words_too(
     act: str, detail: dict[str, Any], says: str
 ) -> None:
-    assert record.line(_act(act, "x", detail), replace(NAMES, operators=True, zone=Zone("UTC"))
-                       ).detail == says  # fmt: skip
+    assert record.line(_act(act, "x", detail), replace(NAMES, operators=True)).detail == says
 
 
 def _tell_everything(acme: Customer, database: Database, clock: Clock) -> None:
@@ -238,7 +241,11 @@ def test_both_pages_tell_the_same_in_words_and_neither_a_key(
     _tell_everything(acme, database, clock)
     ana: Reader = enter(application, database, clock, "ana")
     olga = enter_olga(application, database, clock)
-    pages = [ana.client.get("/settings/activity").text.partition("<tbody>")[2],
+    told = olga.client.get("/operator/audit").text.partition("<tbody>")[2]
+    assert "<b>Changed a cap</b>" in told
+    assert "Cleo" in told
+    assert 'href="/operator/customers/acme">Acme</a>' in told
+    pages = [told, ana.client.get("/settings/activity").text.partition("<tbody>")[2],
              ana.client.get("/settings/activity.csv").text,
              olga.client.get("/operator/customers/acme/timeline").text.partition("<ol")[2],
              ]  # fmt: skip
@@ -249,3 +256,56 @@ def test_both_pages_tell_the_same_in_words_and_neither_a_key(
         assert "5 credits more, until" in page
         for raw in ("mode", "scope:", "limit:", "limit_", "on_empty", "on empty", "team_id", "{"):
             assert raw not in page, raw
+
+
+def test_the_audit_page_asks_the_store_as_often_for_one_customer_as_for_many(
+    acme: Customer, application: Flask, database: Database, clock: Clock
+) -> None:
+    asked: list[str] = []
+
+    def heard(_c: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        asked.append(statement)
+
+    def counted() -> int:
+        asked.clear()
+        with database.reading() as tx:
+            event.listen(tx.engine, "before_cursor_execute", heard)
+            names = record.names_among(
+                tx, audit.listed(tx, limit=60), brand="Clearmeter", now=clock()
+            )
+            event.remove(tx.engine, "before_cursor_execute", heard)
+            assert {names(one).organization for one in audit.listed(tx, limit=60)} >= {"Acme"}
+        return len(asked)
+
+    acme.cap(50)
+    before = counted()
+    for number in range(3):
+        path = f"/v1/organizations/other-{number}"
+        ok(acme.api.put(path, {"name": f"Other {number}"}), 201)
+        ok(acme.api.put(f"{path}/members/m", {"email": "m@other.example"}), 201)
+    assert counted() == before
+
+
+def test_a_plan_that_is_sold_no_longer_is_still_called_by_its_name(
+    acme: Customer, application: Flask, database: Database, clock: Clock
+) -> None:
+    ok(acme.api.put(acme.path, {"name": "Acme", "tier": "starter"}))
+    ok(acme.send(acme.event("document", member="cleo")))
+    renamed = catalog.DEFAULT_FILE.read_text(encoding="utf-8").replace(
+        '[tiers.starter]\nname = "Starter"', '[tiers.basis]\nname = "Basis"'
+    )
+    with database.transaction() as tx:
+        catalog.load(tx, renamed, effective_at=clock.forward(timedelta(days=1)), now=clock())
+        assert catalog.tier_names(tx, at=clock())["starter"] == "Starter"
+        assert "basis" not in catalog.tier_names(tx, at=START), "what is to come has no name yet"
+    pages = {
+        "/plans": enter(application, database, clock, "ana"),
+        "/operator/customers": enter_olga(application, database, clock),
+        "/operator/customers/acme": enter_olga(application, database, clock),
+        "/operator/": enter_olga(application, database, clock),
+    }
+    for path, reader in pages.items():
+        text = re.sub(r"<[^>]+>", " ", reader.client.get(path).text.partition("<main")[2])
+        assert "Starter" in text, path
+        assert not re.search(r"\bstarter\b", text), path
+    assert tier_called("old_plan", {}) == "Old plan"

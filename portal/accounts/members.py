@@ -5,7 +5,7 @@ Owns ``members`` but for what signs them in. Invariant: an organization that has
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -95,6 +95,16 @@ def find_member(tx: Connection, organization_id: str, member_id: str) -> Member:
     if row is None:
         raise NotFound("member", member_id)
     return _member(row)
+
+
+def members_among(tx: Connection, organization_id: str, ids: Collection[str]) -> list[Member]:
+    """Return those members, also removed ones, by name."""
+    query = (
+        select(members)
+        .where(members.c.organization_id == organization_id, members.c.member_id.in_(ids))
+        .order_by(members.c.name, members.c.member_id)
+    )
+    return [_member(row) for row in tx.execute(query).mappings()]
 
 
 def list_members(tx: Connection, organization_id: str) -> list[Member]:

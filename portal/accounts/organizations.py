@@ -5,6 +5,7 @@ Owns ``organizations``. Reads the subscription with it, which gives it its billi
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -130,6 +131,13 @@ def list_organizations(tx: Connection, *, after: str = "", limit: int = 100) -> 
         .limit(limit)
     )
     return [_organization(row) for row in tx.execute(query).mappings()]
+
+
+def find_organizations(tx: Connection, ids: Collection[str]) -> dict[str, Organization]:
+    """Return those of the organizations that are there, by id."""
+    query = _ORGANIZATION.where(organizations.c.organization_id.in_(ids))
+    found = [_organization(row) for row in tx.execute(query).mappings()]
+    return {one.organization_id: one for one in found}
 
 
 def check_zone(timezone: str) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Table, select, update
+from sqlalchemy import Column, Connection, Table, select, update
 
 from portal.core.errors import NotFound
 from portal.rows import insert_or_ignore
@@ -58,12 +59,31 @@ def _put(tx: Connection, table: Table, key: dict[str, str], name: str) -> bool:
     return new
 
 
+_NAMED: Mapping[str, tuple[Table, Column[str]]] = {
+    "team": (teams, teams.c.team_id),
+    "member": (members, members.c.member_id),
+    "project": (projects, projects.c.project_id),
+}
+
+
+def names_among(
+    tx: Connection, scope: str, organization_ids: Collection[str], ids: Collection[str]
+) -> dict[str, dict[str, str]]:
+    """Return the names of some teams, members or projects of some organizations, by each's id."""
+    table, key = _NAMED[scope]
+    rows = tx.execute(
+        select(table.c.organization_id, key, table.c.name).where(
+            table.c.organization_id.in_(organization_ids), key.in_(ids)
+        )
+    )
+    found: dict[str, dict[str, str]] = {one: {} for one in organization_ids}
+    for organization_id, one, name in rows:
+        found[organization_id][one] = name
+    return found
+
+
 def names(tx: Connection, organization_id: str, scope: str) -> dict[str, str]:
     """Return the display names of teams, members (also removed ones) or projects by id."""
-    table, key = {
-        "team": (teams, teams.c.team_id),
-        "member": (members, members.c.member_id),
-        "project": (projects, projects.c.project_id),
-    }[scope]
+    table, key = _NAMED[scope]
     rows = tx.execute(select(key, table.c.name).where(table.c.organization_id == organization_id))
     return {row[0]: row[1] for row in rows}

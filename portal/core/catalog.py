@@ -122,6 +122,11 @@ class PriceBook:
         return [one for one in counted if one[0]][:most] or counted[:most]
 
 
+def tier_called(key: str, names: Mapping[str, str]) -> str:
+    """Return what a plan is called; one without a name is its key as a person would write it."""
+    return names.get(key) or key.replace("_", " ").capitalize()
+
+
 def minor_places(currency: str) -> int:
     """Return how many decimal places a currency's minor unit has (ISO 4217)."""
     if currency.lower() in THREE_DECIMAL:

@@ -14,9 +14,10 @@ from datetime import date, datetime, timedelta
 
 from sqlalchemy import Connection
 
-from portal import balances, everybody
+from portal import balances, catalog, everybody
 from portal.accounts import Organization
 from portal.breakdown import DAY, days_of
+from portal.core.catalog import tier_called
 from portal.core.margin.figures import Span
 from portal.core.periods import local_day
 from portal.everybody import Booked, Cost
@@ -139,10 +140,11 @@ def customers(tx: Connection, wanted: Asked, *, now: datetime, whole: bool = Fal
     """Return a page of the table, or with ``whole`` all of it."""
     every = everybody.organizations(tx)
     book = book_at(tx, now)
-    tiers = {key: tier.name for key, tier in book.tiers.items()} if book else {}
+    names = catalog.tier_names(tx, at=now)
+    tiers = {key: names[key] for key in (book.tiers if book else ())}
     for one in every:
         if one.tier:
-            tiers.setdefault(one.tier, one.tier)
+            tiers.setdefault(one.tier, tier_called(one.tier, names))
     standing = everybody.booked(tx, now=now)
     chosen = [one for one in every if _fits(one, wanted, standing.get(one.organization_id))]
     lines = _lines(tx, chosen, standing, tiers, now=now)

@@ -13,14 +13,14 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, and_, select
 
-from portal import accounts, balances, papers, rejections, usage
+from portal import accounts, balances, catalog, papers, rejections, usage
 from portal.accounts import Member, Organization
 from portal.balances import Balance
 from portal.billing import payments, plan
 from portal.billing.payments import Settled
 from portal.billing.plan import PaymentStanding, Pending
 from portal.breakdown import DAY, days_of
-from portal.core.catalog import PriceBook
+from portal.core.catalog import PriceBook, tier_called
 from portal.core.errors import NotFound
 from portal.papers import Paper
 from portal.spending import CapLine, Choices, WhenEmpty, book_at, choices, every_cap, when_empty
@@ -97,11 +97,10 @@ def dossier(tx: Connection, organization_id: str, *, now: datetime) -> Dossier:
     cost, _ = usage.cost(tx, organization_id, start=start, end=end)
     written = papers.papers(tx, organization, period, now=now)
     known = choices(tx, organization_id, book)
-    tier = book.plan_of(organization.tier) if book else None
     return Dossier(
         as_of=now,
         organization=organization,
-        tier=tier.name if tier else organization.tier or "",
+        tier=tier_called(organization.tier or "", catalog.tier_names(tx, at=now)),
         book=book,
         first_day=start,
         last_day=end - DAY,

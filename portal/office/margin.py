@@ -13,7 +13,7 @@ from datetime import date, datetime, timedelta
 from sqlalchemy import Connection
 
 from portal import catalog, everybody
-from portal.core.catalog import PriceBook
+from portal.core.catalog import tier_called
 from portal.core.conversations import Conversation, Known, choose
 from portal.core.costs import LAYERS
 from portal.core.errors import InvalidRequest
@@ -22,7 +22,6 @@ from portal.margin import margins, signals, slices, whole
 from portal.margin.margins import OrganizationMargin
 from portal.margin.signals import Report
 from portal.margin.whole import Totals
-from portal.spending import book_at
 
 DAY = timedelta(days=1)
 SPANS = {
@@ -53,7 +52,7 @@ class LayerLine:
 class TierLine:
     """What customers of a tier bring and cost, in nano USD.
 
-    ``name`` is what the price book in force calls the tier, else its key; ``apart`` says that some
+    ``name`` is what the tier is called, also where it is sold no longer; ``apart`` says that some
     are left out because their currency does not convert.
     """
 
@@ -95,6 +94,7 @@ class MarginPage:
     lost_nano_usd: int
     talks: Sequence[Talk]
     names: Mapping[str, str]
+    tier_names: Mapping[str, str]
     report: Report
     late: int
 
@@ -127,6 +127,7 @@ def margin_page(tx: Connection, key: str, *, late: int, now: datetime) -> Margin
     """Put the page together. Raises InvalidRequest for a span that is none."""
     span = span_of(key, today=now.date())
     every = list(margins.each(tx, span))
+    tier_names = catalog.tier_names(tx, at=now)
     totals = whole.totals_of(tx, span, every)
     under = sorted(
         (one for one in every if (one.figures.margin_nano_usd or 0) < 0),
@@ -140,7 +141,7 @@ def margin_page(tx: Connection, key: str, *, late: int, now: datetime) -> Margin
         span=span,
         totals=totals,
         layers=_layers(totals, whole.cost_by_layer(tx, span.before)),
-        tiers=_tiers(totals, book_at(tx, now)),
+        tiers=_tiers(totals, tier_names),
         customers=busy[:MOST_DRAWN],
         known=len(busy),
         told=sum(one.figures.margin_nano_usd is not None for one in busy),
@@ -148,6 +149,7 @@ def margin_page(tx: Connection, key: str, *, late: int, now: datetime) -> Margin
         lost_nano_usd=-sum(one.figures.margin_nano_usd or 0 for one in under),
         talks=_talks(tx, span, every, now=now),
         names={one.organization_id: one.name for one in every},
+        tier_names=tier_names,
         report=signals.report_of(tx, every, totals, now=now),
         late=late,
     )
@@ -170,15 +172,14 @@ def _layers(totals: Totals, before: Mapping[str, int]) -> list[LayerLine]:
     ]
 
 
-def _tiers(totals: Totals, book: PriceBook | None) -> list[TierLine]:
-    names = {key: tier.name for key, tier in book.tiers.items()} if book else {}
+def _tiers(totals: Totals, names: Mapping[str, str]) -> list[TierLine]:
     lines = []
     for tier, found in totals.by_tier.items():
         counted = [one for one in found if one.rate_nano_usd is not None]
         revenue = sum(one.revenue_nano_usd or 0 for one in counted)
         cost = sum(one.cost.total_nano_usd for one in counted)
         left, apart = revenue - cost, len(counted) < len(found)
-        lines.append(TierLine(tier, names.get(tier, tier), revenue, cost, left, apart))
+        lines.append(TierLine(tier, tier_called(tier, names), revenue, cost, left, apart))
     return sorted(lines, key=lambda one: one.margin_nano_usd)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from flask import redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from portal import accounts, balances, offer
+from portal import accounts, balances, catalog, offer
 from portal.billing import checkout, returns
+from portal.core.catalog import tier_called
 from portal.core.errors import NotFound
 from portal.spending import book_at
 from portal.web.customer.shell import blueprint, buyer, reader
@@ -70,11 +71,13 @@ def thanks() -> Response | str:
     with parts.database.reading() as tx:
         balance = balances.balance(tx, organization.organization_id, now=now)
         book = book_at(tx, now)
+        names = catalog.tier_names(tx, at=now)
     return render_template(
         "customer/thanks.html",
         purchase=purchase,
         balance=balance,
         sees_balance=accounts.sees_balance(organization, member),
         tier=book.tiers.get(purchase.tier) if book else None,
+        name=tier_called(purchase.tier, names),
         session_id=session_id,
     )

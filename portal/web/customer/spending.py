@@ -25,6 +25,10 @@ from portal.notices import spread
 from portal.web.customer.shell import blueprint, entitled, reader
 from portal.web.services import services
 
+#: What is chosen for somebody who is named beside, where there are too many to list.
+ONE_PERSON = "member:"
+#: So many of those a name may mean are named back.
+_NAMED = 3
 TARGETED = ("team", "member", "project")
 #: The largest limit of money that can be typed, in the currency's unit.
 LARGEST_LIMIT = 1_000_000
@@ -85,7 +89,7 @@ def make_cap() -> Response | tuple[str, int]:
         limits.set_cap(
             services().database,
             organization.organization_id,
-            _asked(request.form, organization.currency),
+            _asked(_with_person(request.form, organization), organization.currency),
             actor=member.member_id,
             now=services().clock(),
         )
@@ -173,6 +177,26 @@ def again(
     errors = {one["pointer"].rpartition("/")[2]: one["detail"] for one in listed}
     refused = Refused(form, request.form if typed is None else typed, errors or {"": error.detail})
     return _page(organization, member, refused), 422
+
+
+def _with_person(form: Mapping[str, str], organization: Organization) -> Mapping[str, str]:
+    """Return the form with the member whose name was typed as its subject.
+
+    Raises InvalidRequest where it is nobody's, or that of several.
+    """
+    if form.get("subject") != ONE_PERSON:
+        return form
+    parts, typed = services(), form.get("person", "")
+    with parts.database.reading() as tx:
+        known = read.choices(tx, organization.organization_id, None)
+        meant = read.members_meant(tx, organization.organization_id, known, typed)
+    if not meant:
+        raise InvalidRequest.at("/person", "must be the name or the address of somebody here")
+    if len(meant) > 1:
+        first = ", ".join(known.members[key] for key in meant[:_NAMED])
+        more = f" and {len(meant) - _NAMED} more" if len(meant) > _NAMED else ""
+        raise InvalidRequest.at("/person", f"may be {first}{more}; write all of it, or the address")
+    return {**form, "subject": ONE_PERSON + meant[0]}
 
 
 def _asked(form: Mapping[str, str], currency: str) -> CapRequest:

@@ -6,6 +6,7 @@ from flask import render_template, request
 
 from portal import audit as read
 from portal.office import places
+from portal.web import record
 from portal.web.operator.shell import blueprint
 from portal.web.services import services
 
@@ -27,13 +28,16 @@ def audit() -> str:
             limit=PAGE + 1,
         )
         kinds = read.kinds(tx)
-    lines = found[:PAGE]
-    last = lines[-1] if len(found) > PAGE else None
+        shown = found[:PAGE]
+        brand = parts.settings.brand.name
+        names = record.names_among(tx, shown, brand=brand, now=parts.clock())
+    called = record.CALLED | record.OPERATORS_OWN
+    last = shown[-1] if len(found) > PAGE else None
     return render_template(
         "operator/audit.html",
-        lines=lines,
+        lines=[(one, record.line(one, names(one)), names(one).organization) for one in shown],
         given=given,
-        kinds=kinds,
+        kinds={one: called.get(one, one) for one in kinds},
         following=places.written(last.at, last.audit_id) if last else "",
         as_of=parts.clock(),
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from portal.web.record.called import ABOUT, CALLED, OPERATORS_OWN
 from portal.web.record.lines import Line, line, target_of
-from portal.web.record.names import Names, names_of
+from portal.web.record.names import Names, names_among, names_of
 from portal.web.record.said import PARTS, SILENT, said
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Line",
     "Names",
     "line",
+    "names_among",
     "names_of",
     "said",
     "target_of",

@@ -5,21 +5,22 @@ Invariant: to a customer nobody of the operator's has a name but the operator it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
+from typing import Any
 
 from sqlalchemy import Connection
 
 from portal import accounts, catalog, keys
 from portal.accounts import Organization
+from portal.audit import Act
 from portal.core import actors
-from portal.core.catalog import money_words
-from portal.core.errors import CatalogError
+from portal.core.catalog import money_words, tier_called
 from portal.core.periods import Zone, local_day
 from portal.web import formats
 
-UTC_ZONE = Zone("UTC")
+_UTC = Zone("UTC")
 _BY_ITSELF = {"stripe": "Stripe", "clearmeter": "By itself"}
 
 
@@ -36,6 +37,7 @@ class Names:
     zone: Zone
     today: date
     operators: bool = False
+    organization: str = ""
     members: Mapping[str, str] = field(default_factory=dict)
     teams: Mapping[str, str] = field(default_factory=dict)
     projects: Mapping[str, str] = field(default_factory=dict)
@@ -53,7 +55,7 @@ class Names:
 
     def tier(self, key: str) -> str:
         """Return what a plan is called; one that no book knows is its key in plain letters."""
-        return self.tiers.get(key) or key.replace("_", " ").capitalize()
+        return tier_called(key, self.tiers)
 
     def money(self, amount_minor: int) -> str:
         """Write an amount in minor units of the organization's currency."""
@@ -68,8 +70,13 @@ class Names:
         return formats.last_day(end, self.zone, self.today)
 
     def moment(self, instant: datetime) -> str:
-        """Write an instant with its time of day."""
-        return f"{self.day(instant)}, {formats.clock(instant, self.zone)}"
+        """Write an instant with its time of day, as the clocks of the page show it."""
+        zone = _UTC if self.operators else self.zone
+        return f"{formats.day(instant, zone, self.today)}, {formats.clock(instant, zone)}"
+
+
+#: How what an act speaks of is called.
+NamesOf = Callable[[Act], Names]
 
 
 def names_of(
@@ -80,27 +87,73 @@ def names_of(
     operators: bool = False,
     now: datetime,
 ) -> Names:
-    """Return how an organization's things are called; the operator reads times in UTC."""
-    key, zone = organization.organization_id, UTC_ZONE if operators else organization.zone
+    """Return how an organization's things are called.
+
+    Its days are its own for whoever reads; the operator's clocks show UTC.
+    """
+    key = organization.organization_id
     members, teams, projects = (
         accounts.names(tx, key, scope) for scope in ("member", "team", "project")
     )
-    try:
-        versions = catalog.price_books_of(tx).versions
-    except CatalogError:
-        versions = ()
-    # What is sold no longer is still called as it was; what is sold has its newest name.
     return Names(
         brand,
         organization.currency,
-        zone,
-        local_day(now, zone),
+        organization.zone,
+        local_day(now, organization.zone),
         operators,
-        members,
-        teams,
-        projects,
+        members=members,
+        teams=teams,
+        projects=projects,
         keys={one.key_id: one.name for one in keys.of_organization(tx, key)},
-        actions={name: one.plural for book in versions for name, one in book.actions.items()},
-        tiers={name: one.name for book in versions for name, one in book.tiers.items()},
-        packs={name: one.name for book in versions for name, one in book.packs.items()},
+        **_sold(tx, now),
     )
+
+
+def names_among(tx: Connection, acts: Sequence[Act], *, brand: str, now: datetime) -> NamesOf:
+    """Return how what acts of any organizations speak of is called, for the operator to read.
+
+    It costs the same few questions of the store however many organizations there are.
+    """
+    owners = accounts.find_organizations(tx, {one.organization_id for one in acts})
+    spoken_of = {word for one in acts for word in _words(one)}
+    members, teams, projects = (
+        accounts.names_among(tx, scope, owners, spoken_of)
+        for scope in ("member", "team", "project")
+    )
+    # Of no organization: amounts are the operator's own, in dollars.
+    nobodys = Names(brand, "usd", _UTC, local_day(now, _UTC), operators=True, **_sold(tx, now))
+    known = {
+        key: replace(
+            nobodys,
+            organization=one.name,
+            currency=one.currency,
+            zone=one.zone,
+            today=local_day(now, one.zone),
+            members=members[key],
+            teams=teams[key],
+            projects=projects[key],
+        )
+        for key, one in owners.items()
+    }
+    return lambda act: known.get(act.organization_id, nobodys)
+
+
+def _words(act: Act) -> Iterator[str]:
+    """Tell every word that may be somebody's key in what was written down of an act."""
+    told = [act.actor, act.target, *act.detail.values()]
+    for one in told:
+        yield from (word for word in (one.values() if isinstance(one, Mapping) else [one])
+                    if isinstance(word, str))  # fmt: skip
+
+
+def _sold(tx: Connection, now: datetime) -> dict[str, Any]:
+    """Return what actions, plans and packs are called.
+
+    What is sold no longer is still called as it was; what is sold has its newest name.
+    """
+    versions = catalog.in_force_until(tx, at=now)
+    return {
+        "actions": {key: one.plural for book in versions for key, one in book.actions.items()},
+        "tiers": catalog.tier_names(tx, at=now),
+        "packs": {key: one.name for book in versions for key, one in book.packs.items()},
+    }
