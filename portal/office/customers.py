@@ -142,7 +142,8 @@ def customers(tx: Connection, wanted: Asked, *, now: datetime, whole: bool = Fal
     tiers = {key: tier.name for key, tier in book.tiers.items()} if book else {}
     for one in every:
         if one.tier:
-            tiers.setdefault(one.tier, one.tier)
+            kept = book.plan_of(one.tier) if book else None
+            tiers.setdefault(one.tier, kept.name if kept else one.tier)
     standing = everybody.booked(tx, now=now)
     chosen = [one for one in every if _fits(one, wanted, standing.get(one.organization_id))]
     lines = _lines(tx, chosen, standing, tiers, now=now)

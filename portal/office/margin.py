@@ -171,14 +171,15 @@ def _layers(totals: Totals, before: Mapping[str, int]) -> list[LayerLine]:
 
 
 def _tiers(totals: Totals, book: PriceBook | None) -> list[TierLine]:
-    names = {key: tier.name for key, tier in book.tiers.items()} if book else {}
     lines = []
     for tier, found in totals.by_tier.items():
         counted = [one for one in found if one.rate_nano_usd is not None]
         revenue = sum(one.revenue_nano_usd or 0 for one in counted)
         cost = sum(one.cost.total_nano_usd for one in counted)
         left, apart = revenue - cost, len(counted) < len(found)
-        lines.append(TierLine(tier, names.get(tier, tier), revenue, cost, left, apart))
+        known = book.plan_of(tier) if book else None
+        name = known.name if known else tier
+        lines.append(TierLine(tier, name, revenue, cost, left, apart))
     return sorted(lines, key=lambda one: one.margin_nano_usd)
 
 
