@@ -24,7 +24,7 @@ EXACT = (
     "core/margin/recognition.py", "core/margin/figures.py",
     "margin/revenue.py", "margin/costs", "margin/margins.py", "margin/slices.py",
     "margin/sums.py", "margin/statement.py", "margin/whole.py", "margin/earnings.py",
-    "wallet", "caps", "holds.py", "authorization.py", "metering", "events.py", "tiers.py",
+    "wallet", "caps", "holds.py", "authorization", "metering", "events.py", "tiers.py",
 )  # fmt: skip
 CLOCKS = {("datetime", "now"), ("datetime", "utcnow"), ("datetime", "today"), ("date", "today"),
           ("time", "time"), ("time", "time_ns")}  # fmt: skip

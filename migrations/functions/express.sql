@@ -3,7 +3,7 @@
 -- Each function does everything or nothing. Where anything is out of the ordinary (a refusal, a
 -- retry, a period that is due, a hold past its deadline, a window not yet made, overage, debt,
 -- credits of more than one lot, a threshold about to be crossed ...) it returns NULL, having written
--- nothing, and the caller takes the way the rules are told in: portal/authorization.py. What these
+-- nothing, and the caller takes the way the rules are told in: portal/authorization. What these
 -- functions do write is row for row what that way would have written; tests/test_express.py compares
 -- the two.
 --
