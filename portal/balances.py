@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, and_, bindparam, or_, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, and_, bindparam, or_, select
 
 from portal.core.ledger import (
     Account,
@@ -22,7 +22,7 @@ from portal.core.ledger import (
     take,
     way_back,
 )
-from portal.tables import accounts, entries, grants, hold_pins, holds, transfers, wallets
+from portal.tables import IS_OPEN, accounts, entries, grants, hold_pins, holds, transfers, wallets
 from portal.wallet import EVERY_STANDING, FIXED_ACCOUNTS, STANDING, lot_of
 
 _MOVED_AT = select(wallets.c.moved_at).where(wallets.c.organization_id == bindparam("org"))
@@ -44,11 +44,23 @@ _PINS = (
     .where(holds.c.organization_id == bindparam("org"), holds.c.expires_at <= bindparam("now"))
     .order_by(holds.c.expires_at, holds.c.hold_id, hold_pins.c.position)
 )
-_LAPSED = _PINS.where(holds.c.status == "authorized")
+
+
+def _of_those(*which: ColumnElement[bool]) -> Select[Any]:
+    """Return the pins of holds whose deadline has passed and that are such.
+
+    Their ids are asked for by themselves: SQLite would else begin with all pins there ever were.
+    """
+    ids = select(holds.c.hold_id).where(
+        holds.c.organization_id == bindparam("org"), holds.c.expires_at <= bindparam("now"), *which
+    )
+    return _PINS.where(*which, hold_pins.c.hold_id.in_(ids))
+
+
+_LAPSED = _of_those(IS_OPEN)
 #: Holds whose deadline had passed at an instant and was booked after it, or is not booked yet.
-_LAPSED_THEN = _PINS.where(
-    or_(holds.c.status == "authorized", holds.c.lapsed_at > bindparam("now")),
-    hold_pins.c.at <= bindparam("now"),
+_LAPSED_THEN = _of_those(or_(IS_OPEN, holds.c.lapsed_at > bindparam("now"))).where(
+    hold_pins.c.at <= bindparam("now")
 )
 #: What was written at the instants at which those holds were booked.
 _BOOKED = select(

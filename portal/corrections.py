@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, RowMapping, func, select
+from sqlalchemy import Connection, RowMapping, func, literal, select, union_all
 
 from portal import caps, overage
 from portal.accounts import Organization
@@ -21,7 +21,7 @@ from portal.core.ledger import Account, Take, beyond_grants, burn_down_key
 from portal.core.overage import Place
 from portal.core.rating import rate
 from portal.desk import Desk
-from portal.tables import event_debits, events, holds
+from portal.tables import IS_CORRECTION, event_debits, events, holds
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,12 @@ def _standing(tx: Connection, organization: Organization, event: UsageEvent) -> 
             func.coalesce(func.sum(events.c.quantity_micro), 0),
             func.coalesce(func.sum(events.c.credits_micro), 0),
             func.coalesce(func.sum(events.c.uncollected_micro), 0),
-        ).where(mine, events.c.corrects_source == source, events.c.corrects_id == event_id)
+        ).where(
+            mine,
+            IS_CORRECTION,
+            events.c.corrects_source == source,
+            events.c.corrects_id == event_id,
+        )
     ).one()
     quantity, credits_, uncollected = (int(one) for one in corrected)
     paid, beyond = _paid(tx, row)
@@ -142,6 +147,17 @@ def _paid(tx: Connection, row: RowMapping) -> tuple[dict[str, int], Place | None
     Also where what it used beyond all grants is counted.
     """
     place = (event_debits.c.overage_since, event_debits.c.overage_price_micro_minor)
+    organization_id = row["organization_id"]
+    corrections = select(events.c.source, events.c.event_id).where(
+        events.c.organization_id == organization_id,
+        IS_CORRECTION,
+        events.c.corrects_source == row["source"],
+        events.c.corrects_id == row["event_id"],
+    )
+    itself = select(
+        literal(row["source"]).label("source"), literal(row["event_id"]).label("event_id")
+    )
+    about = union_all(itself, corrections).cte("about")
     rows = tx.execute(
         select(
             event_debits.c.account,
@@ -149,19 +165,11 @@ def _paid(tx: Connection, row: RowMapping) -> tuple[dict[str, int], Place | None
             func.sum(event_debits.c.amount_micro).label("amount_micro"),
         )
         .join(
-            events,
-            (events.c.organization_id == event_debits.c.organization_id)
-            & (events.c.source == event_debits.c.source)
-            & (events.c.event_id == event_debits.c.event_id),
+            about,
+            (event_debits.c.source == about.c.source)
+            & (event_debits.c.event_id == about.c.event_id),
         )
-        .where(
-            events.c.organization_id == row["organization_id"],
-            ((events.c.source == row["source"]) & (events.c.event_id == row["event_id"]))
-            | (
-                (events.c.corrects_source == row["source"])
-                & (events.c.corrects_id == row["event_id"])
-            ),
-        )
+        .where(event_debits.c.organization_id == organization_id)
         .group_by(event_debits.c.account, *place)
     ).all()
     beyond = [one for one in rows if one.account == Account.OVERAGE]

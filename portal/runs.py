@@ -13,7 +13,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Connection, case, func, literal, select, tuple_
 
 from portal import usage
-from portal.tables import events
+from portal.tables import IS_OF_A_RUN, events
 from portal.usage import EventRow, Totals
 
 #: Where an event stands among all, newest first: when, whose, which.
@@ -132,6 +132,7 @@ def _totals(
         )
         .where(
             *usage.fitting(asked.organization_id, asked.filters, asked.start, asked.end),
+            IS_OF_A_RUN,
             events.c.run_id.in_(run_ids),
         )
         .group_by(events.c.run_id)

@@ -61,7 +61,12 @@ _MOVED = (
         transfers.c.at >= bindparam("since"),
         transfers.c.at < bindparam("until"),
     )
-    .order_by(transfers.c.transfer_id)
+    # The ledger's order; by the instant first, which never goes back in it, so that the index by
+    # time has them in order.
+    .order_by(transfers.c.at, transfers.c.transfer_id)
+)
+_EXPIRED = select(grants.c.grant_id).where(
+    grants.c.organization_id == bindparam("org"), grants.c.expires_at <= bindparam("until")
 )
 #: Expiry that took effect up to an instant and was booked at it or later.
 _EXPIRED_LATE = (
@@ -83,7 +88,12 @@ _EXPIRED_LATE = (
             ),
         )
     )
-    .where(grants.c.organization_id == bindparam("org"), grants.c.expires_at <= bindparam("until"))
+    .where(
+        grants.c.organization_id == bindparam("org"),
+        grants.c.expires_at <= bindparam("until"),
+        # SQLite would else begin with all entries there are.
+        entries.c.account.in_(_EXPIRED),
+    )
     .order_by(transfers.c.transfer_id)
 )
 

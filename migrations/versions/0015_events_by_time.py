@@ -21,12 +21,14 @@ COLUMNS = ["organization_id", "occurred_at"]
 
 def upgrade() -> None:
     """Say in the index that there is a time, so that it serves where one is asked for."""
-    op.drop_index(NAME, "events")
-    timed = sa.text("occurred_at IS NOT NULL")
-    op.create_index(NAME, "events", COLUMNS, postgresql_where=timed, sqlite_where=timed)
+    if op.get_bind().dialect.name == "postgresql":
+        op.drop_index(NAME, "events")
+        timed = sa.text("occurred_at IS NOT NULL")
+        op.create_index(NAME, "events", COLUMNS, postgresql_where=timed)
 
 
 def downgrade() -> None:
     """Let it serve whatever question again."""
-    op.drop_index(NAME, "events")
-    op.create_index(NAME, "events", COLUMNS)
+    if op.get_bind().dialect.name == "postgresql":
+        op.drop_index(NAME, "events")
+        op.create_index(NAME, "events", COLUMNS)

@@ -25,15 +25,16 @@ COLUMNS = ["organization_id", "at"]
 
 def upgrade() -> None:
     """Say in the index that there is a time; take the functions as they are written today."""
-    op.drop_index(NAME, "transfers")
-    timed = sa.text("at IS NOT NULL")
-    op.create_index(NAME, "transfers", COLUMNS, postgresql_where=timed, sqlite_where=timed)
     if op.get_bind().dialect.name == "postgresql":
+        op.drop_index(NAME, "transfers")
+        timed = sa.text("at IS NOT NULL")
+        op.create_index(NAME, "transfers", COLUMNS, postgresql_where=timed)
         # The driver takes it as it is: the functions are full of colons that are no parameters.
         op.get_bind().exec_driver_sql(EXPRESS.read_text(encoding="utf-8"))
 
 
 def downgrade() -> None:
     """Let the index serve whatever question again; the functions do what the earlier ones did."""
-    op.drop_index(NAME, "transfers")
-    op.create_index(NAME, "transfers", COLUMNS)
+    if op.get_bind().dialect.name == "postgresql":
+        op.drop_index(NAME, "transfers")
+        op.create_index(NAME, "transfers", COLUMNS)

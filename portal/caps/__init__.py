@@ -14,6 +14,7 @@ from portal.caps.counters import (
     link,
     reserve,
     settle,
+    settle_all,
     watch_spent,
 )
 from portal.caps.setting import (
@@ -51,6 +52,7 @@ __all__ = [
     "reserve",
     "revalue",
     "settle",
+    "settle_all",
     "states",
     "watch_spent",
 ]

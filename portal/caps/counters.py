@@ -6,13 +6,16 @@ the guard stands in the UPDATE; and a hold ends in exactly the windows it was li
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import (
     Connection,
     RowMapping,
+    Select,
     and_,
     bindparam,
     func,
@@ -85,6 +88,15 @@ _SETTLE = (
         held_micro=cap_windows.c.held_micro - bindparam("held_", type_=Whole),
         spent_micro=cap_windows.c.spent_micro + bindparam("spent_", type_=Whole),
     )
+)
+_LEAVE = (
+    update(cap_windows)
+    .where(
+        OF_ORGANIZATION,
+        cap_windows.c.cap_id == bindparam("cap_"),
+        cap_windows.c.window_start == bindparam("start_"),
+    )
+    .values(held_micro=cap_windows.c.held_micro - bindparam("held_", type_=Whole))
 )
 _ADD_SPENT = (
     update(cap_windows)
@@ -203,6 +215,32 @@ def settle(
             "spent_": spent_micro,
         },
     )
+
+
+def settle_all(
+    tx: Connection,
+    organization_id: str,
+    held_micro: Mapping[str, int],
+    *,
+    of: Select[tuple[str]],
+    asked: Mapping[str, Any],
+) -> None:
+    """Take holds that nothing was charged for off their windows; each with what it had held.
+
+    ``of`` selects their ids, as ``asked``: thousands of them would make a slow list.
+    """
+    links = select(hold_caps.c.hold_id, hold_caps.c.cap_id, hold_caps.c.window_start).where(
+        hold_caps.c.organization_id == organization_id, hold_caps.c.hold_id.in_(of)
+    )
+    sums: dict[tuple[str, datetime], int] = defaultdict(int)
+    for link in tx.execute(links, asked):
+        sums[link.cap_id, link.window_start] += held_micro[link.hold_id]
+    if sums:
+        windows = [
+            {"org": organization_id, "cap_": cap_id, "start_": start, "held_": sums[cap_id, start]}
+            for cap_id, start in sorted(sums)
+        ]
+        tx.execute(_LEAVE, windows)
 
 
 def add_spent(

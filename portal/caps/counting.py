@@ -27,7 +27,7 @@ from sqlalchemy import (
 
 from portal.core.caps import Cap
 from portal.core.periods import Period
-from portal.tables import Flag, Instant, events, hold_caps, holds
+from portal.tables import IS_OPEN, Flag, Instant, events, hold_caps, holds
 
 #: A hold counts when it was authorized; one captured past its deadline, when it was charged.
 _COUNTED_AT = case(
@@ -118,7 +118,7 @@ def held_by_window(
         )
         .where(
             holds.c.organization_id == organization_id,
-            holds.c.status == "authorized",
+            IS_OPEN,
             *which,
         )
         .group_by(hold_caps.c.cap_id, hold_caps.c.window_start)

@@ -19,7 +19,7 @@ from portal.caps.counting import counted, held_by_window
 from portal.caps.standing import cap_of
 from portal.core.caps import Cap, CapState, window_of
 from portal.core.periods import Period
-from portal.tables import Instant, Whole, cap_windows, caps, hold_caps, holds
+from portal.tables import IS_OPEN, Instant, Whole, cap_windows, caps, hold_caps, holds
 
 _WINDOWS = select(cap_windows).where(OF_ORGANIZATION, LISTED)
 _WINDOW_AND_CAP = (
@@ -168,7 +168,7 @@ def _count_anew(tx: Connection, organization_id: str, before: CapState, *, now: 
     links = (hold_caps.c.cap_id == cap.cap_id, hold_caps.c.window_start == window.start)
     later = select(holds.c.hold_id).where(
         holds.c.organization_id == organization_id,
-        holds.c.status == "authorized",
+        IS_OPEN,
         holds.c.authorized_at >= window.end,
     )
     tx.execute(

@@ -11,6 +11,7 @@ from __future__ import annotations
 from portal.tables.books import cost_books, price_books
 from portal.tables.columns import Day, Document, Flag, Instant, Whole, metadata
 from portal.tables.ledger import (
+    IS_OPEN,
     accounts,
     entries,
     grants,
@@ -35,6 +36,8 @@ from portal.tables.margin import (
 from portal.tables.meter import (
     COST_LABELS,
     COUNTS_ON_ANOTHER_DAY,
+    IS_CORRECTION,
+    IS_OF_A_RUN,
     USAGE_LABELS,
     cost_daily,
     cost_reviews,
@@ -104,6 +107,9 @@ __all__ = [
     "APPEND_ONLY",
     "COST_LABELS",
     "COUNTS_ON_ANOTHER_DAY",
+    "IS_CORRECTION",
+    "IS_OF_A_RUN",
+    "IS_OPEN",
     "NOT_OF_AN_ORGANIZATION",
     "USAGE_LABELS",
     "Day",

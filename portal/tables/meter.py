@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, Column, Index, Integer, UniqueConstraint, text
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    Index,
+    Integer,
+    UniqueConstraint,
+    literal_column,
+    text,
+)
 
 from portal.tables.columns import (
     Day,
@@ -62,14 +70,13 @@ events = table(
         name="uncollected_within",
     ),
     of("wallets", "organization_id"),
-    # Always so, and said for the store's sake: without it a new store, which knows nothing of its
+    # Always so, and said for PostgreSQL's sake: without it a new store, which knows nothing of its
     # tables yet, takes this index for as good as the primary key to find one event by.
     Index(
         None,
         "organization_id",
         "occurred_at",
         postgresql_where=text("occurred_at IS NOT NULL"),
-        sqlite_where=text("occurred_at IS NOT NULL"),
     ),
     Index(
         "ix_events_corrections",
@@ -94,6 +101,10 @@ events = table(
         sqlite_where=COUNTS_ON_ANOTHER_DAY,
     ),
 )
+
+#: The conditions of two of its indexes, as they stand there (see IS_OPEN of holds).
+IS_CORRECTION = events.c.corrects_id != literal_column("''")
+IS_OF_A_RUN = events.c.run_id != literal_column("''")
 
 event_debits = table(
     "event_debits",

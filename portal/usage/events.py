@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, select, tuple_
 
 from portal.core.errors import InvalidRequest, NotFound
 from portal.core.ledger import Account
-from portal.tables import event_debits, events, grants
+from portal.tables import IS_OF_A_RUN, event_debits, events, grants
 from portal.usage.groups import GROUPS
 
 
@@ -85,6 +85,8 @@ def fitting(
     """Return the condition for the events of a span that fit the filters."""
     found: list[ColumnElement[bool]] = [events.c.organization_id == organization_id]
     found += [events.c[GROUPS[name]] == value for name, value in filters.items()]
+    if filters.get("run"):
+        found.append(IS_OF_A_RUN)
     if start is not None:
         found.append(events.c.occurred_at >= start)
     if end is not None or start is None:
@@ -161,6 +163,20 @@ def receipt(
 _MOST_SOURCES = 20
 
 
+def _sources(organization_id: str) -> Select[tuple[str]]:
+    """Return the query of an organization's sources, each found by the one before it.
+
+    So that one event is looked up in the primary key once for each of them: all events of an
+    organization are too many to go over.
+    """
+    of = events.c.organization_id == organization_id
+    first = select(func.min(events.c.source).label("source")).where(of)
+    found = first.cte("sources", recursive=True)
+    following = select(func.min(events.c.source)).where(of, events.c.source > found.c.source)
+    found = found.union_all(select(following.scalar_subquery()).where(found.c.source.is_not(None)))
+    return select(found.c.source).where(found.c.source.is_not(None))
+
+
 def _only(
     tx: Connection,
     organization_id: str,
@@ -175,6 +191,8 @@ def _only(
         conditions.append(events.c.action != "")
     if source is not None:
         conditions.append(events.c.source == source)
+    else:
+        conditions.append(events.c.source.in_(_sources(organization_id)))
     if member is not None:
         conditions.append(events.c.member_id == member)
     rows = tx.execute(

@@ -13,7 +13,7 @@ from datetime import datetime
 from sqlalchemy import and_, bindparam, func, select, update
 
 from portal.core.ledger import Account, Take, settling_order, take
-from portal.tables import Whole, entries, grants, hold_pins, holds, transfers
+from portal.tables import IS_OPEN, Whole, entries, grants, hold_pins, holds, transfers
 from portal.wallet.ledger import Ledger
 
 _NOTE_ON_GRANT = (
@@ -36,7 +36,10 @@ _PINNED = (
     )
     .where(
         holds.c.organization_id == bindparam("org"),
-        holds.c.status == "authorized",
+        IS_OPEN,
+        hold_pins.c.hold_id.in_(
+            select(holds.c.hold_id).where(holds.c.organization_id == bindparam("org"), IS_OPEN)
+        ),
         holds.c.hold_id != bindparam("but_"),
         hold_pins.c.account == bindparam("account_"),
     )
