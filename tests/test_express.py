@@ -25,7 +25,7 @@ from portal import (
     onboarding,
     raises,
 )
-from portal.authorization import AuthorizeRequest, CaptureRequest
+from portal.authorization import AuthorizeRequest, CaptureRequest, placing
 from portal.core.costs import ModelUsage
 from portal.core.errors import ClearmeterError
 from portal.core.events import StatedCost
@@ -71,7 +71,7 @@ def _numbered(seed: int) -> Iterator[_Names]:
     names = _Names(seed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ids, "secrets", names)
-        patch.setattr(authorization, "new_id", names.of_hold)
+        patch.setattr(placing, "new_id", names.of_hold)
         yield names
 
 
