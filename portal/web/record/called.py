@@ -71,6 +71,7 @@ CALLED = {
     "overage.draft_deleted": "Deleted a draft invoice: what was on it is billed again",
     "overage.waived": "Waived what went beyond the plan",
     "overage.owed": "Owed what went beyond the plan",
+    "overage.due": "What went beyond the plan is due as before",
     "overage.uncollectible": "Wrote off what went beyond the plan: it is owed all the same",
     "key.made": "Made an API key",
     "key.issued": "Made an API key",

@@ -225,6 +225,7 @@ PARTS: Mapping[str, tuple[Part, ...]] = {
             "overage.draft_deleted",
             "overage.waived",
             "overage.owed",
+            "overage.due",
             "overage.uncollectible",
         ),
         (_AMOUNT,),
