@@ -64,8 +64,7 @@ def insert_rows(tx: Connection, table: Table, rows: Sequence[dict[str, Any]]) ->
 
 
 def _execute_many(tx: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
-    columns = tuple(rows[0])
-    statement, stored = _plain(table, columns, tx.dialect)
+    statement, columns, stored = _plain(table, tuple(rows[0]), tx.dialect)
     values_of = itemgetter(*columns)
     tx.exec_driver_sql(statement, [_stored(values_of(row), stored) for row in rows])
 
@@ -75,16 +74,15 @@ _Stored = list[tuple[int, Callable[[Any], Any]]]
 
 
 @lru_cache(maxsize=128)
-def _plain(table: Table, columns: tuple[str, ...], dialect: Dialect) -> tuple[str, _Stored]:
-    """Return the INSERT of some columns, and what is to be done to their values first."""
-    name = dialect.identifier_preparer.quote
-    into = f"{name(table.name)} ({', '.join(name(column) for column in columns)})"
-    values = f"({', '.join('?' * len(columns))})"
-    made = [
-        table.c[column].type.dialect_impl(dialect).bind_processor(dialect) for column in columns
-    ]
+def _plain(
+    table: Table, columns: tuple[str, ...], dialect: Dialect
+) -> tuple[str, Sequence[str], _Stored]:
+    """Return the INSERT of some columns, their order in it, and what makes their values fit."""
+    compiled = table.insert().inline().compile(dialect=dialect, column_keys=list(columns))
+    order = compiled.positiontup or []
+    made = [table.c[column].type.dialect_impl(dialect).bind_processor(dialect) for column in order]
     stored: _Stored = [(place, one) for place, one in enumerate(made) if one is not None]
-    return f"INSERT INTO {into} VALUES {values}", stored  # noqa: S608 # our own tables' names
+    return str(compiled), order, stored
 
 
 def _stored(row: tuple[Any, ...], stored: _Stored) -> tuple[Any, ...]:
