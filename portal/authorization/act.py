@@ -5,20 +5,23 @@ Invariant: the sum of holds and debits never passes a hard limit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection
 
-from portal import accounts, caps, catalog, notices, overage
+from portal import accounts, caps, catalog, holds, idempotency, notices, overage
 from portal.accounts import Organization, Recognized
 from portal.core import refusals
 from portal.core.caps import CapState, Spender, tightest
 from portal.core.errors import InsufficientCredits, InvalidRequest
 from portal.core.ledger import Account, Take
 from portal.core.units import format_micro
+from portal.db import Database
 from portal.desk import open_desk
 from portal.holds import Hold
+from portal.idempotency import Answer
 from portal.overage import Standing
 
 
@@ -31,6 +34,10 @@ class Act:
         self.wallet = desk.wallet
         self.organization: Organization = desk.organization
         self.organization_id = organization_id
+
+    def hold(self, hold_id: str) -> Hold:
+        """Return one of the organization's holds as it stands under the lock. Raises NotFound."""
+        return holds.find(self.tx, self.organization_id, hold_id)
 
     def counters(self, spender: Spender) -> list[CapState]:
         """Return the windows, open now, of every cap that counts this spender's work."""
@@ -135,3 +142,32 @@ class Act:
             "available": format_micro(self.wallet.available_micro),
             "held": format_micro(self.wallet.balance("held")),
         }
+
+
+def once(
+    database: Database,
+    organization_id: str,
+    *,
+    route: str,
+    key: str | None,
+    content: object,
+    now: datetime,
+    act: Callable[[Act], tuple[int, dict[str, Any]]],
+) -> Answer:
+    """Act on an organization's open books in one transaction, once for a key of a route.
+
+    Raises NotFound, IdempotencyConflict, Unavailable, and what ``act`` raises.
+    """
+    with database.transaction() as tx:
+        opened = Act(tx, organization_id, now=now)
+        answer = idempotency.once(
+            tx,
+            organization_id,
+            route=route,
+            key=key,
+            content=content,
+            now=now,
+            act=lambda: act(opened),
+        )
+        opened.finish()
+        return answer

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from portal import caps, costs, events, express, holds, idempotency, overage
-from portal.authorization.act import Act
+from portal.authorization.act import Act, once
 from portal.authorization.requests import CaptureRequest
 from portal.authorization.terms import credits_for, on_hold, settled
 from portal.core.costs import CostLine
@@ -44,20 +44,15 @@ def capture(
     quick = _capture_at_once(database, hold_id, request, key, only, now)
     if quick is not None:
         return quick
-    organization_id = on_hold(database, hold_id, only)
-    with database.transaction() as tx:
-        desk = Act(tx, organization_id, now=now)
-        answer = idempotency.once(
-            tx,
-            organization_id,
-            route=f"capture/{hold_id}",
-            key=key,
-            content=repr(request),
-            now=now,
-            act=lambda: _capture(desk, holds.find(tx, organization_id, hold_id), request),
-        )
-        desk.finish()
-        return answer
+    return once(
+        database,
+        on_hold(database, hold_id, only),
+        route=f"capture/{hold_id}",
+        key=key,
+        content=repr(request),
+        now=now,
+        act=lambda desk: _capture(desk, desk.hold(hold_id), request),
+    )
 
 
 def _capture_at_once(
@@ -240,27 +235,22 @@ def release(
     only: str | None = None,
 ) -> Answer:
     """Return all that was set aside. Raises NotFound, AuthorizationSettled."""
-    organization_id = on_hold(database, hold_id, only)
-    with database.transaction() as tx:
-        desk = Act(tx, organization_id, now=now)
 
-        def act() -> tuple[int, dict[str, Any]]:
-            hold = holds.find(tx, organization_id, hold_id)
-            if hold.status != "authorized":
-                raise settled(hold)
-            return _release(desk, hold)
+    def act(desk: Act) -> tuple[int, dict[str, Any]]:
+        hold = desk.hold(hold_id)
+        if hold.status != "authorized":
+            raise settled(hold)
+        return _release(desk, hold)
 
-        answer = idempotency.once(
-            tx,
-            organization_id,
-            route=f"release/{hold_id}",
-            key=key,
-            content=None,
-            now=now,
-            act=act,
-        )
-        desk.finish()
-        return answer
+    return once(
+        database,
+        on_hold(database, hold_id, only),
+        route=f"release/{hold_id}",
+        key=key,
+        content=None,
+        now=now,
+        act=act,
+    )
 
 
 def _release(desk: Act, hold: Hold, *, late: bool = False) -> tuple[int, dict[str, Any]]:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from portal import caps, catalog, express, holds, idempotency, overage
-from portal.authorization.act import Act
+from portal.authorization.act import Act, once
 from portal.authorization.requests import AuthorizeRequest
 from portal.authorization.terms import credits_for, describe, on_hold, settled
 from portal.core.caps import Spender
@@ -35,19 +35,15 @@ def authorize(
     quick = _authorize_at_once(database, request, key, now)
     if quick is not None:
         return quick
-    with database.transaction() as tx:
-        desk = Act(tx, request.organization_id, now=now)
-        answer = idempotency.once(
-            tx,
-            request.organization_id,
-            route="authorize",
-            key=key,
-            content=request.__dict__,
-            now=now,
-            act=lambda: _authorize(desk, request),
-        )
-        desk.finish()
-        return answer
+    return once(
+        database,
+        request.organization_id,
+        route="authorize",
+        key=key,
+        content=request.__dict__,
+        now=now,
+        act=lambda desk: _authorize(desk, request),
+    )
 
 
 def _authorize_at_once(
@@ -147,20 +143,15 @@ def increment(
     only: str | None = None,
 ) -> Answer:
     """Extend an open hold by the same rule as authorize. Raises NotFound, AuthorizationSettled."""
-    organization_id = on_hold(database, hold_id, only)
-    with database.transaction() as tx:
-        desk = Act(tx, organization_id, now=now)
-        answer = idempotency.once(
-            tx,
-            organization_id,
-            route=f"increment/{hold_id}",
-            key=key,
-            content=quantity_micro,
-            now=now,
-            act=lambda: _increment(desk, holds.find(tx, organization_id, hold_id), quantity_micro),
-        )
-        desk.finish()
-        return answer
+    return once(
+        database,
+        on_hold(database, hold_id, only),
+        route=f"increment/{hold_id}",
+        key=key,
+        content=quantity_micro,
+        now=now,
+        act=lambda desk: _increment(desk, desk.hold(hold_id), quantity_micro),
+    )
 
 
 def _increment(desk: Act, hold: Hold, quantity_micro: int) -> tuple[int, dict[str, Any]]:
