@@ -5,11 +5,13 @@ Jobs only tidy: every answer is the same with all of them stopped.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import structlog
+from apscheduler.schedulers.base import BaseScheduler
 from apscheduler.schedulers.blocking import BlockingScheduler
 from sqlalchemy import update
 
@@ -35,6 +37,10 @@ log = structlog.get_logger()
 
 #: How far back the books are compared every day.
 A_WEEK = timedelta(days=7)
+#: A worker looks at least so often which jobs are due, so that a restart puts none off.
+LOOKS_EVERY = timedelta(minutes=1)
+#: What failed is tried again after so long at most, however seldom it runs.
+TRIED_AGAIN_AFTER = timedelta(minutes=5)
 #: How many organizations' revenue is brought up to date in one round.
 A_ROUND = 10_000
 
@@ -53,14 +59,23 @@ class Workshop:
 def _for_each(
     shop: Workshop, organization_ids: list[str], act: Callable[[Wallet], object] | None = None
 ) -> int:
-    """Open each organization's books, which ends holds and begins periods, and act on them."""
+    """Open each organization's books, which ends holds and begins periods, and act on them.
+
+    Returns for how many: one whose books do not open now keeps no other waiting.
+    """
+    done = 0
     for organization_id in organization_ids:
-        with shop.database.transaction() as tx:
-            purse = open_desk(tx, organization_id, now=shop.clock()).wallet
-            if act is not None:
-                act(purse)
-            purse.write()
-    return len(organization_ids)
+        try:
+            with shop.database.transaction() as tx:
+                purse = open_desk(tx, organization_id, now=shop.clock()).wallet
+                if act is not None:
+                    act(purse)
+                purse.write()
+        except ClearmeterError as error:
+            log.warning("books not tidied", organization=organization_id, reason=error.detail)
+        else:
+            done += 1
+    return done
 
 
 def end_lapsed_holds(shop: Workshop) -> int:
@@ -201,7 +216,8 @@ JOBS = (
 
 
 def take_lease(database: Database, job: Job, *, now: datetime) -> bool:
-    """Claim one run of a job; False where another worker has it."""
+    """Claim one run of a job; False where it ran already or another worker has it."""
+    lasts = job.every - min(job.every * 0.1, LOOKS_EVERY / 2)
     with database.transaction() as tx:
         insert_or_ignore(
             tx, job_leases, {"job": job.name, "leased_until": now - timedelta(seconds=1)}
@@ -209,37 +225,58 @@ def take_lease(database: Database, job: Job, *, now: datetime) -> bool:
         claimed = tx.execute(
             update(job_leases)
             .where(job_leases.c.job == job.name, job_leases.c.leased_until <= now)
-            .values(leased_until=now + job.every * 0.9)
+            .values(leased_until=now + lasts)
         ).rowcount
     return claimed == 1
 
 
+def _try_again_soon(database: Database, job: Job, *, now: datetime) -> None:
+    """Give the rest of a lease back: the run that it was taken for came to nothing."""
+    soon = now + TRIED_AGAIN_AFTER
+    with suppress(ClearmeterError), database.transaction() as tx:
+        tx.execute(
+            update(job_leases)
+            .where(job_leases.c.job == job.name, job_leases.c.leased_until > soon)
+            .values(leased_until=soon)
+        )
+
+
 def run_once(shop: Workshop, job: Job) -> int:
-    """Run a job where its lease is free; returns what it did."""
+    """Run a job where its lease is free; returns what it did. What fails is tried again soon."""
     if not take_lease(shop.database, job, now=shop.clock()):
         return 0
     try:
         done = job.run(shop)
     except ClearmeterError as error:
         log.warning("job postponed", job=job.name, reason=error.detail)
-        return 0
-    if done:
-        log.info("job done", job=job.name, count=done)
-    return done
+    except Exception:
+        log.exception("job failed", job=job.name)
+    else:
+        if done:
+            log.info("job done", job=job.name, count=done)
+        return done
+    _try_again_soon(shop.database, job, now=shop.clock())
+    return 0
+
+
+def schedule(scheduler: BaseScheduler, shop: Workshop, jobs: Sequence[Job]) -> None:
+    """Have a scheduler run jobs at their pace, however late it comes to them."""
+    for job in jobs:
+        scheduler.add_job(
+            run_once,
+            "interval",
+            args=[shop, job],
+            seconds=min(job.every, LOOKS_EVERY).total_seconds(),
+            next_run_time=shop.clock(),
+            max_instances=1,
+            coalesce=True,
+            misfire_grace_time=None,
+            id=job.name,
+        )
 
 
 def work(shop: Workshop) -> None:
     """Run every job at its pace until the process is stopped."""
     scheduler = BlockingScheduler(timezone="UTC")
-    for job in JOBS:
-        scheduler.add_job(
-            run_once,
-            "interval",
-            args=[shop, job],
-            seconds=job.every.total_seconds(),
-            next_run_time=shop.clock(),
-            max_instances=1,
-            coalesce=True,
-            id=job.name,
-        )
+    schedule(scheduler, shop, JOBS)
     scheduler.start()

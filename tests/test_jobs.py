@@ -7,12 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import select
+from apscheduler.schedulers.background import BackgroundScheduler
+from sqlalchemy import Connection, select
 
 from portal import jobs
 from portal.billing.gateway import Gateway
-from portal.core.errors import ClearmeterError
+from portal.core.errors import ClearmeterError, Unavailable
 from portal.db import Database
+from portal.desk import Desk
 from portal.jobs import JOBS, Job, Workshop
 from portal.tables import sessions
 from tests import digest
@@ -128,6 +130,76 @@ def test_a_job_that_a_neighbour_keeps_from_its_work_is_tried_again(
     clock.forward(job.every)
     assert jobs.take_lease(shop.database, job, now=clock())
     assert not jobs.take_lease(shop.database, job, now=clock())
+
+
+@pytest.mark.parametrize("trouble", [ClearmeterError("Stripe does not answer"), KeyError("a bug")])
+def test_what_runs_once_a_day_and_fails_is_tried_again_within_minutes(
+    shop: Workshop, clock: Clock, trouble: Exception
+) -> None:
+    ran: list[datetime] = []
+
+    def fail_once(_: Workshop) -> int:
+        ran.append(clock())
+        if len(ran) == 1:
+            raise trouble
+        return 1
+
+    job = Job("nightly", timedelta(days=1), fail_once)
+    assert jobs.run_once(shop, job) == 0
+    assert jobs.run_once(shop, job) == 0
+    clock.forward(timedelta(minutes=5))
+    assert jobs.run_once(shop, job) == 1
+    clock.forward(timedelta(hours=23))
+    assert jobs.run_once(shop, job) == 0
+    clock.forward(HOUR)
+    assert jobs.run_once(shop, job) == 1
+    assert len(ran) == 3
+
+
+def test_a_worker_that_is_late_runs_its_jobs_all_the_same(shop: Workshop) -> None:
+    ran = threading.Event()
+    job = Job("nightly", timedelta(days=1), lambda _: ran.set() or 1)
+    worker = BackgroundScheduler(timezone="UTC")
+    jobs.schedule(worker, shop, [job])
+    worker.start()
+    try:
+        # The clock of the tests is weeks behind the machine's.
+        assert ran.wait(30)
+    finally:
+        worker.shutdown()
+
+
+def test_a_worker_that_starts_anew_puts_nothing_off(shop: Workshop) -> None:
+    worker = BackgroundScheduler(timezone="UTC")
+    jobs.schedule(worker, shop, JOBS)
+    for scheduled in worker.get_jobs():
+        assert scheduled.trigger.interval <= timedelta(minutes=1), scheduled
+
+
+def test_an_organization_whose_books_do_not_open_keeps_no_other_waiting(
+    acme: Customer,
+    api: Api,
+    bystander: Customer,
+    shop: Workshop,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ok(api.put("/v1/organizations/zenith", {"name": "Zenith", "tier": "starter"}), 201)
+    for customer in (acme, Customer(api, "zenith")):
+        customer.hold("analysis", expires_in=60)
+    clock.forward(timedelta(minutes=10))
+    opening = jobs.open_desk
+
+    def stuck(tx: Connection, organization_id: str, *, now: datetime) -> Desk:
+        if organization_id == "acme":
+            raise Unavailable("another transaction has it")
+        return opening(tx, organization_id, now=now)
+
+    monkeypatch.setattr(jobs, "open_desk", stuck)
+    assert jobs.end_lapsed_holds(shop) == 1
+    monkeypatch.undo()
+    assert jobs.end_lapsed_holds(shop) == 1
+    assert jobs.end_lapsed_holds(shop) == 0
 
 
 def test_every_job_has_a_name_of_its_own() -> None:
