@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection
 
-from portal import catalog, statements
+from portal import balances, catalog, statements
 from portal.accounts import Organization
-from portal.billing import bills, invoices, payments, plan
+from portal.billing import bills, invoices, payment_lists, plan
 from portal.billing.invoices import Invoice
 from portal.billing.payments import Settled
 from portal.billing.plan import PaymentStanding, Pending
@@ -27,6 +27,11 @@ from portal.statements import Statement
 
 _MOMENT = timedelta(microseconds=1)
 MOST_PERIODS = 24
+#: So many invoices and receipts stand on a page.
+PAGE = 24
+
+#: Where a paper stands among all: when it was issued, and Stripe's id of it.
+Place = tuple[datetime, str]
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,7 @@ class Paper:
     customer's balance at Stripe took the rest, more where something stood on that from before.
     """
 
+    paper_id: str
     number: str
     issued_at: datetime
     what: str
@@ -66,15 +72,37 @@ class Sum:
 
 
 @dataclass(frozen=True)
+class Left:
+    """What of a statement that runs can be spent now, and what the rest of it is; in millionths."""
+
+    held_micro: int
+    frozen_micro: int
+    owed_micro: int
+    later_micro: int
+    available_micro: int
+
+    @property
+    def is_all(self) -> bool:
+        """Whether nothing stands between where the statement stands and what can be spent."""
+        return not (self.held_micro or self.frozen_micro or self.owed_micro or self.later_micro)
+
+
+@dataclass(frozen=True)
 class Papers:
-    """Everything on the page; the periods that a statement can be had of, the latest first."""
+    """Everything on the page; the periods that a statement can be had of, the latest first.
+
+    ``older`` leads to the papers before these, empty where there are none; ``left`` is None of a
+    statement that is closed.
+    """
 
     as_of: datetime
     book: PriceBook | None
     papers: Sequence[Paper]
+    older: str
     standing: PaymentStanding
     pending: Pending
     statement: Statement
+    left: Left | None
     periods: Sequence[Period]
 
     @property
@@ -89,18 +117,62 @@ class Papers:
         ]
 
 
-def papers(tx: Connection, organization: Organization, period: Period, *, now: datetime) -> Papers:
+def papers(
+    tx: Connection,
+    organization: Organization,
+    period: Period,
+    *,
+    before: Place | None = None,
+    now: datetime,
+) -> Papers:
     """Put the page together; what is due by now must be booked (see ``desk.book_due``)."""
     book = book_at(tx, now)
+    listed = _listed(tx, organization, catalog.tier_names(tx, at=now), before)
+    shown = listed[:PAGE]
+    statement = statements.statement(tx, organization, period, now=now)
     return Papers(
         as_of=now,
         book=book,
-        papers=_listed(tx, organization, catalog.tier_names(tx, at=now)),
+        papers=shown,
+        older=_written(shown[-1]) if len(listed) > PAGE else "",
         standing=plan.payment_standing(tx, organization),
         pending=plan.pending(tx, organization),
-        statement=statements.statement(tx, organization, period, now=now),
+        statement=statement,
+        left=_left(tx, organization, statement, now=now) if statement.running else None,
         periods=periods_of(organization, now=now),
     )
+
+
+def _left(
+    tx: Connection, organization: Organization, statement: Statement, *, now: datetime
+) -> Left:
+    balance = balances.balance(tx, organization.organization_id, now=now)
+    known = balance.available_micro + balance.held_micro + balance.frozen_micro - balance.debt_micro
+    return Left(
+        held_micro=balance.held_micro,
+        frozen_micro=balance.frozen_micro,
+        owed_micro=balance.debt_micro,
+        later_micro=statement.closing_micro - known,
+        available_micro=balance.available_micro,
+    )
+
+
+def _written(last: Paper) -> str:
+    return f"{last.issued_at.isoformat()}.{last.paper_id}"
+
+
+def place_of(given: str) -> Place | None:
+    """Return the place that an address names; None where it names none.
+
+    Raises InvalidRequest for one that no page gave.
+    """
+    if not given:
+        return None
+    at, _, paper_id = given.partition("+00:00.")
+    try:
+        return datetime.fromisoformat(at).replace(tzinfo=UTC), paper_id
+    except ValueError as error:
+        raise InvalidRequest.at("/before", "is not one that this page gave") from error
 
 
 def periods_of(organization: Organization, *, now: datetime) -> list[Period]:
@@ -128,28 +200,33 @@ def begins(organization: Organization, period: Period) -> str:
     return period.start.astimezone(organization.zone.at(period.start)).date().isoformat()
 
 
-def _listed(tx: Connection, organization: Organization, names: Mapping[str, str]) -> list[Paper]:
-    settled = payments.of_organization(tx, organization.organization_id)
-    by_invoice = {one.payment.invoice_id: one for one in settled if one.payment.invoice_id}
-    found = invoices.listed(tx, organization.organization_id)
-    known = {one.invoice_id for one in found}
-    waived = bills.waived_by_invoice(tx, organization.organization_id)
+def _listed(
+    tx: Connection, organization: Organization, names: Mapping[str, str], before: Place | None
+) -> list[Paper]:
+    """Return a page's papers, and one more where there are more."""
+    organization_id = organization.organization_id
+    found = invoices.listed(tx, organization_id, before=before, limit=PAGE + 1)
+    settled = payment_lists.of_invoices(tx, organization_id, [one.invoice_id for one in found])
+    by_invoice = {one.payment.invoice_id: one for one in settled}
+    waived = bills.waived_by_invoice(tx, organization_id)
+    others = payment_lists.without_invoice(tx, organization_id, before=before, limit=PAGE + 1)
     listed = [
         _of_invoice(one, by_invoice.get(one.invoice_id), names, waived.get(one.invoice_id, 0))
         for one in found
-    ]
-    listed += [
+    ] + [
         _of_payment(one, one.payment.settled_at)
-        for one in settled
-        if one.payment.settled_at is not None and one.payment.invoice_id not in known
+        for one in others
+        if one.payment.settled_at is not None
     ]
-    return sorted(listed, key=lambda one: one.issued_at, reverse=True)
+    listed.sort(key=lambda one: (one.issued_at, one.paper_id), reverse=True)
+    return listed[: PAGE + 1]
 
 
 def _of_invoice(
     invoice: Invoice, paid: Settled | None, names: Mapping[str, str], waived_minor: int
 ) -> Paper:
     return Paper(
+        paper_id=invoice.invoice_id,
         number=invoice.number,
         issued_at=invoice.issued_at,
         what=what(invoice, names),
@@ -197,6 +274,7 @@ KINDS = {
 def _of_payment(paid: Settled, settled_at: datetime) -> Paper:
     payment = paid.payment
     return Paper(
+        paper_id=payment.payment_id,
         number="",
         issued_at=settled_at,
         what=KINDS.get(payment.kind, "A payment"),

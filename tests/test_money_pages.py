@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime, timedelta
+from html import unescape
+from itertools import chain
 
 import pytest
 import requests
 import stripe
 from flask import Flask
-from sqlalchemy import update
+from sqlalchemy import insert, update
 
 from portal import papers
 from portal.accounts import find_organization
 from portal.billing.invoices import Invoice, Line
 from portal.core.errors import InvalidRequest
 from portal.db import Database
-from portal.tables import organizations
+from portal.tables import invoices, organizations
 from tests.cast import Customer, ok
 from tests.clock import Clock
 from tests.readers import Reader, enter
@@ -108,6 +111,78 @@ def test_what_went_back_of_a_payment_stands_beside_it(shop: Shop, ana: Reader) -
     page = ana.client.get("/billing").text
     assert "$10.00 was given back" in page
     assert "$39.00" in page
+
+
+def issued(database: Database, *, invoice_id: str, number: str, at: datetime) -> None:
+    with database.transaction() as tx:
+        tx.execute(
+            insert(invoices).values(
+                organization_id="acme",
+                invoice_id=invoice_id,
+                number=number,
+                status="paid",
+                currency="USD",
+                subtotal_minor=9900,
+                tax_minor=0,
+                total_minor=9900,
+                paid_minor=9900,
+                due_minor=0,
+                issued_at=at,
+                lines=[],
+            )
+        )
+
+
+def test_however_many_invoices_there_are_each_stands_on_one_page(shop: Shop, ana: Reader) -> None:
+    # In pairs of the same second, so that a page ends between two of them.
+    for n in range(2 * papers.PAGE + 3):
+        at = shop.clock() - n // 2 * timedelta(days=30)
+        issued(shop.database, invoice_id=f"in_{n}", number=f"N-{n:03}", at=at)
+    shop.returned(shop.buy())
+    address: str | None = "/billing"
+    seen: list[list[str]] = []
+    receipts = 0
+    while address:
+        page = ana.client.get(address).text
+        seen.append(re.findall(r">(N-\d{3})</td>", page))
+        receipts += page.count("$39.00")
+        found = re.search(r'href="(/billing\?before=[^"#]+)[^"]*">Earlier', page)
+        address = unescape(found[1]) if found else None
+    assert [len(one) for one in seen] == [papers.PAGE - 1, papers.PAGE, 4]
+    assert sorted(chain.from_iterable(seen)) == [f"N-{n:03}" for n in range(2 * papers.PAGE + 3)]
+    assert receipts == 1
+
+
+@pytest.mark.parametrize("before", ["yesterday", "2026-11-01T00:00:00.in_1", "+00:00."])
+def test_earlier_invoices_are_found_from_a_page_and_not_from_elsewhere(
+    ana: Reader, before: str
+) -> None:
+    assert ana.client.get("/billing", query_string={"before": before}).status_code == 422
+
+
+def test_the_statement_leads_to_what_is_left_on_every_other_page(shop: Shop, ana: Reader) -> None:
+    assert "Stands at, now" in ana.client.get("/billing").text
+    assert "Credits left" not in ana.client.get("/billing").text
+    session = shop.buy()
+    shop.returned(session)
+    shop.customer.hold("analysis", 3)
+    shop.customer.grant(7, effective_at=(shop.clock() + timedelta(days=1)).isoformat())
+    shop.dispute(shop.payment_of(session))
+    shop.tell("charge.dispute.", of=shop.payment_of(session))
+    rows = dict(
+        re.findall(
+            r'<th scope="row">([^<]+)</th><td class="r num">([^<]+)</td>',
+            ana.client.get("/billing").text.split("<tfoot>")[1],
+        )
+    )
+    assert rows == {
+        "Stands at, now": "607",
+        "Held by work in progress": "−30",
+        "Waiting for a dispute": "−500",
+        "Begins later": "−7",
+        "Credits left": "70",
+    }
+    assert shop.customer.balance()["available"] == "70"
 
 
 def test_the_statement_is_of_a_period_that_there_was(shop: Shop, ana: Reader) -> None:

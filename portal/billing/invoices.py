@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, case, delete, select, update
+from sqlalchemy import Connection, RowMapping, case, delete, literal, select, tuple_, update
 
 from portal import accounts
 from portal.accounts import Organization
@@ -156,17 +156,28 @@ def _line(line: InvoiceLine) -> dict[str, Any]:
 
 
 def listed(
-    tx: Connection, organization_id: str, *, drafts: bool = False, limit: int = 100
+    tx: Connection,
+    organization_id: str,
+    *,
+    before: tuple[datetime, str] | None = None,
+    limit: int = 100,
 ) -> list[Invoice]:
-    """Return an organization's invoices, the latest first; a draft is not for its eyes yet."""
+    """Return an organization's invoices, the latest first; a draft is not for its eyes yet.
+
+    ``before`` is when the one was issued after which the list goes on, and its id.
+    """
     query = (
         select(invoices)
-        .where(invoices.c.organization_id == organization_id)
+        .where(invoices.c.organization_id == organization_id, invoices.c.status != "draft")
         .order_by(invoices.c.issued_at.desc(), invoices.c.invoice_id.desc())
         .limit(limit)
     )
-    if not drafts:
-        query = query.where(invoices.c.status != "draft")
+    if before is not None:
+        at, invoice_id = before
+        place = tuple_(invoices.c.issued_at, invoices.c.invoice_id)
+        query = query.where(
+            place < tuple_(literal(at, invoices.c.issued_at.type), literal(invoice_id))
+        )
     return [_invoice(row) for row in tx.execute(query).mappings()]
 
 

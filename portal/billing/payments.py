@@ -153,18 +153,7 @@ def of(tx: Connection, organization_id: str, payment_id: str) -> Settled | None:
             payments.c.organization_id == organization_id, payments.c.payment_id == payment_id
         )
     ).first()
-    return None if row is None else _settled(row)
-
-
-def of_organization(tx: Connection, organization_id: str, *, limit: int = 200) -> list[Settled]:
-    """Return an organization's payments, the latest first."""
-    rows = tx.execute(
-        select(payments)
-        .where(payments.c.organization_id == organization_id)
-        .order_by(payments.c.settled_at.desc(), payments.c.payment_id)
-        .limit(limit)
-    )
-    return [_settled(row) for row in rows]
+    return None if row is None else of_row(row)
 
 
 def settled_since(tx: Connection, since: datetime) -> list[tuple[str, Settled]]:
@@ -174,7 +163,7 @@ def settled_since(tx: Connection, since: datetime) -> list[tuple[str, Settled]]:
         .where(payments.c.settled_at >= since)
         .order_by(payments.c.organization_id, payments.c.settled_at, payments.c.payment_id)
     )
-    return [(row.organization_id, _settled(row)) for row in rows]
+    return [(row.organization_id, of_row(row)) for row in rows]
 
 
 #: How a dispute stands that is not decided.
@@ -196,7 +185,7 @@ def of_all(
         instant, last = before
         query = query.where(or_(at < instant, and_(at == instant, key < last)))
     rows = tx.execute(query.order_by(at.desc(), key.desc()).limit(limit))
-    return [(row.organization_id, _settled(row)) for row in rows]
+    return [(row.organization_id, of_row(row)) for row in rows]
 
 
 def only_told(
@@ -209,7 +198,7 @@ def only_told(
         .order_by(payments.c.organization_id, payments.c.payment_id)
         .limit(limit)
     )
-    return [(row.organization_id, _settled(row)) for row in rows]
+    return [(row.organization_id, of_row(row)) for row in rows]
 
 
 def unsettled(tx: Connection) -> list[tuple[str, Settled]]:
@@ -227,7 +216,7 @@ def unsettled(tx: Connection) -> list[tuple[str, Settled]]:
         )
         .order_by(payments.c.organization_id, payments.c.payment_id)
     )
-    return [(row.organization_id, _settled(row)) for row in rows]
+    return [(row.organization_id, of_row(row)) for row in rows]
 
 
 def open_disputes(tx: Connection) -> int:
@@ -350,7 +339,8 @@ def _columns(settled: Settled) -> dict[str, object]:
     }
 
 
-def _settled(row: Row[tuple[object, ...]]) -> Settled:
+def of_row(row: Row[tuple[object, ...]]) -> Settled:
+    """Return a payment, and what went back of it, as its row says."""
     return Settled(
         Payment(
             payment_id=row.payment_id,

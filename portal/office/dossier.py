@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Row, and_, select
 from portal import accounts, balances, catalog, papers, rejections, usage
 from portal.accounts import Member, Organization
 from portal.balances import Balance
-from portal.billing import payments, plan
+from portal.billing import payment_lists, plan
 from portal.billing.payments import Settled
 from portal.billing.plan import PaymentStanding, Pending
 from portal.breakdown import DAY, days_of
@@ -114,7 +114,7 @@ def dossier(tx: Connection, organization_id: str, *, now: datetime) -> Dossier:
         payment=plan.payment_standing(tx, organization),
         pending=plan.pending(tx, organization),
         papers=written.papers[:LATEST],
-        payments=payments.of_organization(tx, organization_id, limit=LATEST),
+        payments=payment_lists.of_organization(tx, organization_id, limit=LATEST),
         members=_members(tx, organization, known, start, end),
         events=usage.list_events(tx, organization_id, limit=LATEST),
         rejected=len(rejections.waiting(tx, organization_id, limit=1000)),

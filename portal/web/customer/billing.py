@@ -24,9 +24,10 @@ def billing() -> str:
     parts = services()
     now = parts.clock()
     period = papers.period_of(organization, request.args.get("period", ""), now=now)
+    before = papers.place_of(request.args.get("before", ""))
     desk.book_due(parts.database, organization.organization_id, now=now)
     with parts.database.reading() as tx:
-        page = papers.papers(tx, organization, period, now=now)
+        page = papers.papers(tx, organization, period, before=before, now=now)
     return render_template(
         "customer/billing.html", page=page, organization=organization, member=member
     )
