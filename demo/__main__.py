@@ -55,7 +55,7 @@ def main() -> int:
         _wait_ready(port, parts)
         _greet(database, port)
         database.close()
-        return _watch(parts)
+        return _watch(parts, port)
     except KeyboardInterrupt:
         return 0
     finally:
@@ -74,7 +74,7 @@ def _free(port: int) -> bool:
 
 
 def _environment(port: int) -> dict[str, str]:
-    folder = ROOT / "var" / f"demo-{port}"
+    folder = ROOT / _folder(port)
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("clearmeter.db*"):
         old.unlink()
@@ -135,7 +135,19 @@ def _start_sandbox(
 
 def _start(parts: Parts, port: int) -> None:
     parts.start([str(ROOT / "scripts" / "serve"), str(port)])
-    parts.start([sys.executable, "-m", "flask", "--app", "app", "worker"])
+    # It writes down every mail that would be sent: too many words for a first screen.
+    parts.start(
+        [sys.executable, "-m", "flask", "--app", "app", "worker"], log=ROOT / _worker_log(port)
+    )
+
+
+def _folder(port: int) -> Path:
+    """Where the demo keeps what it writes, from the project's folder."""
+    return Path("var") / f"demo-{port}"
+
+
+def _worker_log(port: int) -> Path:
+    return _folder(port) / "worker.log"
 
 
 def _wait(address: str) -> None:
@@ -152,7 +164,7 @@ def _wait_ready(port: int, parts: Parts) -> None:
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline:
         if not parts.running:
-            raise SystemExit("A part of the demo stopped; its message is above.")
+            raise SystemExit(f"A part of the demo stopped. {_where_it_says_why(port)}")
         try:
             portal = requests.get(f"http://127.0.0.1:{port}/readyz", timeout=2)
             sandbox = requests.get(f"http://127.0.0.1:{port + 1}/", timeout=2)
@@ -190,17 +202,25 @@ def _greet(database: Database, port: int) -> None:
         f"Or by password at {base}: ana@acme.example or cleo@acme.example, {PASSWORD}",
         "Pay with card 4242 4242 4242 4242; 4000 0000 0000 0002 is declined, and",
         "4000 0027 6000 3184 asks you to confirm with your bank. No money moves.",
+        f"No mail is sent either: what it would say is in {_worker_log(port)}.",
         "Ctrl-C stops all of it.",
         "",
     ]
     print("\n".join(lines), flush=True)
 
 
-def _watch(parts: Parts) -> int:
+def _watch(parts: Parts, port: int) -> int:
     while parts.running:
         time.sleep(0.5)
-    print("A part of the demo stopped; the rest stops with it.", file=sys.stderr)
+    print(
+        f"A part of the demo stopped; the rest stops with it. {_where_it_says_why(port)}",
+        file=sys.stderr,
+    )
     return 1
+
+
+def _where_it_says_why(port: int) -> str:
+    return f"Its message is above, the worker's in {_worker_log(port)}."
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import os
 import signal
 import subprocess
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -26,11 +26,19 @@ class Parts:
         self._environment = environment
         self._processes: list[subprocess.Popen[bytes]] = []
 
-    def start(self, command: list[str]) -> None:
-        """Start one more."""
-        self._processes.append(
-            subprocess.Popen(command, env=self._environment, cwd=self._folder, process_group=0)
-        )
+    def start(self, command: list[str], *, log: Path | None = None) -> None:
+        """Start one more; what it says goes to a file, or else to where the demo's own words go."""
+        with log.open("wb") if log else nullcontext() as said:
+            self._processes.append(
+                subprocess.Popen(
+                    command,
+                    env=self._environment,
+                    cwd=self._folder,
+                    process_group=0,
+                    stdout=said,
+                    stderr=said,
+                )
+            )
 
     @property
     def running(self) -> bool:

@@ -65,3 +65,12 @@ def test_a_terminal_s_interrupt_does_not_reach_the_parts(parts: Parts, tmp_path:
     parts.start(["sleep", "60"])
     group, pid = _wait_for(tmp_path / "group").split() or ("", "")
     assert group == pid
+
+
+def test_what_a_part_says_can_go_to_a_file(parts: Parts, tmp_path: Path) -> None:
+    tell = "import sys; print('out'); print('err', file=sys.stderr)"
+    parts.start([sys.executable, "-S", "-u", "-c", tell], log=tmp_path / "log")
+    deadline = time.monotonic() + 20
+    while parts.running and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert (tmp_path / "log").read_text() == "out\nerr\n"
