@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import Connection
+
 from portal import accounts, audit, caps, idempotency, people, reversals, tiers, wallet
 from portal.accounts import Member, Organization
 from portal.core.errors import InvalidRequest, NotFound
@@ -42,8 +44,9 @@ def put_organization(
 ) -> tuple[Organization, bool]:
     """Make or change an organization; the second value tells whether it is new.
 
-    What is left out stays as it is; the currency is set once, and another time zone takes effect
-    with the next billing period. Raises InvalidRequest.
+    What is left out stays as it is, but that on another tier use is charged, or only measured, as
+    that is sold; the currency is set once, and another time zone takes effect with the next billing
+    period. Raises InvalidRequest.
     """
     with database.transaction() as tx:
         new = accounts.create_organization(
@@ -76,12 +79,49 @@ def put_organization(
                 raise InvalidRequest.at("/seats", "are those of a tier: send the tier too")
         if tier is not None:
             tiers.subscribe(
-                tx, desk.wallet, organization, tier=tier, seats=request.seats, now=desk.now
+                tx,
+                desk.wallet,
+                organization,
+                tier=tier,
+                seats=request.seats,
+                charging_stated=request.charging is not None,
+                now=desk.now,
             )
         if request.timezone is not None:
             change_zone(desk.wallet, request.timezone, actor)
         desk.wallet.write()
-        return accounts.find_organization(tx, organization_id), new
+        becomes = accounts.find_organization(tx, organization_id)
+        _note_changes(tx, organization, becomes, actor=actor, now=desk.now)
+        return becomes, new
+
+
+def _note_changes(
+    tx: Connection, before: Organization, after: Organization, *, actor: str, now: datetime
+) -> None:
+    """Put on record what the operator changed of an organization; its time zone is already."""
+    plan = {"seats": {"from": before.seats, "to": after.seats}}
+    changes: list[tuple[str, str, dict[str, Any]]] = []
+    if (before.name, before.email) != (after.name, after.email):
+        was = {"name": before.name, "email": before.email}
+        now_is = {"name": after.name, "email": after.email}
+        changed = {field: said for field, said in now_is.items() if said != was[field]}
+        changes.append(
+            ("settings.changed", "", changed | {"was": {field: was[field] for field in changed}})
+        )
+    if (before.tier, before.seats) != (after.tier, after.seats):
+        changes.append(("tier.put", after.tier or "", {"from": before.tier, **plan}))
+    if before.charging != after.charging:
+        changes.append(("tier.charging", after.tier or "", {"charging": after.charging}))
+    for act, target, detail in changes:
+        audit.note(
+            tx,
+            after.organization_id,
+            actor=actor,
+            act=act,
+            target=target,
+            detail=detail,
+            now=now,
+        )
 
 
 def _unchangeable(organization: Organization, request: OrganizationRequest) -> None:

@@ -2,10 +2,10 @@
 
 A tier of the operator's renews by itself, with its allowance; of one that Stripe bills the periods
 begin and the cycles turn here, at their instants, while the allowance comes with its payment
-(billing/subscriptions.py). Where Stripe bills by the seat or flat, use is only measured: nobody is
-stopped for credits that their plan does not count. Invariant: a period's allowance is granted once,
-keyed by the period's start, and in one period an organization never has more of allowances than its
-largest tier includes.
+(billing/subscriptions.py). On a tier by the seat or flat use is only measured, unless the operator
+said otherwise: nobody is stopped for credits that their plan does not count. Invariant: a period's
+allowance is granted once, keyed by the period's start, and in one period an organization never has
+more of allowances than its largest tier includes.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ def subscribe(
     *,
     tier: str,
     seats: int | None,
+    charging_stated: bool,
     now: datetime,
 ) -> None:
     """Put the organization on a tier: a period starts today and its allowance is granted.
@@ -40,8 +41,8 @@ def subscribe(
     The period begins with the local day, so that caps, days and pages count the same. What the
     tier before included ends; what was spent of an allowance granted today is not given again, so
     changing to and fro adds nothing. The same tier again changes nothing but the seats, where they
-    are stated. Raises InvalidRequest for an unknown tier, and for one in the place of what Stripe
-    bills.
+    are stated. Whether use is charged follows from the tier, unless the operator stated it. Raises
+    InvalidRequest for an unknown tier, and for one in the place of what Stripe bills.
     """
     if organization.cycle_end is not None:
         if (tier, seats or organization.seats) == (organization.tier, organization.seats):
@@ -69,6 +70,8 @@ def subscribe(
         now=now,
     )
     if not same:
+        if not charging_stated:
+            _charge_by(wallet, organization, tier, at=now)
         changed = accounts.find_organization(tx, organization.organization_id)
         caps.recut(tx, changed, now=now)
         spent = wallet.end_allowances(spent_since=period.start)
@@ -131,11 +134,10 @@ def end(
 def _charge_by(wallet: Wallet, before: Organization, tier: str | None, *, at: datetime) -> None:
     """Only measure from a tier on that is paid whatever is used, and charge again after it.
 
-    What the operator chose to charge stays where Stripe billed a tier of the same sort before.
+    What the operator chose to charge stays where the tier before was of the same sort.
     """
     cycle = before.calendar.cycle_at(at - _MOMENT)
-    billed = before.tier if before.cycle_end is not None else None
-    was = _measured(wallet.tx, billed, since=cycle.start if cycle else at, at=at)
+    was = _measured(wallet.tx, before.tier, since=cycle.start if cycle else at, at=at)
     becomes = _measured(wallet.tx, tier, since=at, at=at)
     if was != becomes:
         charging = "shadow" if becomes else "on"

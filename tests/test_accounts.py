@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from portal import accounts
+from portal import accounts, audit
 from portal.db import Database
 from tests.cast import Api, Customer, ok, refused
 
@@ -164,6 +164,34 @@ def test_seats_stay_until_others_are_stated_and_may_be_stated_alone(acme: Custom
     assert seats(seats=7) == 7
     assert acme.standing == ("10100", "0")
     assert seats(tier="pro") is None
+
+
+def test_what_the_operator_changes_of_an_organization_is_on_record_and_the_same_again_is_not(
+    acme: Customer, database: Database
+) -> None:
+    def put(**stated: Any) -> list[tuple[str, str, dict[str, Any]]]:
+        with database.reading() as tx:
+            before = {act.audit_id for act in audit.listed(tx, organization_id="acme", limit=99)}
+        ok(acme.api.put(acme.path, {"name": "Acme", **stated}))
+        with database.reading() as tx:
+            found = audit.listed(tx, organization_id="acme", limit=99)
+        fresh = [one for one in found if one.audit_id not in before]
+        return sorted((one.act, one.target, dict(one.detail)) for one in fresh)
+
+    assert put() == []
+    assert put(name="Acme & Co", email="pay@acme.example", charging="shadow") == [
+        ("settings.changed", "", {
+            "name": "Acme & Co", "email": "pay@acme.example",
+            "was": {"name": "Acme", "email": "ana@acme.example"},
+        }),
+        ("tier.charging", "", {"charging": "shadow"}),
+    ]  # fmt: skip
+    assert put(name="Acme & Co", email="pay@acme.example", charging="shadow") == []
+    assert put(name="Acme & Co", tier="pro", charging="on") == [
+        ("tier.charging", "pro", {"charging": "on"}),
+        ("tier.put", "pro", {"from": None, "seats": {"from": None, "to": None}}),
+    ]
+    assert put(name="Acme & Co", tier="pro") == []
 
 
 def test_an_organization_goes_from_shadow_to_charging_and_back_with_work_in_flight(

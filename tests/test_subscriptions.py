@@ -354,16 +354,40 @@ def test_what_the_operator_chose_to_charge_stays_while_the_plan_does(acme: Subsc
     assert (acme.organization.tier, acme.organization.charging) == ("starter", "shadow")
 
 
-def test_seats_that_the_operator_put_in_place_are_only_measured_once_they_are_bought(
+def put(acme: Subscriber, **stated: Any) -> str:
+    return str(ok(acme.acme.api.put(acme.acme.path, {"name": "Acme", **stated}))["charging"])
+
+
+def test_on_seats_that_the_operator_put_in_place_use_is_only_measured(acme: Subscriber) -> None:
+    assert put(acme, tier="seat", seats=3) == "shadow"
+    acme.acme.hold("image", 1_000)
+    assert put(acme, tier="seat", seats=4) == "shadow"
+    assert put(acme, tier="starter") == "on"
+    assert put(acme, tier="seat", seats=3, charging="on") == "on"
+    assert acme.acme.authorize("image", 1_000).status_code == 402
+    assert put(acme, tier="starter", charging="shadow") == "shadow"
+    assert put(acme, tier="pro") == "shadow"
+
+
+def test_seats_of_the_operator_s_that_are_bought_go_on_and_a_plan_of_credits_charges(
     acme: Subscriber,
 ) -> None:
     url = acme.open("seat", seats=3)
-    ok(acme.acme.api.put(acme.acme.path, {"name": "Acme", "tier": "seat", "seats": 3}))
-    assert acme.organization.charging == "on"
+    assert put(acme, tier="seat", seats=3) == "shadow"
     assert acme.pay(url).status_code == 303
     acme.tell()
     assert acme.organization.charging == "shadow"
     acme.acme.hold("image", 100)
+
+
+def test_who_had_seats_of_the_operator_s_and_buys_a_plan_of_credits_is_charged(
+    acme: Subscriber,
+) -> None:
+    url = acme.open("starter")
+    assert put(acme, tier="seat", seats=3) == "shadow"
+    acme.pay(url)
+    acme.tell()
+    assert (acme.organization.tier, acme.organization.charging) == ("starter", "on")
 
 
 def test_a_tier_by_the_year_is_given_once_a_year(acme: Subscriber) -> None:

@@ -64,7 +64,7 @@ def test_a_question_that_cannot_be_answered_is_refused_with_its_place(api: Api) 
 def test_the_answer_says_what_was_paid_what_it_cost_and_what_is_left(
     api: Api, clock: Clock
 ) -> None:
-    acme = customer(api, "acme", tier="flat", currency="usd")
+    acme = customer(api, "acme", tier="flat", charging="on", currency="usd")
     bought(acme, 10, "10.00")
     berlin = customer(api, "berlin", currency="eur")
     bought(berlin, 10, "10.00", currency="eur")

@@ -53,6 +53,8 @@ CALLED = {
     "raise.allowed": "Allowed more",
     "raise.declined": "Declined a request for more",
     "spending.set": "Chose what happens at zero",
+    "tier.put": "Arranged the plan",
+    "tier.charging": "Chose whether use is charged",
     "tier.billed": "The plan began or changed",
     "tier.ended": "The plan ended",
     "tier.upgrade": "Chose a larger plan",

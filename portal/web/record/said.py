@@ -113,6 +113,7 @@ def _seats(noted: Noted) -> str:
     return f"from {was} to {words}" if was else words
 
 
+_CHARGING = {"on": "use is charged", "shadow": "use is only measured"}
 _PLAN = (Part(("from",), _came_from), Part(("seats",), _seats))
 _CHOSEN = (Part(("from",), _came_from), money("charge_minor", "{} charged at once"))
 _REASON = value("reason", lambda _, reason: quoted(reason), operators=True)
@@ -203,6 +204,8 @@ PARTS: Mapping[str, tuple[Part, ...]] = {
         Part(("on_empty", "overage_limit_minor"), when_empty),
         Part(("auto_top_up",), top_up),
     ),
+    "tier.put": _PLAN,
+    "tier.charging": (value("charging", lambda _, charging: _CHARGING.get(charging, "")),),
     "tier.billed": _PLAN,
     "tier.ended": _PLAN,
     "tier.upgrade": _CHOSEN,
@@ -236,7 +239,7 @@ PARTS: Mapping[str, tuple[Part, ...]] = {
     "key.revoked": (_REASON,),
     "session.begun": (value("by", _way), value("device", lambda _, device: str(device))),
     "session.ended": (Part(("count",), _elsewhere),),
-    "settings.changed": (_NAME, Part(("members_see_balance",), _shown)),
+    "settings.changed": (_NAME, _EMAIL, Part(("members_see_balance",), _shown)),
     "timezone.changed": (
         Part(("from",), _zone_before),
         value("effective_at", lambda noted, at: f"begins on {noted.names.day(instant(at))}"),

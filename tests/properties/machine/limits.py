@@ -118,8 +118,9 @@ class Limits(Stage):
 
     @rule(tier=st.sampled_from(["starter", "pro", "carry"]))
     def change_tier(self, tier: str) -> None:
-        request = OrganizationRequest("acme", tier=tier)
+        request = OrganizationRequest("Acme", tier=tier)
         onboarding.put_organization(self.database, "acme", request, now=self.clock())
+        self.posted.add("audit_log", times=int(self.model.tier != tier))
         self.model.subscribe(tier)
 
     @rule(member=st.sampled_from(sorted(TEAMS)), team=st.sampled_from(["", "research", "design"]))
