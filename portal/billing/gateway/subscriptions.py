@@ -119,7 +119,10 @@ class SubscriptionCalls(Caller):
             return _with_schedule(v1, state)
 
     def subscription_of_schedule(self, schedule_id: str) -> str:
-        """Return the subscription that a schedule is or was about. Raises NotFound."""
+        """Return the subscription that a schedule is or was about; '' while it has begun none.
+
+        Raises NotFound.
+        """
         with self._calling() as v1:
             found = v1.subscription_schedules.retrieve(schedule_id)
             return id_of(found.subscription or found.released_subscription)
