@@ -15,7 +15,7 @@ import pytest
 from stripe import CardError
 
 from portal import recommendation
-from portal.billing import inbox
+from portal.billing import inbox, reconcile
 from portal.billing.effects import Quarantined
 from portal.billing.gateway import StripeEvent
 from portal.tables import grants, invoices, payments, stripe_inbox, tier_checkouts
@@ -317,6 +317,35 @@ def test_a_refund_that_is_of_no_charge_stops_no_reconciliation(acme: Subscriber)
     store.get("refund", refund.id).update(charge=None, payment_intent=None)
     store.get("charge", paid.stripe_charge_id).update(amount_refunded=0)
     assert (acme.mend(), acme.differences()) == ([], [])
+
+
+def test_a_refund_that_nobody_told_of_is_a_difference_however_old_the_payment(
+    acme: Subscriber,
+) -> None:
+    acme.subscribe("starter")
+    (paid,) = acme.rows(payments)
+    acme.to(START + 20 * DAY)
+    acme.stripe.v1.refunds.create({"charge": paid.stripe_charge_id, "amount": 100})
+    (line,) = acme.differences(since=acme.clock() - 7 * DAY)
+    assert paid.payment_id in line
+    assert line.endswith("the refunded is 0 here, 100 at Stripe")
+
+
+def test_an_invoice_that_was_written_off_may_be_paid_after_all(acme: Subscriber) -> None:
+    acme.subscribe("starter")
+    acme.card("4000000000000341")
+    acme.to(END + 2 * HOUR)
+    invoice = acme.invoices()[0]
+    acme.stripe.v1.invoices.mark_uncollectible(invoice.id)
+    acme.stripe.v1.subscriptions.cancel(acme.billed.stripe_subscription_id)
+    acme.tell()
+    assert {row.status for row in acme.rows(invoices)} == {"paid", "uncollectible"}
+    acme.to(END + 40 * DAY)
+    acme.stripe.v1.invoices.pay(invoice.id, {"paid_out_of_band": True})
+    acme.clock.set(END + 50 * DAY)
+    since = acme.clock() - 3 * DAY
+    (line,) = reconcile.reconcile(acme.database, acme.payments, since=since, now=acme.clock())
+    assert line == f"invoice {invoice.id}: uncollectible -> paid"
 
 
 def test_a_checkout_that_stripe_has_no_more_stops_no_reconciliation(acme: Subscriber) -> None:
