@@ -185,13 +185,17 @@ def save_card(acme: Subscriber, number: str = GOOD) -> None:
     assert acme.pay(page, number, change="add_card").status_code == 303
 
 
-@pytest.mark.parametrize("way", ["told", "mended"])
+@pytest.mark.parametrize("way", ["told", "mended", "returned"])
 def test_a_plan_is_charged_to_the_card_that_was_saved_since(acme: Subscriber, way: str) -> None:
     acme.subscribe("starter")
     acme.card("4000000000000341")
     acme.to(START + DAY)
     save_card(acme)
-    assert acme.mend() if way == "mended" else acme.tell()
+    if way == "returned":
+        ana = enter(acme.application, acme.database, acme.clock, "ana")
+        assert ana.client.get("/billing/returned").status_code == 302
+    else:
+        assert acme.mend() if way == "mended" else acme.tell()
     assert acme.mend() == []
     acme.to(END + 2 * HOUR)
     assert (acme.billed.status, acme.given()) == ("active", [(500, 2900), (500, 2900)])
