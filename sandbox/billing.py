@@ -244,7 +244,8 @@ def _follow(store: Store, happened: str, about: Object) -> None:
 
 def _paid(store: Store, invoice: Object) -> None:
     counts = invoice["amount_due"] > 0 and _counts(store, invoice)
-    for payment in invoice_payments.of(store, invoice)[:1]:
+    asked = [one for one in invoice_payments.of(store, invoice)[:1] if one["status"] != "canceled"]
+    for payment in asked:
         payment.update(
             amount_paid=invoice["amount_due"],
             status="paid",

@@ -1,7 +1,7 @@
 """Sessions of the customer portal: a link for one customer, for an hour, and what it lets them do.
 
-What a customer changes in the portal they change for all they pay: the new card becomes the
-default of the customer and of each of their running subscriptions.
+A new card becomes the customer's default and nothing else: a subscription that has a method of its
+own, as each that was begun in Checkout, is charged to that as before.
 """
 
 from __future__ import annotations
@@ -99,12 +99,9 @@ def save_card(store: Store, session: Object, card: Card) -> Object:
 
 
 def make_default(store: Store, customer: Object, method: Object) -> None:
-    """Have the customer, and all their running subscriptions, pay with a method from now on."""
+    """Have the customer pay with a method from now on what has no method of its own."""
     settings = {**customer["invoice_settings"], "default_payment_method": method["id"]}
     store.change("customer.updated", customer, {"invoice_settings": settings})
-    for subscription in running(store, customer):
-        changes = {"default_payment_method": method["id"]}
-        store.change("customer.subscription.updated", subscription, changes)
 
 
 def running(store: Store, customer: Object) -> list[Object]:

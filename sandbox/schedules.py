@@ -145,6 +145,8 @@ def update(store: Store, params: Object, identifier: str) -> Object:
     changes = {key: params[key] for key in ("end_behavior",) if key in params}
     if "metadata" in params:
         changes["metadata"] = merged(schedule["metadata"], params["metadata"])
+    if "default_settings" in params:
+        changes["default_settings"] = schedule["default_settings"] | params["default_settings"]
     if "phases" in params:
         changes["phases"] = _phases(store, schedule, params["phases"])
         current = _current(changes["phases"], store.now())
@@ -227,11 +229,14 @@ def _current(phases: list[Object], now: int) -> Object:
 
 
 def _adopt(store: Store, schedule: Object, phase: Object, behavior: str) -> None:
-    """Make the subscription's items and discounts those of a phase."""
+    """Make the subscription's items, discounts and method those of a phase."""
     subscription = store.get("subscription", schedule["subscription"])
-    given = [one["discount"] for one in phase["discounts"]]
-    if given != subscription["discounts"]:
-        store.change("customer.subscription.updated", subscription, {"discounts": given})
+    given = {
+        "default_payment_method": schedule["default_settings"]["default_payment_method"],
+        "discounts": [one["discount"] for one in phase["discounts"]],
+    }
+    if any(subscription[field] != value for field, value in given.items()):
+        store.change("customer.subscription.updated", subscription, given)
     before = subscription["items"]["data"]
     wanted = []
     for old, new in zip(before, phase["items"], strict=False):
@@ -351,7 +356,11 @@ def list_all(store: Store, params: Object) -> Object:
     return page("/v1/subscription_schedules", found, params)
 
 
-_SET = {"end_behavior": choice("cancel", "release"), "metadata": metadata}
+_SET = {
+    "default_settings": record({"default_payment_method": text}),
+    "end_behavior": choice("cancel", "release"),
+    "metadata": metadata,
+}
 ROUTES = (
     Route(
         "POST",

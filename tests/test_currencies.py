@@ -38,6 +38,8 @@ price = {price}
     [
         ("jpy", "3900", 3_900, "¥3,120", 3_120, "0.5"),
         ("kwd", "12.340", 12_340, "KWD\u00a09.870", 9_870, "0.005"),
+        # By Stripe's own table: 500 is five shillings, and there is nothing smaller than one.
+        ("ugx", "39000.00", 3_900_000, "UGX\u00a031,200.00", 3_120_000, "0.50"),
     ],
 )
 def test_a_pack_is_charged_and_given_back_to_the_unit(

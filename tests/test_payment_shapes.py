@@ -12,6 +12,7 @@ import pytest
 
 from portal.billing.gateway import BadSignature, verify
 from portal.billing.gateway.checkout import read_session
+from portal.billing.gateway.intents import read_intent
 from portal.billing.gateway.payments import read_dispute, read_payment, read_refund
 from sandbox.webhooks import signature
 
@@ -19,6 +20,7 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "charge": read_payment,
     "checkout.session": read_session,
     "dispute": read_dispute,
+    "payment_intent": read_intent,
     "refund": read_refund,
 }
 
@@ -69,6 +71,28 @@ def test_a_dispute_of_an_older_version_tells_what_was_withdrawn_of_it(samples: P
     booked = [*told["balance_transactions"], {"amount": 25_000}]
     back = read_dispute(told | {"balance_transactions": booked})
     assert (back.standing, back.taken_minor) == ("won", 0)
+
+
+@pytest.mark.parametrize(
+    ("code", "decline_code", "asked"),
+    [
+        ("authentication_required", "authentication_required", True),
+        # By Stripe's guide to payments without authentication: what is refused for want of it.
+        ("authentication_required", "authentication_not_handled", True),
+        ("authentication_required", "generic_decline", True),
+        ("card_declined", "authentication_required", True),
+        ("payment_intent_action_required", None, True),
+        ("card_declined", "insufficient_funds", False),
+        ("payment_intent_authentication_failure", None, False),
+    ],
+)
+def test_a_bank_that_asks_for_the_payer_is_told_from_one_that_declines(
+    samples: Path, code: str, decline_code: str | None, asked: bool
+) -> None:
+    told = load(samples / "events" / "payment_intent.requires_action.json")["data"]["object"]
+    error = {"type": "card_error", "code": code, "decline_code": decline_code}
+    told |= {"status": "requires_payment_method", "last_payment_error": error}
+    assert read_intent(told).needs_authentication is asked
 
 
 def test_every_event_is_taken_also_where_its_object_has_no_id(samples: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from stripe import CardError
 
 from portal import recommendation
-from portal.billing import inbox
+from portal.billing import inbox, reconcile
 from portal.billing.effects import Quarantined
 from portal.billing.gateway import StripeEvent
 from portal.tables import grants, invoices, payments, stripe_inbox, tier_checkouts
@@ -283,6 +283,69 @@ def test_a_plan_billed_by_an_interval_we_do_not_sell_is_set_aside(acme: Subscrib
     acme.pay(str(session.url))
     (made,) = [one for one in acme.untold() if one.type == "customer.subscription.created"]
     assert acme.receive(made) == "quarantined"
+
+
+def test_a_schedule_that_is_yet_to_begin_a_subscription_is_no_news(acme: Subscriber) -> None:
+    acme.subscribe("pro")
+    store = acme.sandbox.extensions["sandbox"].store
+    schedule = acme.stripe.v1.subscription_schedules.create(
+        {"from_subscription": acme.billed.stripe_subscription_id}
+    )
+    store.get("subscription_schedule", schedule.id).update(status="not_started", subscription=None)
+    (made,) = [one for one in acme.untold() if one.type == "subscription_schedule.created"]
+    assert acme.receive(made) == "done"
+
+
+def test_who_pays_a_plan_by_a_transfer_has_it_and_no_payment_of_stripes(acme: Subscriber) -> None:
+    acme.subscribe("starter")
+    acme.card("4000000000000341")
+    acme.to(END + 2 * HOUR)
+    assert acme.billed.status == "past_due"
+    acme.stripe.v1.invoices.pay(acme.invoices()[0].id, {"paid_out_of_band": True})
+    acme.tell()
+    assert (acme.billed.status, acme.given()) == ("active", [(500, 2900), (500, 2900)])
+    assert len(acme.rows(payments)) == 1
+    assert (acme.mend(), acme.differences()) == ([], [])
+
+
+def test_a_refund_that_is_of_no_charge_stops_no_reconciliation(acme: Subscriber) -> None:
+    """As one of a customer's cash balance is, which a transfer had filled."""
+    acme.subscribe("starter")
+    (paid,) = acme.rows(payments)
+    refund = acme.stripe.v1.refunds.create({"charge": paid.stripe_charge_id, "amount": 100})
+    store = acme.sandbox.extensions["sandbox"].store
+    store.get("refund", refund.id).update(charge=None, payment_intent=None)
+    store.get("charge", paid.stripe_charge_id).update(amount_refunded=0)
+    assert (acme.mend(), acme.differences()) == ([], [])
+
+
+def test_a_refund_that_nobody_told_of_is_a_difference_however_old_the_payment(
+    acme: Subscriber,
+) -> None:
+    acme.subscribe("starter")
+    (paid,) = acme.rows(payments)
+    acme.to(START + 20 * DAY)
+    acme.stripe.v1.refunds.create({"charge": paid.stripe_charge_id, "amount": 100})
+    (line,) = acme.differences(since=acme.clock() - 7 * DAY)
+    assert paid.payment_id in line
+    assert line.endswith("the refunded is 0 here, 100 at Stripe")
+
+
+def test_an_invoice_that_was_written_off_may_be_paid_after_all(acme: Subscriber) -> None:
+    acme.subscribe("starter")
+    acme.card("4000000000000341")
+    acme.to(END + 2 * HOUR)
+    invoice = acme.invoices()[0]
+    acme.stripe.v1.invoices.mark_uncollectible(invoice.id)
+    acme.stripe.v1.subscriptions.cancel(acme.billed.stripe_subscription_id)
+    acme.tell()
+    assert {row.status for row in acme.rows(invoices)} == {"paid", "uncollectible"}
+    acme.to(END + 40 * DAY)
+    acme.stripe.v1.invoices.pay(invoice.id, {"paid_out_of_band": True})
+    acme.clock.set(END + 50 * DAY)
+    since = acme.clock() - 3 * DAY
+    (line,) = reconcile.reconcile(acme.database, acme.payments, since=since, now=acme.clock())
+    assert line == f"invoice {invoice.id}: uncollectible -> paid"
 
 
 def test_a_checkout_that_stripe_has_no_more_stops_no_reconciliation(acme: Subscriber) -> None:

@@ -18,9 +18,10 @@ from tests import digest
 from tests.cast import ok, refused
 from tests.clock import Clock
 from tests.readers import enter
-from tests.shop import DECLINED, session_of
+from tests.shop import DECLINED, GOOD, session_of
 from tests.subscribers import DAY, HOUR, Subscriber, subscriber, utc
 
+START, END = utc(2026, 11, 9, 12), utc(2026, 12, 9, 12)
 TICK = timedelta(microseconds=1)
 
 
@@ -172,6 +173,57 @@ def test_a_late_payment_leaves_a_grace_of_seven_days_and_then_stops_new_work(
     assert acme.standing().past_due_since is None
     assert acme.given() == [(500, 2900), (500, 2900)]
     acme.acme.hold("document")
+
+
+def save_card(acme: Subscriber, number: str = GOOD) -> None:
+    """Save another card in Stripe's portal."""
+    page = acme.payments.portal_page(
+        str(acme.organization.stripe_customer_id),
+        return_url="http://127.0.0.1:8000/billing",
+        flow="payment_method_update",
+    )
+    assert acme.pay(page, number, change="add_card").status_code == 303
+
+
+@pytest.mark.parametrize("way", ["told", "mended", "returned"])
+def test_a_plan_is_charged_to_the_card_that_was_saved_since(acme: Subscriber, way: str) -> None:
+    acme.subscribe("starter")
+    acme.card("4000000000000341")
+    acme.to(START + DAY)
+    save_card(acme)
+    if way == "returned":
+        ana = enter(acme.application, acme.database, acme.clock, "ana")
+        assert ana.client.get("/billing/returned").status_code == 302
+    else:
+        assert acme.mend() if way == "mended" else acme.tell()
+    assert acme.mend() == []
+    acme.to(END + 2 * HOUR)
+    assert (acme.billed.status, acme.given()) == ("active", [(500, 2900), (500, 2900)])
+
+
+def test_the_card_saved_since_is_charged_after_a_scheduled_change_too(acme: Subscriber) -> None:
+    acme.subscribe("pro")
+    acme.card("4000000000000341")
+    acme.change("starter")
+    acme.to(START + DAY)
+    save_card(acme)
+    acme.tell()
+    acme.to(END + 2 * HOUR)
+    assert (acme.billed.tier, acme.billed.status) == ("starter", "active")
+
+
+def test_a_plan_begun_with_another_card_is_not_charged_to_the_default_saved_before(
+    acme: Subscriber,
+) -> None:
+    acme.subscribe("starter")
+    acme.to(START + DAY)
+    save_card(acme)
+    acme.stripe.v1.subscriptions.cancel(acme.billed.stripe_subscription_id)
+    acme.to(START + 2 * DAY)
+    acme.subscribe("starter")
+    own = acme.subscription().default_payment_method
+    assert acme.mend() == []
+    assert acme.subscription().default_payment_method == own
 
 
 def test_who_does_not_pay_for_seats_begins_no_new_work_either(acme: Subscriber) -> None:

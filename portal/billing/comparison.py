@@ -49,11 +49,12 @@ def compare(database: Database, payments: Gateway, *, since: datetime) -> list[s
     with database.reading() as tx:
         ours = book.settled_since(tx, since)
         known = {settled.payment.payment_id for _, settled in ours}
-        ours += [
-            one
-            for one in book.unsettled(tx)
-            if one[1].payment.payment_id not in known and one[1].payment.kind != UNKNOWN
-        ]
+        # Older ones too, of which money went back since or a bank has not decided.
+        for organization_id, settled in (*book.unsettled(tx), *_written_down(tx, theirs)):
+            payment = settled.payment
+            if payment.payment_id not in known and payment.kind != UNKNOWN:
+                known.add(payment.payment_id)
+                ours.append((organization_id, settled))
     for _, settled in ours:
         payment_id = settled.payment.payment_id
         if payment_id not in theirs:
@@ -68,6 +69,17 @@ def compare(database: Database, payments: Gateway, *, since: datetime) -> list[s
             *_otherwise_in_the_ledger(tx, ours),
             *_only_in_the_ledger(tx, since),
         ]
+
+
+def _written_down(
+    tx: Connection, theirs: Mapping[str, PaymentState]
+) -> Iterator[tuple[str, Settled]]:
+    """Yield what we have written down of Stripe's payments, with whose each is."""
+    for state in theirs.values():
+        organization_id = _owner(tx, state)
+        settled = book.of(tx, organization_id, state.payment_id) if organization_id else None
+        if organization_id and settled:
+            yield organization_id, settled
 
 
 def _only_at_stripe(tx: Connection, theirs: Mapping[str, PaymentState]) -> Iterator[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from portal import accounts
+from portal import accounts, cycles
 from portal.accounts import Organization
 from portal.billing.gateway import Gateway, SavedMethod
 from portal.db import Database
@@ -48,3 +48,16 @@ def method_in_words(payments: Gateway, organization: Organization) -> SavedMetho
     if not organization.stripe_customer_id:
         return None
     return payments.method_in_words(organization.stripe_customer_id)
+
+
+def charge_plan_to_default(database: Database, payments: Gateway, organization_id: str) -> bool:
+    """Have a plan charged to the default that was saved since; tells whether it was not so.
+
+    Raises NotFound, and Unavailable where Stripe does not answer.
+    """
+    with database.reading() as tx:
+        customer_id = accounts.find_organization(tx, organization_id).stripe_customer_id
+        billed = cycles.find(tx, organization_id)
+    if customer_id is None or billed is None or not billed.alive:
+        return False
+    return payments.charge_what_was_chosen(customer_id, billed.stripe_subscription_id)

@@ -79,6 +79,11 @@ def _customer(news: News) -> None:
 
 def _schedule(news: News) -> None:
     subscription_id = news.payments.subscription_of_schedule(news.event.object_id)
+    if not subscription_id:
+        # It is yet to begin one, which is news of its own then.
+        with news.database.transaction() as tx:
+            news.mark(tx)
+        return
     sync_subscription(news.database, news.payments, subscription_id, now=news.now, mark=news.mark)
 
 

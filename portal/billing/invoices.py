@@ -203,11 +203,11 @@ def forget_draft(tx: Connection, organization_id: str, invoice_id: str) -> None:
 def unfinished(tx: Connection) -> list[tuple[str, str, str]]:
     """Return the invoices of everybody that may still be paid or withdrawn, oldest first.
 
-    For each whose it is, its id, and its status as we know it.
+    For each whose it is, its id, and its status as we know it. What is written off may be paid too.
     """
     rows = tx.execute(
         select(invoices.c.organization_id, invoices.c.invoice_id, invoices.c.status)
-        .where(invoices.c.status.in_(("draft", "open")))
+        .where(invoices.c.status.in_(("draft", "open", "uncollectible")))
         .order_by(invoices.c.issued_at, invoices.c.invoice_id)
     )
     return [(row.organization_id, row.invoice_id, row.status) for row in rows]

@@ -348,8 +348,11 @@ def _within(settled: Settled, wanted: int, of: str) -> int:
     if not 0 < wanted <= left:
         words = money_words(left, settled.payment.currency)
         raise InvalidRequest.at("/amount", f"must be above zero and at most {words}")
-    if wanted % charged_in(settled.payment.currency):
-        raise InvalidRequest.at("/amount", "must end in 0: banks take no less in this currency")
+    if wanted % (least := charged_in(settled.payment.currency)):
+        zeros = str(least)[1:]
+        raise InvalidRequest.at(
+            "/amount", f"must end in {zeros}: banks take no less in this currency"
+        )
     return wanted
 
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import partial
 
 from portal import accounts, cycles
-from portal.billing import bills, changes, invoices, tier_checkout
+from portal.billing import bills, changes, customers, invoices, tier_checkout
 from portal.billing.effects import Quarantined
 from portal.billing.gateway import CheckoutSession, Gateway, InvoiceState
 from portal.billing.invoice_news import invoice_deleted, sync_invoice
@@ -32,7 +32,10 @@ def mend(database: Database, payments: Gateway, *, since: datetime, now: datetim
     for change in changes.to_resume(database, now=now):
         told += _said(partial(changes.resume, database, payments, change, now=now))
     with database.reading() as tx:
-        alive = dict.fromkeys(subscription_id for _, subscription_id in cycles.of_status(tx))
+        known = cycles.of_status(tx)
+    for organization_id, subscription_id in known:
+        told += _said(partial(_method, database, payments, organization_id, subscription_id))
+    alive = dict.fromkeys(subscription_id for _, subscription_id in known)
     for state in payments.subscriptions_since(since):
         if _is_ours(database, state.customer_id):
             alive[state.subscription_id] = None
@@ -90,6 +93,14 @@ def _said(act: Callable[[], str]) -> Iterator[str]:
         line = f"not yet: {error.detail}"
     if line:
         yield line
+
+
+def _method(
+    database: Database, payments: Gateway, organization_id: str, subscription_id: str
+) -> str:
+    if not customers.charge_plan_to_default(database, payments, organization_id):
+        return ""
+    return f"{organization_id}: subscription {subscription_id}: charged to the default from now on"
 
 
 def _sessions(database: Database, payments: Gateway, since: datetime) -> Iterator[CheckoutSession]:

@@ -1,7 +1,7 @@
 """Stripe's news for auto top-up: payments made with nobody there, and other payment methods.
 
 Invariant: webhook and reconciliation bring an attempt to its end by the very same step as the call
-that began it, from a payment that was fetched just then.
+that began it, from a payment that was fetched just then. Another payment method is the plan's too.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from portal import accounts
-from portal.billing import top_up, top_up_outcomes
+from portal.billing import customers, top_up, top_up_outcomes
 from portal.billing.effects import Mark, Quarantined
 from portal.billing.gateway import Gateway, TopUpIntent
 from portal.core.errors import NotFound
@@ -42,6 +42,7 @@ def method(
         except NotFound:
             organization_id = ""
     if organization_id:
+        customers.charge_plan_to_default(database, payments, organization_id)
         top_up.method_changed(database, payments, organization_id, now=now)
     with database.transaction() as tx:
         mark(tx)

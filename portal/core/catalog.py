@@ -20,9 +20,11 @@ TIER_KINDS = ("credits", "per_seat", "flat", "custom")
 INTERVALS = ("month", "year")
 #: Currencies whose minor unit is the unit itself (ISO 4217 exponent 0), as Stripe charges them.
 ZERO_DECIMAL = frozenset(
-    {"bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "ugx", "vnd", "vuv"}
+    {"bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "vnd", "vuv"}
     | {"xaf", "xof", "xpf"}
 )
+#: Currencies without a smaller unit that Stripe still counts in hundredths: 500 is five of them.
+WHOLE_HUNDREDS = frozenset({"isk", "ugx"})
 #: Currencies whose minor unit is a thousandth (exponent 3). Stripe takes them in whole tens alone.
 THREE_DECIMAL = frozenset({"bhd", "iqd", "jod", "kwd", "lyd", "omr", "tnd"})
 
@@ -128,7 +130,7 @@ def tier_called(key: str, names: Mapping[str, str]) -> str:
 
 
 def minor_places(currency: str) -> int:
-    """Return how many decimal places a currency's minor unit has (ISO 4217)."""
+    """Return how many decimal places the unit has that Stripe counts a currency in."""
     if currency.lower() in THREE_DECIMAL:
         return 3
     return 0 if currency.lower() in ZERO_DECIMAL else 2
@@ -136,6 +138,8 @@ def minor_places(currency: str) -> int:
 
 def charged_in(currency: str) -> int:
     """Return the minor units that every amount Stripe moves has to be whole multiples of."""
+    if currency.lower() in WHOLE_HUNDREDS:
+        return 100
     return 10 if currency.lower() in THREE_DECIMAL else 1
 
 
@@ -185,7 +189,8 @@ def _price(places: int, *, least: int = 0, step: int = 1) -> Callable[[Any], int
         if minor < least:
             raise NotExact("must be above zero" if least and minor == 0 else "is negative")
         if minor % step:
-            raise NotExact("must end in 0: banks take no less in this currency")
+            zeros = str(step)[1:]
+            raise NotExact(f"must end in {zeros}: banks take no less in this currency")
         return minor
 
     return convert

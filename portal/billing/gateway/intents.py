@@ -11,8 +11,11 @@ import stripe
 from portal.billing.gateway.caller import Caller
 from portal.billing.gateway.shapes import id_of
 
-#: How Stripe says that the payer has to authenticate, who is not there.
-AUTHENTICATION_REQUIRED = "authentication_required"
+#: How Stripe says that the payer has to authenticate, who is not there: in an error's code, or in
+#: that of the decline, where the bank itself declined or where ``error_on_requires_action`` did.
+_ASKED_FOR = frozenset(
+    {"authentication_required", "authentication_not_handled", "payment_intent_action_required"}
+)
 _EXPANDED = ["latest_charge.balance_transaction"]
 
 
@@ -46,7 +49,7 @@ class TopUpIntent:
     @property
     def needs_authentication(self) -> bool:
         """Whether the payer has to authenticate first."""
-        asked = self.status == "requires_payment_method" and self.failure == AUTHENTICATION_REQUIRED
+        asked = self.status == "requires_payment_method" and self.failure in _ASKED_FOR
         return self.status == "requires_action" or asked
 
     @property
@@ -120,12 +123,14 @@ class IntentCalls(Caller):
                 )
             except (stripe.CardError, stripe.InvalidRequestError) as error:
                 return _refusal(error, wanted, livemode=self.livemode)
-            return _intent(intent.to_dict())
+            return read_intent(intent.to_dict())
 
     def top_up_intent(self, intent_id: str) -> TopUpIntent:
         """Return a payment intent as Stripe has it now. Raises NotFound."""
         with self._calling() as v1:
-            return _intent(v1.payment_intents.retrieve(intent_id, {"expand": _EXPANDED}).to_dict())
+            return read_intent(
+                v1.payment_intents.retrieve(intent_id, {"expand": _EXPANDED}).to_dict()
+            )
 
     def find_top_up(
         self, customer_id: str, top_up_id: str, *, since: datetime
@@ -141,7 +146,7 @@ class IntentCalls(Caller):
                 }
             )
             for intent in found.auto_paging_iter():
-                read = _intent(intent.to_dict())
+                read = read_intent(intent.to_dict())
                 if read.top_up_id == top_up_id:
                     return read
         return None
@@ -156,7 +161,7 @@ class IntentCalls(Caller):
                     "limit": 100,
                 }
             )
-            read = (_intent(intent.to_dict()) for intent in found.auto_paging_iter())
+            read = (read_intent(intent.to_dict()) for intent in found.auto_paging_iter())
             return [one for one in read if one.top_up_id]
 
     def owner_of_method(self, method_id: str) -> str:
@@ -176,7 +181,7 @@ def _refusal(error: Any, wanted: OffSession, *, livemode: bool) -> TopUpIntent:
     """Return the intent that a refusal shows, or what is known where it shows none."""
     told = ((error.json_body or {}).get("error") or {}).get("payment_intent")
     if told:
-        return _intent(told)
+        return read_intent(told)
     return TopUpIntent(
         intent_id="",
         status="refused",
@@ -193,7 +198,8 @@ def _refusal(error: Any, wanted: OffSession, *, livemode: bool) -> TopUpIntent:
     )
 
 
-def _intent(intent: dict[str, Any]) -> TopUpIntent:
+def read_intent(intent: dict[str, Any]) -> TopUpIntent:
+    """Read a payment intent, whatever is expanded of it."""
     metadata = intent.get("metadata") or {}
     error = intent.get("last_payment_error") or {}
     charge = intent.get("latest_charge")
@@ -212,6 +218,12 @@ def _intent(intent: dict[str, Any]) -> TopUpIntent:
         livemode=bool(intent.get("livemode")),
         organization_id=str(metadata.get("organization", "")),
         top_up_id=str(metadata.get("top_up", "")),
-        failure=str(error.get("decline_code") or error.get("code") or ""),
+        failure=_failure(error),
         receipt_url=str(charge.get("receipt_url") or "") if isinstance(charge, dict) else "",
     )
+
+
+def _failure(error: dict[str, Any]) -> str:
+    """Return the code of the last refusal: the decline's, unless the error's own says more."""
+    code, decline = (str(error.get(name) or "") for name in ("code", "decline_code"))
+    return code if code in _ASKED_FOR and decline not in _ASKED_FOR else decline or code

@@ -211,8 +211,14 @@ def _tax(told: Mapping[str, Any]) -> int:
 
 
 def _payment(told: Mapping[str, Any]) -> tuple[str, str]:
-    """Return the payment intent and the charge that pay an invoice, as far as it tells."""
-    asked = (told.get("payments") or {}).get("data") or []
+    """Return the payment intent and the charge that pay an invoice, as far as it tells.
+
+    One that was paid otherwise, by a transfer, was asked for and given up: that pays nothing.
+    """
+    every = (told.get("payments") or {}).get("data") or []
+    asked = [one for one in every if one.get("status") != "canceled"]
+    if told.get("paid_out_of_band") or (every and not asked):
+        return "", ""
     asked = sorted(asked, key=lambda one: (one.get("status") != "paid", not one.get("is_default")))
     for one in asked:
         payment = one.get("payment") or {}

@@ -110,7 +110,8 @@ class PaymentCalls(Caller):
                 for kind in (v1.refunds, v1.disputes)
                 for one in kind.list(made).auto_paging_iter()
             ]
-            for charge_id in dict.fromkeys(touched):
+            # What goes back of a customer's cash balance was no charge.
+            for charge_id in dict.fromkeys(filter(None, touched)):
                 if charge_id not in charges:
                     charges[charge_id] = v1.charges.retrieve(charge_id, {"expand": [_FEE]})
             return [_with_disputes(v1, one, touched) for one in _that_count(charges.values())]

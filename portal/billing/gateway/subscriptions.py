@@ -17,6 +17,7 @@ from portal.billing.gateway.shapes import id_of
 
 #: Products of tiers are named so, with the tier's key behind it.
 TIER_PRODUCT = "clearmeter-tier-"
+_ENDED = ("canceled", "incomplete_expired")
 
 
 def tier_of_product(product_id: str) -> str:
@@ -118,7 +119,10 @@ class SubscriptionCalls(Caller):
             return _with_schedule(v1, state)
 
     def subscription_of_schedule(self, schedule_id: str) -> str:
-        """Return the subscription that a schedule is or was about. Raises NotFound."""
+        """Return the subscription that a schedule is or was about; '' while it has begun none.
+
+        Raises NotFound.
+        """
         with self._calling() as v1:
             found = v1.subscription_schedules.retrieve(schedule_id)
             return id_of(found.subscription or found.released_subscription)
@@ -222,6 +226,30 @@ class SubscriptionCalls(Caller):
                 v1.invoices.void_invoice(
                     invoice_id, {}, {"idempotency_key": f"clearmeter-drop-{invoice_id}"}
                 )
+
+    def charge_what_was_chosen(self, customer_id: str, subscription_id: str) -> bool:
+        """Have a subscription charged to the default that was saved after its own method.
+
+        Checkout gives a subscription a method of its own, and Stripe's portal changes only the
+        customer's default, which that outweighs. What is scheduled would bring the old one back.
+        Tells whether anything changed. Raises NotFound.
+        """
+        with self._calling() as v1:
+            customer = v1.customers.retrieve(customer_id).to_dict()
+            chosen = id_of((customer.get("invoice_settings") or {}).get("default_payment_method"))
+            told = v1.subscriptions.retrieve(subscription_id).to_dict()
+            own = id_of(told.get("default_payment_method"))
+            ended = told["status"] in _ENDED
+            if ended or not chosen or not own or own == chosen:
+                return False
+            saved = [v1.payment_methods.retrieve(one).created for one in (own, chosen)]
+            if saved != sorted(saved):
+                return False
+            settled = {"default_payment_method": chosen}
+            v1.subscriptions.update(subscription_id, settled)
+            if schedule_id := id_of(told.get("schedule")):
+                v1.subscription_schedules.update(schedule_id, {"default_settings": settled})
+            return True
 
     def cancel_at_end(self, state: SubscriptionState, *, change_id: str) -> None:
         """Have a subscription end with its cycle."""

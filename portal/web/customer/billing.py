@@ -88,12 +88,17 @@ def _to_stripe(act: Literal["method", "details"]) -> AnyResponse:
 
 @blueprint.get("/billing/returned")
 def returned_from_stripe() -> AnyResponse:
-    """Go on after the payment method may have changed: what waited for another one begins anew."""
+    """Go on after the payment method may have changed: the plan is charged to the one saved now.
+
+    What waited for another one begins anew.
+    """
     organization, _ = buyer()
     parts = services()
+    organization_id = organization.organization_id
     with suppress(Unavailable):
+        customers.charge_plan_to_default(parts.database, parts.payments, organization_id)
         if top_up.method_changed(
-            parts.database, parts.payments, organization.organization_id, now=parts.clock()
+            parts.database, parts.payments, organization_id, now=parts.clock()
         ):
             flash("Credits are bought by themselves again when they run low.")
     wished = _wished(request.args)
