@@ -22,6 +22,11 @@ from sandbox.errors import ApiError
 from sandbox.store import new_id
 
 STATUSES = {
+    400: (
+        "invalid_request_error",
+        "resource_missing",
+        "This customer has no attached payment source or default payment method.",
+    ),
     429: ("invalid_request_error", "rate_limit", "Request rate limit exceeded."),
     500: ("api_error", None, "An unknown error occurred."),
     503: ("api_error", None, "Stripe is temporarily unavailable. Try again shortly."),

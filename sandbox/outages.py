@@ -49,7 +49,7 @@ def read_fault(body: dict[str, Any]) -> Fault:
         ("path", lambda it: isinstance(it, str), "a path, with * for any text"),
         ("times", lambda it: it is None or _whole(it), "a whole number from 1, or null for all"),
         ("seconds", _duration, f"from 0 to {SECONDS_MAX:.0f}"),
-        ("status", lambda it: it in STATUSES, "429, 500 or 503"),
+        ("status", lambda it: it in STATUSES, "400, 429, 500 or 503"),
     ):
         if name in body and not fits(body[name]):
             raise ApiError(f"{name} must be {wanted}.", param=name)

@@ -307,9 +307,9 @@ class Subscriber:
         told: dict[str, Any] = answer.json()
         return told
 
-    def fail(self, kind: str, path: str, times: int) -> None:
+    def fail(self, kind: str, path: str, times: int, **more: Any) -> None:
         """Have Stripe fail calls; the library tries each three times before it gives up."""
-        fault = {"kind": kind, "method": "POST", "path": path, "times": times}
+        fault = {"kind": kind, "method": "POST", "path": path, "times": times, **more}
         fault |= {"seconds": 0.01} if kind == "timeout_after" else {}
         answer = requests.post(f"{self.address}/_sandbox/faults", json=fault, timeout=10)
         assert answer.status_code == 200, answer.text

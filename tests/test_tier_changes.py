@@ -406,6 +406,19 @@ def test_what_stripe_did_not_answer_is_gone_on_with_by_the_same_key(acme: Subscr
     assert len(acme.invoices()) == 2
 
 
+def test_what_stripe_refuses_has_failed_at_once_and_is_not_done_later(acme: Subscriber) -> None:
+    acme.subscribe("starter")
+    acme.to(HALF)
+    found = acme.preview("pro")
+    acme.fail("status", "/v1/subscriptions/*", times=1, status=400)
+    assert acme.confirm(found).status == "failed"
+    acme.to(HALF + HOUR)
+    acme.mend()
+    assert (status(acme), acme.billed.tier) == (["failed"], "starter")
+    assert acme.confirm(found).status == "failed"
+    assert len(acme.invoices()) == 1
+
+
 def test_reconciliation_alone_brings_everything_about(acme: Subscriber) -> None:
     url = acme.open("starter")
     acme.pay(url)

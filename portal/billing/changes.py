@@ -8,6 +8,7 @@ back from Stripe.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -16,7 +17,7 @@ from sqlalchemy import Connection
 from portal import audit, catalog, cycles
 from portal.accounts import Member, Organization
 from portal.billing import allowances, invoices, tier_changes
-from portal.billing.gateway import Gateway, InvoiceState, SubscriptionState
+from portal.billing.gateway import CallRefused, Gateway, InvoiceState, SubscriptionState
 from portal.billing.subscriptions import cycle_of, sync_subscription
 from portal.billing.tier_changes import TierChange
 from portal.billing.tier_checkout import price_in_stripe, price_of
@@ -267,7 +268,9 @@ def _carry_out(
     """Have Stripe do a change that was begun, and read back what became of it."""
     state = payments.subscription(subscription_id)
     if now < change.created_at + CALLED_WITHIN and not _has(state, change):
-        _call(database, payments, change, state)
+        # What is refused has come to its end below, and nobody is charged for it later.
+        with suppress(CallRefused):
+            _call(database, payments, change, state)
     sync_subscription(database, payments, subscription_id, now=now)
     with database.transaction() as tx:
         after = tier_changes.find(tx, change.organization_id, change.change_id)

@@ -23,7 +23,12 @@ def _impatient(shop: Shop, retries: int = 0) -> stripe.StripeClient:
 
 @pytest.mark.parametrize(
     ("status", "error"),
-    [(429, stripe.RateLimitError), (500, stripe.APIError), (503, stripe.APIError)],
+    [
+        (400, stripe.InvalidRequestError),
+        (429, stripe.RateLimitError),
+        (500, stripe.APIError),
+        (503, stripe.APIError),
+    ],
 )
 def test_a_status_comes_in_place_of_the_work(
     shop: Shop, status: int, error: type[stripe.StripeError]

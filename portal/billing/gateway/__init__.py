@@ -7,6 +7,7 @@ a plain record. There is no branch for a stand-in: ``STRIPE_API_BASE`` is merely
 
 from __future__ import annotations
 
+from portal.billing.gateway.caller import CallRefused
 from portal.billing.gateway.catalog import CatalogCalls
 from portal.billing.gateway.checkout import CheckoutCalls, CheckoutSession
 from portal.billing.gateway.customer_portal import CustomerPortalCalls, SavedMethod
@@ -25,6 +26,7 @@ from portal.billing.gateway.webhooks import LARGEST_EVENT_BYTES, BadSignature, S
 __all__ = [
     "LARGEST_EVENT_BYTES",
     "BadSignature",
+    "CallRefused",
     "Change",
     "CheckoutSession",
     "Gateway",

@@ -23,6 +23,10 @@ TIMEOUT_SECONDS = (4, 20)
 _REFUSED = "Stripe could not do this now. Nothing was charged."
 
 
+class CallRefused(Unavailable):
+    """Stripe answered that it will not do what it was asked for: asking again is in vain."""
+
+
 class Caller:
     """The client, and the one way to use it."""
 
@@ -55,8 +59,8 @@ class Caller:
     def _calling(self) -> Iterator[Any]:
         """Give the client for one call and turn its failures into ours, in our own words.
 
-        Raises Unavailable where Stripe does not answer or refuses, NotFound where it knows of no
-        such object.
+        Raises Unavailable where Stripe does not answer, CallRefused where it refuses and NotFound
+        where it knows of no such object.
         """
         if in_transaction():
             raise AssertionError("Stripe must not be called while a transaction is open")
@@ -69,11 +73,11 @@ class Caller:
             raise Unavailable(
                 "Stripe does not answer. Asked for again, nothing is paid twice."
             ) from error
-        except stripe.InvalidRequestError as error:
+        except (stripe.InvalidRequestError, stripe.CardError) as error:
             if error.http_status == 404:
                 raise NotFound("payment", str(error.param or "")) from error
             _log(error)
-            raise Unavailable(_REFUSED) from error
+            raise CallRefused(_REFUSED) from error
         except stripe.StripeError as error:
             _log(error)
             raise Unavailable(_REFUSED) from error

@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from portal import desk, papers, statements
 from portal.billing import customers, top_up
-from portal.core.errors import Unavailable
+from portal.core.errors import NotFound, Unavailable
 from portal.web.customer.shell import blueprint, buyer, entitled
 from portal.web.services import services
 from portal.web.statement_sheet import rows, sheet
@@ -55,7 +55,8 @@ def method() -> str:
     """Show what is charged; a part of the page that Stripe is asked for."""
     organization, _ = entitled("see_billing")
     found, known = None, False
-    with suppress(Unavailable):
+    # Stripe may be away, or the customer be deleted there: the rest of the page stands.
+    with suppress(Unavailable, NotFound):
         found, known = customers.method_in_words(services().payments, organization), True
     return render_template("customer/_method.html", method=found, known=known)
 
