@@ -22,7 +22,7 @@ from portal.tables import invoices, organizations
 from tests.cast import Customer, ok
 from tests.clock import Clock
 from tests.readers import Reader, enter
-from tests.shop import Shop
+from tests.shop import Shop, session_of
 
 
 @pytest.fixture
@@ -206,8 +206,45 @@ def test_topping_up_without_a_card_asks_for_one_first(shop: Shop, ana: Reader) -
     shop.save_card()
     text = ana.client.get(page).text
     assert "Turn on and pay $39.00 now" in text
-    wished = {"pack": "small", "threshold": "150", "monthly_limit": "100"}
+    wished = {"pack": "small", "threshold": "150", "monthly_limit": "100", "shown": "3900"}
     assert ana.send("/spending/top-up", page, **wished).status_code == 303
+    assert shop.charged_minor() == [3900]
+
+
+@pytest.mark.parametrize(
+    ("percent", "said"), [(30, "They cost $27.30, once."), (100, "They cost nothing.")]
+)
+def test_who_comes_back_reads_what_was_charged(
+    shop: Shop, ana: Reader, percent: int, said: str
+) -> None:
+    coupon = shop.stripe.v1.coupons.create({"percent_off": percent, "duration": "once"})
+    shop.stripe.v1.promotion_codes.create(
+        {"promotion": {"type": "coupon", "coupon": coupon.id}, "code": "SPRING"}
+    )
+    url = shop.open()
+    requests.post(url, data={"apply": "1", "promotion_code": "SPRING"}, timeout=10)
+    assert shop.pay(url).status_code == 303
+    page = ana.client.get(f"/plans/thanks?session_id={session_of(url)}").text
+    assert said in " ".join(page.split())
+
+
+def test_turning_top_up_on_charges_nothing_that_its_page_did_not_say(
+    shop: Shop, ana: Reader
+) -> None:
+    shop.save_card()
+    page = "/spending/top-up?pack=small&threshold=50&monthly_limit=100"
+    assert "nothing is bought until" in ana.client.get(page).text
+    ok(shop.customer.capture(shop.customer.hold("analysis", 9)))
+    wished = {"pack": "small", "threshold": "50", "monthly_limit": "100"}
+    for shown in ({"shown": "0"}, {"shown": "3800"}, {}):
+        again = ana.send_and_follow("/spending/top-up", page, **wished, **shown)
+        assert "look again at what is bought now" in again
+        assert "Turn on and pay $39.00 now" in again
+        assert 'name="shown" value="3900"' in again
+    assert shop.charged_minor() == []
+    assert ok(shop.customer.api.get(shop.customer.path + "/balance"))["available"] == "10"
+    assert ana.send("/spending/top-up", page, **wished, shown="3900").status_code == 303
+    assert shop.charged_minor() == [3900]
     assert "500 were bought now, for $39.00" in ana.client.get("/spending").text
     assert shop.packs == ["500"]
     receipt = re.search(

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from portal.billing import customers, tier_checkout
 from portal.billing import invoices as billed_invoices
-from portal.billing import tier_checkout
 from portal.billing.gateway import CheckoutSession
 from portal.core.errors import InvalidRequest, NotFound
 from portal.core.periods import Period
@@ -224,6 +224,22 @@ def test_a_plan_begun_with_another_card_is_not_charged_to_the_default_saved_befo
     own = acme.subscription().default_payment_method
     assert acme.mend() == []
     assert acme.subscription().default_payment_method == own
+
+
+def test_what_is_said_to_pay_the_plan_is_what_it_is_charged_to(acme: Subscriber) -> None:
+    def ways() -> tuple[str, str]:
+        of_plan = customers.method_of_plan(acme.database, acme.payments, acme.organization)
+        default = customers.method_in_words(acme.payments, acme.organization)
+        return (of_plan.last4 if of_plan else "", default.last4 if default else "")
+
+    assert ways() == ("", "")
+    acme.subscribe("starter", number="4000000000007726")
+    assert ways() == ("7726", "7726")
+    save_card(acme)
+    assert ways() == ("7726", "4242")
+    acme.stripe.v1.subscriptions.cancel(acme.billed.stripe_subscription_id)
+    acme.tell()
+    assert ways() == ("4242", "4242")
 
 
 def test_who_does_not_pay_for_seats_begins_no_new_work_either(acme: Subscriber) -> None:

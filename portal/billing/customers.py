@@ -50,6 +50,21 @@ def method_in_words(payments: Gateway, organization: Organization) -> SavedMetho
     return payments.method_in_words(organization.stripe_customer_id)
 
 
+def method_of_plan(
+    database: Database, payments: Gateway, organization: Organization
+) -> SavedMethod | None:
+    """Return what the plan is charged to, without one what is by default; None where nothing is.
+
+    Raises Unavailable.
+    """
+    with database.reading() as tx:
+        billed = cycles.find(tx, organization.organization_id)
+    own = None
+    if billed is not None and billed.alive:
+        own = payments.method_of_subscription(billed.stripe_subscription_id)
+    return own or method_in_words(payments, organization)
+
+
 def charge_plan_to_default(database: Database, payments: Gateway, organization_id: str) -> bool:
     """Have a plan charged to the default that was saved since; tells whether it was not so.
 

@@ -62,3 +62,11 @@ def without_invoice(
             place < tuple_(literal(at, payments.c.settled_at.type), literal(payment_id))
         )
     return [of_row(row) for row in tx.execute(query)]
+
+
+def charged_for(tx: Connection, organization_id: str, grant_id: str) -> int:
+    """Return what was charged for a grant, in minor units; 0 where a promotion made it free."""
+    found = select(payments.c.amount_minor).where(
+        payments.c.organization_id == organization_id, payments.c.grant_id == grant_id
+    )
+    return int(tx.execute(found).scalar() or 0)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from portal.billing import checkout, tier_checkout
+from portal.billing import checkout, payment_lists, tier_checkout
 from portal.billing.gateway import Gateway
 from portal.core.errors import NotFound
 from portal.db import Database
@@ -16,8 +16,9 @@ from portal.db import Database
 class Return:
     """What became of a purchase: ``done``, ``waiting`` for the bank, or ``ended`` without one.
 
-    ``tier`` is what was subscribed to, else ``credits_micro`` the credits bought, in millionths;
-    the amount is in minor units, of a plan that of each cycle.
+    ``tier`` is what was subscribed to, else ``credits_micro`` the credits bought, in millionths.
+    The amount is in minor units: of a plan that of each cycle, of credits that are here what was
+    charged, with tax and after promotions.
     """
 
     status: Literal["done", "waiting", "failed", "ended"]
@@ -51,7 +52,9 @@ def returned(
         pack = checkout.returned(
             database, payments, organization_id=organization_id, session_id=session_id, now=now
         )
-        return Return(
-            _STATUS[pack.status], "", pack.credits_micro, pack.amount_minor, pack.currency
-        )
+        charged = pack.amount_minor
+        if pack.grant_id is not None:
+            with database.reading() as tx:
+                charged = payment_lists.charged_for(tx, organization_id, pack.grant_id)
+        return Return(_STATUS[pack.status], "", pack.credits_micro, charged, pack.currency)
     return Return(_STATUS[plan.status], plan.tier, 0, plan.amount_minor, plan.currency)

@@ -63,6 +63,11 @@ class Preview:
         """Whether a pack would be bought at once."""
         return not self.hindrance
 
+    @property
+    def charged_now_minor(self) -> int:
+        """What would be charged at once, in minor units."""
+        return self.pack.price_minor if self.buys_now else 0
+
 
 @dataclass(frozen=True)
 class _Weighed:

@@ -42,6 +42,14 @@ class CustomerPortalCalls(Caller):
             found = v1.payment_methods.list({"customer": customer_id, "limit": 1}).data
             return _method(found[0].to_dict()) if found else None
 
+    def method_of_subscription(self, subscription_id: str) -> SavedMethod | None:
+        """Return the method of a subscription's own; None where the customer's default pays it."""
+        with self._calling() as v1:
+            expanded = {"expand": ["default_payment_method"]}
+            told = v1.subscriptions.retrieve(subscription_id, expanded).to_dict()
+            own = told.get("default_payment_method")
+            return _method(own) if own else None
+
 
 def _method(told: dict[str, Any]) -> SavedMethod:
     kind = str(told.get("type") or "")

@@ -54,10 +54,12 @@ def statement_csv() -> Response:
 def method() -> str:
     """Show what is charged; a part of the page that Stripe is asked for."""
     organization, _ = entitled("see_billing")
+    parts = services()
     found, known = None, False
     # Stripe may be away, or the customer be deleted there: the rest of the page stands.
     with suppress(Unavailable, NotFound):
-        found, known = customers.method_in_words(services().payments, organization), True
+        found = customers.method_of_plan(parts.database, parts.payments, organization)
+        known = True
     return render_template("customer/_method.html", method=found, known=known)
 
 

@@ -48,12 +48,20 @@ def preview_top_up() -> str | tuple[str, int]:
 
 @blueprint.post("/spending/top-up")
 def turn_top_up_on() -> Response | tuple[str, int]:
-    """Have credits bought by themselves, at once where they are low already."""
+    """Have credits bought by themselves, at once where they are low already.
+
+    What the page did not say would be charged now is not: it is shown again first.
+    """
     organization, member = entitled("set_limits")
     parts = services()
     now, organization_id = parts.clock(), organization.organization_id
     try:
         asked = _asked(request.form, organization.currency)
+        found = top_up.preview(parts.database, organization_id, asked, now=now)
+        if found.charged_now_minor and str(found.charged_now_minor) != request.form.get("shown"):
+            flash("Credits were used meanwhile: look again at what is bought now.", "bad")
+            wished = {name: request.form[name] for name in ("pack", "threshold", "monthly_limit")}
+            return redirect(url_for(".preview_top_up", **wished), 303)
         limits.set_spending(
             parts.database,
             organization_id,
