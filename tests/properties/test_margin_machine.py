@@ -140,12 +140,11 @@ class MarginMachine(RuleBasedStateMachine):
                 .order_by(grants.c.grant_id)
                 .limit(1)
             ).first()
-            if found is None:
-                return
-            if void:
+            if found is not None and void:
                 reversals.void(purse, found.grant_id)
-            else:
+            elif found is not None:
                 reversals.revoke(purse, found.grant_id, found.granted_micro // part)
+            # Opening the books may have begun a period: that is to be written in any case.
             purse.write()
 
     @rule(seats=st.integers(1, 5), tier=st.sampled_from(["seat", "flat"]))

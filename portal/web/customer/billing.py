@@ -13,6 +13,7 @@ from portal import desk, papers, statements
 from portal.billing import customers, top_up
 from portal.core.errors import NotFound, Unavailable
 from portal.web.customer.shell import blueprint, buyer, entitled
+from portal.web.customer.top_up import FIELDS
 from portal.web.services import services
 from portal.web.statement_sheet import rows, sheet
 
@@ -112,4 +113,4 @@ def returned_from_stripe() -> AnyResponse:
 
 def _wished(given: Mapping[str, str]) -> dict[str, Any]:
     """Return what auto top-up was going to be set to, to be gone on with after a detour."""
-    return {name: given[name] for name in ("pack", "threshold", "monthly_limit") if name in given}
+    return {name: given[name] for name in FIELDS if name in given}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 
 from flask import flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
@@ -18,6 +19,9 @@ from portal.web.customer.shell import blueprint, entitled
 from portal.web.customer.spending import again, credits_typed, money_typed
 from portal.web.formats import amount, money
 from portal.web.services import services
+
+#: What somebody who turns it on has chosen.
+FIELDS = ("pack", "threshold", "monthly_limit")
 
 
 @blueprint.get("/spending/top-up")
@@ -60,7 +64,7 @@ def turn_top_up_on() -> Response | tuple[str, int]:
         found = top_up.preview(parts.database, organization_id, asked, now=now)
         if found.charged_now_minor and str(found.charged_now_minor) != request.form.get("shown"):
             flash("Credits were used meanwhile: look again at what is bought now.", "bad")
-            wished = {name: request.form[name] for name in ("pack", "threshold", "monthly_limit")}
+            wished: dict[str, Any] = {name: request.form[name] for name in FIELDS}
             return redirect(url_for(".preview_top_up", **wished), 303)
         limits.set_spending(
             parts.database,
