@@ -11,10 +11,11 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 
-from portal import jobs, lookout, notices
+from portal import accounts, jobs, lookout, notices, tiers
 from portal.billing.gateway import Gateway
 from portal.core.periods import Zone
 from portal.db import Database
+from portal.desk import open_desk
 from portal.jobs import Workshop
 from portal.lookout import Threshold
 from portal.notices import mailing, outbox
@@ -24,6 +25,8 @@ from portal.notices.mail import Mailer
 from portal.notices.words import WORDED, moment
 from portal.tables import deliveries
 from portal.tables import outbox as outbox_table
+from portal.top_ups import standing
+from portal.top_ups.terms import TopUpRequest
 from tests.cast import Customer, ok
 from tests.clock import Clock
 from tests.post import PostOffice, post_office, text_of
@@ -219,6 +222,41 @@ def test_going_on_beyond_the_credits_is_told_once_and_when_it_is_over(
     assert [one[1:] for one in told(database)[2:]] == [
         ("credits-out", "over"), ("overage-begun", "over"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "what", ["in force", "its plan has ended", "its limit is reached", "its card was declined"]
+)
+def test_whoever_is_out_of_credits_is_told_that_work_goes_on_only_where_it_does(
+    acme: Customer,
+    database: Database,
+    shop: Workshop,
+    office: PostOffice,
+    clock: Clock,
+    what: str,
+) -> None:
+    ok(acme.api.put(acme.path, {"name": "Acme", "tier": "starter"}))
+    limit = "0.10" if what == "its limit is reached" else "50"
+    ok(acme.api.patch(f"{acme.path}/spending", {"on_empty": "overage", "overage_limit": limit}))
+    if what == "its plan has ended":
+        with database.transaction() as tx:
+            desk = open_desk(tx, "acme", now=clock())
+            tiers.end(tx, desk.wallet, desk.organization, at=clock())
+            desk.wallet.write()
+    if what == "its card was declined":
+        with database.transaction() as tx:
+            accounts.set_spending(tx, "acme", on_empty="top_up", overage_limit_minor=None)
+            asked = TopUpRequest(1, "small", 10_000)
+            standing.keep(tx, "acme", asked, actor="ana", now=clock())
+            standing.declined(tx, "acme", method_id="pm_1")
+    ok(acme.send(acme.event("analysis", quantity=65)))
+    jobs.look_around(shop)
+    jobs.tell(shop)
+    (said,) = {text_of(one) for one in to(office, "ana") if "No credits" in text_of(one)}
+    goes_on = acme.authorize("document").status_code == 201
+    assert goes_on == (what == "in force")
+    assert ("Work goes on beyond the plan" in said) == goes_on
+    assert ("New work waits until credits are added." in said) == (not goes_on)
 
 
 def test_a_cap_that_the_forecast_passes_is_told_once_in_its_window(
