@@ -222,6 +222,8 @@ def test_the_operator_reads_the_same_words_and_besides_why_and_who_of_theirs() -
          "In force from 1 Dec, 00:00 · “New”"),
         ("inbox.set_aside", {"events": ["a", "b"], "reason": "Old"}, "2 of them · “Old”"),
         ("books.reconciled", {"mended": 2, "differ": 0}, "2 mended · 0 differ"),
+        ("books.reconciled", {"mended": 2, "unmended": 1, "differ": 0},
+         "2 mended · 1 not mended · 0 differ"),
         ("cost.shared", {"rule": "customers"},
          "By one part for each customer with any work in the bill's days"),
     ],
