@@ -225,7 +225,8 @@ def _beyond(desk: Desk, book: PriceBook, balance: Balance) -> None:
         "available_micro": balance.available_micro,
     }
     if found.credits_micro and not balance.available_micro:
-        holds[found.period.start.isoformat()] = ("Work goes on beyond your credits.", facts)
+        goes = "goes on" if found.room_micro else "went"
+        holds[found.period.start.isoformat()] = (f"Work {goes} beyond your credits.", facts)
     _stand(desk, BEYOND, holds, over=facts)
 
 
