@@ -429,3 +429,10 @@ def test_a_grant_of_another_customer_is_not_there(
             select(grants.c.grant_id).where(grants.c.organization_id == "bystander")
         ).scalars().first()  # fmt: skip
     assert olga.client.get(f"/operator/customers/acme/grants/{other}/void").status_code == 404
+
+
+def test_a_page_names_no_field_as_a_program_would(olga: Reader) -> None:
+    page = "/operator/payments/reconciliation"
+    answer = olga.send(page, page, since="someday")
+    assert answer.status_code == 422
+    assert ">Since is not a day such as 2026-11-30.<" in answer.text
