@@ -16,7 +16,7 @@ from apscheduler.schedulers.blocking import BlockingScheduler
 from sqlalchemy import update
 
 from portal import access, accounts, forecast_record, holds, keeping, wallet
-from portal.billing import overage, reconcile, refunds, top_up
+from portal.billing import mending, overage, reconcile, refunds, top_up
 from portal.billing.gateway import Gateway
 from portal.billing.reconcile import Report
 from portal.clock import Clock
@@ -127,9 +127,12 @@ def reconcile_payments(shop: Workshop) -> int:
     """Fetch from Stripe what webhooks did not bring; returns how much was mended."""
     if not shop.payments.configured:
         return 0
-    mended = reconcile.reconcile(shop.database, shop.payments, since=None, now=shop.clock())
+    told = reconcile.reconcile(shop.database, shop.payments, since=None, now=shop.clock())
+    mended = mending.mended(told)
     for line in mended:
         log.info("reconciled", line=line)
+    for line in mending.unmended(told):
+        log.warning("not reconciled", line=line)
     return len(mended)
 
 

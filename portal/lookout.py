@@ -25,6 +25,7 @@ from portal.desk import Desk, open_desk
 from portal.notices import mailing, words
 from portal.rows import insert_or_ignore
 from portal.tables import alert_settings, organizations, wallets
+from portal.top_ups import standing as top_ups
 
 LOW, OUT, EXPIRING = "credits-low", "credits-out", "credits-expiring"
 PROJECTED, BEYOND, OVERRUN = alerts.PROJECTED, "overage-begun", "overrun"
@@ -162,7 +163,7 @@ def _low(desk: Desk, book: PriceBook, balance: Balance) -> None:
     facts = {
         "available_micro": left,
         "low_micro": low_micro,
-        "on_empty": organization.on_empty,
+        "on_empty": _on_empty(desk, book, balance),
     }
     out = {"": ("No credits are left.", facts)} if left == 0 else {}
     says = f"{words.amount(left)} credits are left."
@@ -170,6 +171,18 @@ def _low(desk: Desk, book: PriceBook, balance: Balance) -> None:
     # Who has none left is told that, and not that they are low as well.
     _stand(desk, LOW, {} if out else low, over=facts, quietly=bool(out))
     _stand(desk, OUT, out, over=facts)
+
+
+def _on_empty(desk: Desk, book: PriceBook, balance: Balance) -> str:
+    """Return what happens at zero as things stand: what was chosen, or ``stop`` where it cannot."""
+    tx, organization = desk.tx, desk.organization
+    if organization.on_empty == "overage":
+        found = overage.standing(tx, organization, book, at=desk.now)
+        return "overage" if found.room_micro > 0 and not balance.debt_micro else "stop"
+    if organization.on_empty == "top_up":
+        mine = top_ups.settings(tx, organization.organization_id)
+        return "stop" if mine is None or mine.rests_because else "top_up"
+    return organization.on_empty
 
 
 def _expiring(desk: Desk, balance: Balance) -> None:
@@ -212,7 +225,8 @@ def _beyond(desk: Desk, book: PriceBook, balance: Balance) -> None:
         "available_micro": balance.available_micro,
     }
     if found.credits_micro and not balance.available_micro:
-        holds[found.period.start.isoformat()] = ("Work goes on beyond your credits.", facts)
+        goes = "goes on" if found.room_micro else "went"
+        holds[found.period.start.isoformat()] = (f"Work {goes} beyond your credits.", facts)
     _stand(desk, BEYOND, holds, over=facts)
 
 

@@ -153,6 +153,25 @@ def test_an_act_says_whom_it_was_about_and_from_what_to_what(
     assert without_words(act, detail) == []
 
 
+@pytest.mark.parametrize(
+    ("dispute", "refunded_minor", "taken", "what"),
+    [
+        ("inquiry", 0, "0", "A bank asked about a payment"),
+        ("open", 0, "0", "A payment was disputed"),
+        ("withdrawn", 0, "100", "A payment went back"),
+        ("won", 0, "-100", "A dispute was won"),
+        ("none", 0, "0", "A dispute came to nothing"),
+        ("inquiry", 2000, "100", "A payment went back"),
+        ("none", 2000, "0", "A payment went back"),
+    ],
+)
+def test_a_payment_went_back_only_where_it_did(
+    dispute: str, refunded_minor: int, taken: str, what: str
+) -> None:
+    detail = {"dispute": dispute, "refunded_minor": refunded_minor, "credits_taken": taken}
+    assert record.line(_act("payment.reversed", "pi_1", detail), NAMES).what == what
+
+
 def test_every_part_that_can_be_said_is_tried_here() -> None:
     tried = {(act, name) for act, _, detail, *_ in TOLD for name in {**detail}}
     customers = {
@@ -222,6 +241,8 @@ def test_the_operator_reads_the_same_words_and_besides_why_and_who_of_theirs() -
          "In force from 1 Dec, 00:00 · “New”"),
         ("inbox.set_aside", {"events": ["a", "b"], "reason": "Old"}, "2 of them · “Old”"),
         ("books.reconciled", {"mended": 2, "differ": 0}, "2 mended · 0 differ"),
+        ("books.reconciled", {"mended": 2, "unmended": 1, "differ": 0},
+         "2 mended · 1 not mended · 0 differ"),
         ("cost.shared", {"rule": "customers"},
          "By one part for each customer with any work in the bill's days"),
     ],

@@ -16,6 +16,7 @@ from portal.core.errors import InvalidRequest, NotFound, Unavailable
 from portal.tables import checkouts, grants, stripe_inbox
 from tests.cast import refused
 from tests.postgresql import free_port
+from tests.readers import enter
 from tests.shop import DECLINED, KEY, SECRETS, Shop, session_of
 
 MANY = 20
@@ -246,6 +247,13 @@ def test_a_pack_that_is_not_sold_is_not_opened(shop: Shop) -> None:
     with pytest.raises(InvalidRequest):
         shop.open("enormous")
     assert rows(shop, checkouts) == []
+
+
+def test_a_pack_that_is_not_sold_is_named_as_its_buyer_would(shop: Shop) -> None:
+    ana = enter(shop.application, shop.database, shop.clock, "ana")
+    assert ana.send("/plans/packs/enormous", "/plans").status_code == 303
+    said = ana.client.get("/plans").text
+    assert "This pack is not one of small, medium, large. Nothing was charged." in said
 
 
 def test_while_stripe_is_down_nothing_changes_and_work_goes_on(shop: Shop) -> None:

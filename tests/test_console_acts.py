@@ -11,6 +11,7 @@ from flask import Flask
 from sqlalchemy import select
 
 from portal import catalog, rejections
+from portal.billing.reconcile import Report, keep
 from portal.db import Database
 from portal.tables import audit_log, grants, payments, price_books, stripe_inbox
 from tests import digest
@@ -347,6 +348,21 @@ def test_a_quarantined_event_is_told_with_why_replayed_and_set_aside(
     assert len(acts(shop.database, "inbox.set_aside")) == 1
 
 
+def test_what_could_not_be_mended_stands_by_itself_in_its_report(
+    selling: tuple[Shop, Reader],
+) -> None:
+    shop, olga = selling
+    told = ["acme: mended", "not yet: acme, invoice in_1: Later.", "does not fit: acme, cs_1: No."]
+    report = Report("the worker", shop.clock(), shop.clock(), told, [])
+    assert report.counted == "1 mended, 1 not yet, 1 does not fit, 0 differ."
+    with shop.database.transaction() as tx:
+        keep(tx, report)
+    shown = olga.client.get("/operator/payments/reconciliation").text
+    assert shown.count('<span class="tag good">mended</span>') == 1
+    for line in told[1:]:
+        assert f'<span class="tag warn">not mended</span> {line}' in shown
+
+
 def test_reconciling_brings_what_no_event_brought_and_keeps_its_report(
     selling: tuple[Shop, Reader],
 ) -> None:
@@ -413,3 +429,10 @@ def test_a_grant_of_another_customer_is_not_there(
             select(grants.c.grant_id).where(grants.c.organization_id == "bystander")
         ).scalars().first()  # fmt: skip
     assert olga.client.get(f"/operator/customers/acme/grants/{other}/void").status_code == 404
+
+
+def test_a_page_names_no_field_as_a_program_would(olga: Reader) -> None:
+    page = "/operator/payments/reconciliation"
+    answer = olga.send(page, page, since="someday")
+    assert answer.status_code == 422
+    assert ">Since is not a day such as 2026-11-30.<" in answer.text

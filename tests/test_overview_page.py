@@ -57,6 +57,14 @@ def test_what_the_credits_are_enough_for_is_the_same_on_the_plans_page(acme: Sub
     assert "images" in overview[1].split(" or ")[0]
 
 
+def test_what_no_credits_would_buy_is_not_told(acme: Subscriber) -> None:
+    acme.subscribe("starter")
+    ok(acme.acme.send(acme.acme.event("analysis", quantity=200)))
+    assert acme.available == "0"
+    for path in ("/", "/plans"):
+        assert "about 0" not in words(acme, path)
+
+
 def test_a_plan_taken_within_the_period_says_what_it_gave_not_what_it_includes(
     acme: Subscriber,
 ) -> None:

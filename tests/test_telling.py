@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,19 +12,24 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 
-from portal import jobs, lookout, notices
+from portal import accounts, jobs, lookout, notices, tiers
 from portal.billing.gateway import Gateway
 from portal.core.periods import Zone
+from portal.core.units import MICRO
 from portal.db import Database
+from portal.desk import open_desk
 from portal.jobs import Workshop
 from portal.lookout import Threshold
 from portal.notices import mailing, outbox
 from portal.notices.delivering import Post
 from portal.notices.kinds import KINDS
 from portal.notices.mail import Mailer
-from portal.notices.words import WORDED, moment
+from portal.notices.outbox import Message
+from portal.notices.words import WORDED, Names, describe, moment
 from portal.tables import deliveries
 from portal.tables import outbox as outbox_table
+from portal.top_ups import standing
+from portal.top_ups.terms import TopUpRequest
 from tests.cast import Customer, ok
 from tests.clock import Clock
 from tests.post import PostOffice, post_office, text_of
@@ -219,6 +225,73 @@ def test_going_on_beyond_the_credits_is_told_once_and_when_it_is_over(
     assert [one[1:] for one in told(database)[2:]] == [
         ("credits-out", "over"), ("overage-begun", "over"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "what", ["in force", "its plan has ended", "its limit is reached", "its card was declined"]
+)
+def test_whoever_is_out_of_credits_is_told_that_work_goes_on_only_where_it_does(
+    acme: Customer,
+    database: Database,
+    shop: Workshop,
+    office: PostOffice,
+    clock: Clock,
+    what: str,
+) -> None:
+    ok(acme.api.put(acme.path, {"name": "Acme", "tier": "starter"}))
+    limit = "0.10" if what == "its limit is reached" else "50"
+    ok(acme.api.patch(f"{acme.path}/spending", {"on_empty": "overage", "overage_limit": limit}))
+    if what == "its plan has ended":
+        with database.transaction() as tx:
+            desk = open_desk(tx, "acme", now=clock())
+            tiers.end(tx, desk.wallet, desk.organization, at=clock())
+            desk.wallet.write()
+    if what == "its card was declined":
+        with database.transaction() as tx:
+            accounts.set_spending(tx, "acme", on_empty="top_up", overage_limit_minor=None)
+            asked = TopUpRequest(1, "small", 10_000)
+            standing.keep(tx, "acme", asked, actor="ana", now=clock())
+            standing.declined(tx, "acme", method_id="pm_1")
+    ok(acme.send(acme.event("analysis", quantity=65)))
+    jobs.look_around(shop)
+    jobs.tell(shop)
+    (said,) = {text_of(one) for one in to(office, "ana") if "No credits" in text_of(one)}
+    goes_on = acme.authorize("document").status_code == 201
+    assert goes_on == (what == "in force")
+    assert ("Work goes on beyond the plan" in said) == goes_on
+    assert ("New work waits until credits are added." in said) == (not goes_on)
+
+
+def test_a_limit_below_what_is_used_is_told_as_passed_and_not_as_kept(
+    acme: Customer, database: Database, shop: Workshop, office: PostOffice
+) -> None:
+    ok(acme.api.put(acme.path, {"name": "Acme", "tier": "starter"}))
+    ok(acme.api.patch(f"{acme.path}/spending", {"on_empty": "overage", "overage_limit": "50"}))
+    ok(acme.send(acme.event("analysis", quantity=65)))
+    ok(acme.api.patch(f"{acme.path}/spending", {"on_empty": "overage", "overage_limit": "1"}))
+    jobs.look_around(shop)
+    jobs.tell(shop)
+    (said,) = {text_of(one) for one in to(office, "ana") if "this period" in text_of(one)}
+    assert "$4.00 so far this period" in said
+    assert "past $1.00, the limit set now: nothing more is charged" in said
+    assert not re.search("never more than|goes on beyond", said)
+
+
+def test_what_was_bought_by_itself_is_told_as_it_was_then() -> None:
+    facts = {
+        "pack": "500 credits",
+        "credits_micro": 500 * MICRO,
+        "amount_minor": 3900,
+        "currency": "usd",
+        "available_micro": 500 * MICRO,
+    }
+    told_of = Message(
+        "acme", 1, "msg_1", "top-up-made", "top_1", "once", facts, datetime(2026, 11, 9, tzinfo=UTC)
+    )
+    assert describe(told_of, Names(Zone("UTC"), {}, {}, {}, {})).says == (
+        "$39.00 was paid for 500 credits, as you chose for when credits run low. "
+        "With them there were 500 credits."
+    )
 
 
 def test_a_cap_that_the_forecast_passes_is_told_once_in_its_window(

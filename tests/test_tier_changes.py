@@ -9,8 +9,10 @@ from fractions import Fraction
 
 import pytest
 
+from portal import jobs
 from portal.core.errors import InvalidRequest, NotFound, Unavailable
 from portal.core.periods import Period
+from portal.jobs import Workshop
 from portal.tables import grants, tier_changes
 from tests.clock import Clock
 from tests.readers import enter
@@ -404,6 +406,47 @@ def test_what_stripe_did_not_answer_is_gone_on_with_by_the_same_key(acme: Subscr
     assert status(acme) == ["done"]
     assert acme.given() == [(500, 2900), (1000, 3500)]
     assert len(acme.invoices()) == 2
+
+
+def reconciled(acme: Subscriber) -> list[str]:
+    runner = acme.application.test_cli_runner()
+    done = runner.invoke(args=["stripe", "reconcile", "--since", "2026-11-01"])
+    assert done.exit_code == 0, done.output
+    return list(done.output.splitlines())
+
+
+def test_what_cannot_be_mended_yet_is_told_with_whose_it_is_and_counted_as_that(
+    acme: Subscriber,
+) -> None:
+    acme.subscribe("starter")
+    acme.to(HALF)
+    found = acme.preview("pro")
+    acme.fail("status", "/v1/subscriptions/*", times=3, status=503)
+    with pytest.raises(Unavailable):
+        acme.confirm(found)
+    acme.to(HALF + HOUR / 10, told=False)
+    acme.fail("status", "/v1/subscriptions/*", times=3, status=503)
+    *told, count = reconciled(acme)
+    (line,) = told
+    assert line.startswith("not yet: acme, upgrade ")
+    assert acme.billed.stripe_subscription_id in line
+    assert count == "0 mended, 1 not yet, 0 differ."
+    acme.fail("status", "/v1/subscriptions/*", times=3, status=503)
+    assert jobs.reconcile_payments(Workshop(acme.database, acme.payments, acme.clock)) == 0
+    assert reconciled(acme)[-1] == "1 mended, 0 differ."
+    assert status(acme) == ["done"]
+
+
+def test_what_is_mended_of_a_plan_that_is_to_end_is_what_changed(acme: Subscriber) -> None:
+    acme.subscribe("starter")
+    for ends, before, after in ((True, "", ", ends with its cycle"),
+                                (False, ", ends with its cycle", ", goes on")):  # fmt: skip
+        acme.stripe.v1.subscriptions.update(
+            acme.billed.stripe_subscription_id, {"cancel_at_period_end": ends}
+        )
+        stands = f"starter active until {END.isoformat()}"
+        (line,) = acme.mend()
+        assert line.endswith(f": {stands}{before} -> {stands}{after}")
 
 
 def test_what_stripe_refuses_has_failed_at_once_and_is_not_done_later(acme: Subscriber) -> None:

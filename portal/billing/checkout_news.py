@@ -6,13 +6,14 @@ Invariant: calls the same idempotent fulfilment as webhooks and the return page.
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 
 from sqlalchemy import select
 
 from portal.billing import checkout
 from portal.billing import payments as book
-from portal.billing.effects import Quarantined
 from portal.billing.gateway import CheckoutSession, Gateway
+from portal.billing.mending import attempt
 from portal.core.errors import NotFound
 from portal.core.units import format_micro
 from portal.db import Database
@@ -37,8 +38,11 @@ def mend(database: Database, payments: Gateway, *, since: datetime, now: datetim
             sessions[session_id] = payments.checkout_session(session_id)
         except NotFound:
             continue
-    lines = [_mend(database, payments, session, now) for session in sessions.values()]
-    return [line for line in lines if line]
+    mended: list[str] = []
+    for session in sessions.values():
+        what = f"{session.organization_id}, checkout {session.session_id}"
+        mended += attempt(what, partial(_mend, database, payments, session, now))
+    return mended
 
 
 def _standing(database: Database, session: CheckoutSession) -> tuple[str | None, bool]:
@@ -63,10 +67,7 @@ def _mend(
     before, written = _standing(database, session)
     if before == "fulfilled" and written:
         return None
-    try:
-        after = checkout.fulfil(database, session, livemode=payments.livemode, now=now)
-    except Quarantined as error:
-        return f"does not fit: {error.detail}"
+    after = checkout.fulfil(database, session, livemode=payments.livemode, now=now)
     named = f"{session.organization_id}: {after.pack_name}, {after.checkout_id}"
     if before == "fulfilled":
         return f"{named} ({after.grant_id}): payment {session.payment_intent_id} written down"

@@ -19,6 +19,7 @@ from portal.billing import checkout, payment_news, tier_checkout, top_up_news
 from portal.billing.effects import Mark
 from portal.billing.gateway import Gateway, StripeEvent
 from portal.billing.invoice_news import invoice_deleted, sync_invoice
+from portal.billing.mending import MISFIT, NOT_YET
 from portal.billing.subscriptions import sync_subscription
 from portal.core.errors import ClearmeterError, NotFound, Unavailable
 from portal.db import Database
@@ -296,11 +297,12 @@ def _event(row: Row[Any]) -> StripeEvent:
 
 
 def _again(database: Database, payments: Gateway, event: StripeEvent, *, now: datetime) -> str:
+    named = f"{event.event_id} ({event.type}, {event.object_id})"
     try:
         outcome = _act(database, payments, event, now=now)
     except Unavailable as error:
-        outcome = f"not yet: {error.detail}"
+        return f"{NOT_YET}{named}: {error.detail}"
     except Exception:
         log.exception("news failed", event_id=event.event_id)
-        outcome = "failed, see the log"
-    return f"{event.event_id} ({event.type}, {event.object_id}): {outcome}"
+        return f"{NOT_YET}{named}: failed, see the log"
+    return f"{MISFIT if outcome == 'quarantined' else ''}{named}: {outcome}"

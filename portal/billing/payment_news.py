@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 from sqlalchemy import Connection
@@ -19,6 +20,7 @@ from portal.billing import payments as book
 from portal.billing import refund_record as record
 from portal.billing.effects import Mark, Quarantined, no_mark
 from portal.billing.gateway import Gateway, PaymentState, RefundState
+from portal.billing.mending import attempt
 from portal.billing.money_back import Reversal
 from portal.billing.payments import UNKNOWN, Payment, Settled
 from portal.core.catalog import money_words
@@ -88,7 +90,7 @@ def mend(database: Database, payments: Gateway, *, since: datetime, now: datetim
     within the time a bank has for that. Returns what was mended, in words. Payments of nobody here
     are left alone.
     """
-    mended = []
+    mended: list[str] = []
     for state in _told_of(database, payments, since, now=now):
         try:
             organization_id = _owner(database, state, livemode=payments.livemode)
@@ -99,15 +101,16 @@ def mend(database: Database, payments: Gateway, *, since: datetime, now: datetim
             behind = _behind(known, state) or _untold(tx, organization_id, state)
         if not behind:
             continue
-        try:
-            changed = sync(database, payments, state.charge_id, now=now)
-        except (Quarantined, NotFound) as error:
-            changed = f"does not fit: {error.detail}"
-        except Unavailable as error:
-            changed = f"not yet: {error.detail}"
-        if changed:
-            mended.append(f"{organization_id}: {changed}")
+        what = f"{organization_id}, payment {state.payment_id}"
+        mended += attempt(what, partial(_synced, database, payments, state, organization_id, now))
     return mended
+
+
+def _synced(
+    database: Database, payments: Gateway, state: PaymentState, organization_id: str, now: datetime
+) -> str:
+    changed = sync(database, payments, state.charge_id, now=now)
+    return f"{organization_id}: {changed}" if changed else ""
 
 
 def _told_of(

@@ -16,6 +16,7 @@ from portal.billing import (
     checkout_news,
     comparison,
     inbox,
+    mending,
     payment_news,
     subscription_mending,
     top_up_news,
@@ -39,10 +40,13 @@ FAMILIES: Sequence[Callable[..., list[str]]] = (
 def reconcile(
     database: Database, payments: Gateway, *, since: datetime | None, now: datetime
 ) -> list[str]:
-    """Mend what webhooks did not bring since an instant; returns what was mended, in words."""
+    """Mend what webhooks did not bring since an instant; returns what was done, in words.
+
+    What could not be mended has its line among them, as ``mending`` tells them apart.
+    """
     begin = since or now - DEFAULT_REACH
-    mended = [line for mend in FAMILIES for line in mend(database, payments, since=begin, now=now)]
-    return mended + inbox.finish_pending(database, payments, now=now)
+    told = [line for mend in FAMILIES for line in mend(database, payments, since=begin, now=now)]
+    return told + inbox.finish_pending(database, payments, now=now)
 
 
 def differences(
@@ -54,13 +58,28 @@ def differences(
 
 @dataclass(frozen=True)
 class Report:
-    """What a reconciliation mended and what differs after it, since an instant, in words."""
+    """What a reconciliation did and what differs after it, since an instant, in words."""
 
     asked_by: str
     since: datetime
     begun_at: datetime
-    mended: Sequence[str]
+    told: Sequence[str]
     differing: Sequence[str]
+
+    @property
+    def mended(self) -> Sequence[str]:
+        """What was mended."""
+        return mending.mended(self.told)
+
+    @property
+    def unmended(self) -> Sequence[str]:
+        """What could not be mended, and why."""
+        return mending.unmended(self.told)
+
+    @property
+    def counted(self) -> str:
+        """How many there are of each, in words."""
+        return mending.counted(self.told, self.differing)
 
 
 def run(
@@ -73,9 +92,9 @@ def run(
 ) -> Report:
     """Mend, compare the three books, and keep the report. Raises Unavailable."""
     begin = since or now - DEFAULT_REACH
-    mended = reconcile(database, payments, since=begin, now=now)
+    told = reconcile(database, payments, since=begin, now=now)
     report = Report(
-        asked_by, begin, now, mended, differences(database, payments, since=begin, now=now)
+        asked_by, begin, now, told, differences(database, payments, since=begin, now=now)
     )
     with database.transaction() as tx:
         keep(tx, report)
@@ -90,7 +109,7 @@ def keep(tx: Connection, report: Report) -> None:
             asked_by=report.asked_by,
             since=report.since,
             begun_at=report.begun_at,
-            mended=list(report.mended),
+            mended=list(report.told),
             differing=list(report.differing),
         )
     )

@@ -5,18 +5,19 @@ Invariant: calls the same ``sync_subscription`` and ``sync_invoice`` as webhooks
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
 
 from portal import accounts, cycles
 from portal.billing import bills, changes, customers, invoices, tier_checkout
-from portal.billing.effects import Quarantined
 from portal.billing.gateway import CheckoutSession, Gateway, InvoiceState
 from portal.billing.invoice_news import invoice_deleted, sync_invoice
+from portal.billing.mending import attempt
 from portal.billing.subscriptions import sync_subscription
-from portal.core.errors import NotFound, Unavailable
+from portal.billing.tier_changes import TierChange
+from portal.core.errors import NotFound
 from portal.cycles import Billed
 from portal.db import Database
 
@@ -28,37 +29,49 @@ def mend(database: Database, payments: Gateway, *, since: datetime, now: datetim
     """
     told: list[str] = []
     for session in _sessions(database, payments, since):
-        told += _said(partial(_fulfil, database, payments, session, now))
+        what = f"{session.organization_id}, checkout {session.session_id}"
+        told += attempt(what, partial(_fulfil, database, payments, session, now))
     for change in changes.to_resume(database, now=now):
-        told += _said(partial(changes.resume, database, payments, change, now=now))
+        what = _change_named(database, change)
+        told += attempt(what, partial(changes.resume, database, payments, change, now=now))
     with database.reading() as tx:
         known = cycles.of_status(tx)
-    for organization_id, subscription_id in known:
-        told += _said(partial(_method, database, payments, organization_id, subscription_id))
-    alive = dict.fromkeys(subscription_id for _, subscription_id in known)
+    for owner, subscription_id in known:
+        what = f"{owner}, subscription {subscription_id}"
+        told += attempt(what, partial(_method, database, payments, owner, subscription_id))
+    alive = {subscription_id: owner for owner, subscription_id in known}
     for state in payments.subscriptions_since(since):
-        if _is_ours(database, state.customer_id):
-            alive[state.subscription_id] = None
+        if owner := _owner(database, state.customer_id):
+            alive[state.subscription_id] = owner
     for invoice in payments.invoices_since(since):
-        if not _is_ours(database, invoice.customer_id):
-            continue
-        if invoice.subscription_id and invoice.status != "draft":
-            alive[invoice.subscription_id] = None
-        else:
-            told += _said(partial(_invoice, database, payments, invoice, now))
-    for subscription_id in alive:
-        told += _said(partial(_subscription, database, payments, subscription_id, now))
+        owner = _owner(database, invoice.customer_id)
+        if owner and invoice.subscription_id and invoice.status != "draft":
+            alive[invoice.subscription_id] = owner
+        elif owner:
+            what = f"{owner}, invoice {invoice.invoice_id}"
+            told += attempt(what, partial(_invoice, database, payments, invoice, now))
+    for subscription_id, owner in alive.items():
+        what = f"{owner}, subscription {subscription_id}"
+        told += attempt(what, partial(_subscription, database, payments, subscription_id, now))
     return told + _unfinished(database, payments, now)
+
+
+def _change_named(database: Database, change: TierChange) -> str:
+    with database.reading() as tx:
+        billed = cycles.find(tx, change.organization_id)
+    named = f"{change.organization_id}, {change.kind} {change.change_id}"
+    return f"{named} of subscription {billed.stripe_subscription_id}" if billed else named
 
 
 def _unfinished(database: Database, payments: Gateway, now: datetime) -> list[str]:
     """Bring about what became of older invoices, which nothing since has told of."""
     with database.reading() as tx:
-        waiting = {invoice_id: status for _, invoice_id, status in invoices.unfinished(tx)}
-        waiting |= {invoice_id: "unheard of" for _, invoice_id in bills.unheard_of(tx)}
+        waiting = {one: (owner, status) for owner, one, status in invoices.unfinished(tx)}
+        waiting |= {one: (owner, "unheard of") for owner, one in bills.unheard_of(tx)}
     told: list[str] = []
-    for invoice_id, status in waiting.items():
-        told += _said(partial(_invoice_again, database, payments, invoice_id, status, now))
+    for invoice_id, (owner, status) in waiting.items():
+        what = f"{owner}, invoice {invoice_id}"
+        told += attempt(what, partial(_invoice_again, database, payments, invoice_id, status, now))
     return told
 
 
@@ -74,25 +87,13 @@ def _invoice_again(
     return f"invoice {invoice_id}: {before} -> {after}"
 
 
-def _is_ours(database: Database, customer_id: str) -> bool:
-    """Tell whether a customer of Stripe's is anybody here: the account may sell other things."""
+def _owner(database: Database, customer_id: str) -> str:
+    """Return who a customer of Stripe's is here; nothing for nobody: it may sell other things."""
     with database.reading() as tx:
         try:
-            accounts.find_customer(tx, customer_id)
+            return accounts.find_customer(tx, customer_id).organization_id
         except NotFound:
-            return False
-    return True
-
-
-def _said(act: Callable[[], str]) -> Iterator[str]:
-    try:
-        line = act()
-    except (Quarantined, NotFound) as error:
-        line = f"does not fit: {error.detail}"
-    except Unavailable as error:
-        line = f"not yet: {error.detail}"
-    if line:
-        yield line
+            return ""
 
 
 def _method(
@@ -140,14 +141,28 @@ def _subscription(
         return ""
     return (
         f"{synced.organization_id}: subscription {subscription_id}: "
-        f"{_words(synced.before)} -> {_words(synced.after)}"
+        f"{_became(synced.before, synced.after)}"
     )
+
+
+def _became(before: Billed | None, after: Billed | None) -> str:
+    old, new = _words(before), _words(after)
+    # That it goes on is said only where it had been to end.
+    if before and after and before.cancels_at and after.alive and not after.cancels_at:
+        new = f"{new}, goes on"
+    return f"{old} -> {new}" if old != new else f"{new}, brought up to date"
 
 
 def _words(billed: Billed | None) -> str:
     if billed is None:
         return "unknown"
-    return f"{billed.tier} {billed.status} until {billed.cycle_end.isoformat()}"
+    words = f"{billed.tier} {billed.status} until {billed.cycle_end.isoformat()}"
+    if billed.scheduled_tier and billed.scheduled_at:
+        words += f", {billed.scheduled_tier} from {billed.scheduled_at.isoformat()}"
+    if not billed.alive or billed.cancels_at is None:
+        return words
+    with_cycle = billed.cancels_at == billed.cycle_end
+    return f"{words}, ends {'with its cycle' if with_cycle else billed.cancels_at.isoformat()}"
 
 
 def _invoice(database: Database, payments: Gateway, invoice: InvoiceState, now: datetime) -> str:

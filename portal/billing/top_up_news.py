@@ -7,11 +7,13 @@ that began it, from a payment that was fetched just then. Another payment method
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 
 from portal import accounts
 from portal.billing import customers, top_up, top_up_outcomes
-from portal.billing.effects import Mark, Quarantined
+from portal.billing.effects import Mark
 from portal.billing.gateway import Gateway, TopUpIntent
+from portal.billing.mending import attempt
 from portal.core.errors import NotFound
 from portal.db import Database
 from portal.top_ups import attempts, standing
@@ -50,22 +52,16 @@ def method(
 
 def mend(database: Database, payments: Gateway, *, since: datetime, now: datetime) -> list[str]:
     """Bring to an end what webhooks did not; returns what was mended, in words."""
-    mended = []
+    mended: list[str] = []
     for intent in payments.top_up_intents_since(since):
-        line = _mend(database, payments, intent, now=now)
-        if line:
-            mended.append(line)
+        what = f"{intent.organization_id}, payment {intent.intent_id}"
+        mended += attempt(what, partial(_mend, database, payments, intent, now=now))
     with database.reading() as tx:
         waiting, resting = attempts.watched(tx, now=now), standing.resting(tx)
     for act, of_whom in ((_asked_about, waiting), (_goes_on, resting)):
         for organization_id in of_whom:
-            try:
-                line = act(database, payments, organization_id, now)
-            except (Quarantined, NotFound) as error:
-                # Somebody's customer that Stripe has no more keeps nobody else from being mended.
-                line = f"{organization_id}: does not fit: {error.detail}"
-            if line:
-                mended.append(line)
+            what = f"{organization_id}, auto top-up"
+            mended += attempt(what, partial(act, database, payments, organization_id, now))
     return mended
 
 
@@ -99,10 +95,7 @@ def _mend(
     before = known.status if known else "unheard of"
     if before == "succeeded" or (before in {"failed", "needs_authentication"} and not intent.paid):
         return None
-    try:
-        after = top_up_outcomes.settle(database, intent, livemode=payments.livemode, now=now)
-    except Quarantined as error:
-        return f"does not fit: {error.detail}"
+    after = top_up_outcomes.settle(database, intent, livemode=payments.livemode, now=now)
     if after.status == before:
         return None
     return f"{intent.organization_id}: {intent.intent_id}: {before} -> {after.status}"

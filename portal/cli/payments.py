@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import click
 from flask.cli import AppGroup
 
-from portal.billing import inbox, refunds
+from portal.billing import inbox, mending, refunds
 from portal.billing import reconcile as reconciliation
 from portal.console import parts as _parts
 from portal.console import plainly as _plainly
@@ -22,17 +22,17 @@ def reconcile(since: datetime | None) -> None:
     parts = _parts()
     begin = since.replace(tzinfo=UTC) if since else None
     with _plainly():
-        mended = reconciliation.reconcile(
+        told = reconciliation.reconcile(
             parts.database, parts.payments, since=begin, now=parts.clock()
         )
-        for line in mended:
+        for line in [*mending.mended(told), *mending.unmended(told)]:
             click.echo(line)
         differing = reconciliation.differences(
             parts.database, parts.payments, since=begin, now=parts.clock()
         )
     for line in differing:
         click.echo(f"differs: {line}")
-    click.echo(f"{len(mended)} mended, {len(differing)} differ.")
+    click.echo(mending.counted(told, differing))
 
 
 @stripe_commands.command("replay")

@@ -114,14 +114,16 @@ class PriceBook:
     def examples(
         self, credits_micro: int, *, first: Sequence[str] = (), most: int
     ) -> list[tuple[int, Action]]:
-        """Return what credits would buy if spent on one action, those named ``first`` first."""
+        """Return what credits would buy if spent on one action, those named ``first`` first.
+
+        What they do not buy once is left out.
+        """
         order = [*first, *(key for key in self.actions if key not in first)]
         priced = [self.actions[key] for key in order if key in self.actions]
         counted = [
             (credits_micro // action.price_micro, action) for action in priced if action.price_micro
         ]
-        # With little left, say what it still buys rather than what it does not.
-        return [one for one in counted if one[0]][:most] or counted[:most]
+        return [one for one in counted if one[0]][:most]
 
 
 def tier_called(key: str, names: Mapping[str, str]) -> str:
@@ -157,11 +159,11 @@ def currency_sign(currency: str) -> str:
 
 
 def money_words(amount_minor: int, currency: str) -> str:
-    """Write an amount in minor units as pages and letters do: $1,290.00, ¥3,900, CHF 39.00."""
+    """Write an amount in minor units as pages and letters do: $1,290.00, ¥3,900, −CHF 39.00."""
     places = minor_places(currency)
     whole, fraction = divmod(abs(amount_minor), 10**places)
     digits = f"{whole:,}{f'.{fraction:0{places}d}' if places else ''}"
-    return f"{'-' if amount_minor < 0 else ''}{currency_sign(currency)}{digits}"
+    return f"{'−' if amount_minor < 0 else ''}{currency_sign(currency)}{digits}"
 
 
 def _truth(value: Any) -> bool:

@@ -195,6 +195,16 @@ def _overage(message: Message, _names: Names) -> Words:
         return Words("Back within your credits", says, "See the overview", "/")
     charged = money_words(facts["amount_minor"], facts["currency"])
     most = money_words(facts["limit_minor"], facts["currency"])
+    # Nothing is undone by a limit that is set below what is used already.
+    over = facts["amount_minor"] - facts["limit_minor"]
+    if over >= 0:
+        says = (
+            f"{charged} so far this period. That is past {most}, the limit set now: nothing more "
+            "is charged."
+            if over
+            else f"{charged} so far this period, which is the limit you set. New work waits."
+        )
+        return Words("Work went beyond your credits", says, "Change the limit", "/spending#empty")
     says = f"{charged} so far this period, and never more than {most}, the limit you set."
     return Words("Work goes on beyond your credits", says, "Change the limit", "/spending#empty")
 
@@ -213,8 +223,9 @@ def _topped_up(message: Message, _names: Names) -> Words:
     facts = message.facts
     paid = money_words(facts["amount_minor"], facts["currency"])
     says = (
-        f"{facts['pack']} was bought for {paid}, as you chose for when credits run low. "
-        f"{amount(facts['available_micro'])} credits are available now."
+        f"{paid} was paid for {facts['pack']}, as you chose for when credits run low. "
+        # The letter may come after they are used or taken back.
+        f"With them there were {amount(facts['available_micro'])} credits."
     )
     title = f"{amount(facts['credits_micro'])} credits were added"
     return Words(title, says, "See the payment", "/billing")

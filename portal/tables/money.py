@@ -344,7 +344,7 @@ reconciliations = table(
     text_column("asked_by"),
     instant("since"),
     instant("begun_at"),
-    # Each a list of sentences.
+    # Each a list of sentences; what could not be mended is among the first, and says so.
     Column("mended", Document, nullable=False),
     Column("differing", Document, nullable=False),
     Index(None, "begun_at"),

@@ -61,16 +61,21 @@ def register(jinja: Environment) -> None:
     )
 
 
+def _minus(text: str) -> str:
+    # What is below zero has a minus, as wide as a plus, and not a hyphen.
+    return text.replace("-", "−")
+
+
 @lru_cache(maxsize=_REMEMBERED)
 def amount(micro: int) -> str:
     """Write credits or a quantity: 1,240 or 12.5, with at most two decimals."""
-    return str(format_decimal(Decimal(micro) / MICRO, format="#,##0.##", locale=LOCALE))
+    return _minus(format_decimal(Decimal(micro) / MICRO, format="#,##0.##", locale=LOCALE))
 
 
 @lru_cache(maxsize=_REMEMBERED)
 def exact_amount(micro: int) -> str:
     """Write credits or a quantity with all their decimals."""
-    return str(format_decimal(Decimal(micro) / MICRO, format="#,##0.######", locale=LOCALE))
+    return _minus(format_decimal(Decimal(micro) / MICRO, format="#,##0.######", locale=LOCALE))
 
 
 def signed(micro: int) -> str:
@@ -82,7 +87,7 @@ def signed(micro: int) -> str:
 
 def rounded(micro: int) -> str:
     """Write credits that are an estimate: to the whole credit."""
-    return str(format_decimal(Decimal(micro) / MICRO, format="#,##0", locale=LOCALE))
+    return _minus(format_decimal(Decimal(micro) / MICRO, format="#,##0", locale=LOCALE))
 
 
 def money(minor: int, currency: str) -> str:
@@ -114,7 +119,7 @@ def plain_money(minor: int, currency: str) -> str:
 def dollars(nano: int) -> str:
     """Write a cost in US dollars; a small one with four decimals."""
     pattern = "¤#,##0.0000" if 0 < abs(nano) < _SMALL_COST_NANO else "¤#,##0.00"
-    return str(
+    return _minus(
         format_currency(
             Decimal(nano) / NANO, "USD", format=pattern, locale=LOCALE, currency_digits=False
         )
@@ -124,11 +129,11 @@ def dollars(nano: int) -> str:
 def whole_dollars(nano: int) -> str:
     """Write an amount in US dollars: to the dollar from a hundred on, else to the cent."""
     if abs(nano) < 100 * NANO:
-        return dollars(nano).replace("-", "−")
+        return dollars(nano)
     pattern = "¤#,##0"
     value = Decimal(nano) / NANO
     words = format_currency(value, "USD", format=pattern, locale=LOCALE, currency_digits=False)
-    return str(words).replace("-", "−")
+    return _minus(words)
 
 
 def measured(value: float | None, unit: str) -> str:
@@ -140,7 +145,7 @@ def measured(value: float | None, unit: str) -> str:
     if unit == "share":
         return f"{value:.1%}"
     text = f"{value * 100:+.1f} points" if unit == "points" else f"{value:+.2f}"
-    return text.replace("-", "−")
+    return _minus(text)
 
 
 def tenths(tenths_percent: int | None) -> str:

@@ -39,12 +39,24 @@ def register(app: Flask) -> None:
     app.register_error_handler(Exception, _unexpected)
 
 
+def error_words(error: ClearmeterError) -> str:
+    """Say what is wrong with what was typed, naming the field as the page does."""
+    listed = error.fields.get("errors") or []
+    if not listed:
+        return error.detail
+    name = listed[0]["pointer"].rpartition("/")[2].replace("_", " ") or "it"
+    return f"{name.capitalize()} {listed[0]['detail'].removesuffix('.')}."
+
+
 def answer(error: ClearmeterError) -> tuple[Response, int]:
     """Return an error as a problem document or as a page."""
     if isinstance(error, CatalogError):
         # The request was fine: the operator has not loaded prices yet.
         error = Unavailable(error.detail)
-    return _respond(problem(error))
+    document = problem(error)
+    if not request.path.startswith(PROGRAM_PATHS):
+        document["detail"] = error_words(error)
+    return _respond(document)
 
 
 def _respond(document: dict[str, Any]) -> tuple[Response, int]:

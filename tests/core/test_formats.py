@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
@@ -38,7 +39,7 @@ def test_money_has_the_places_of_its_currency() -> None:
     assert formats.money(3900, "jpy") == "¥3,900"
     assert formats.money(3900, "chf") == "CHF\u00a039.00"
     assert formats.money(1500, "kwd") == "KWD\u00a01.500"
-    assert formats.money(-5, "usd") == "-$0.05"
+    assert formats.money(-5, "usd") == "−$0.05"
 
 
 @pytest.mark.parametrize(
@@ -50,7 +51,26 @@ def test_a_letter_writes_money_as_the_page_and_the_readers_of_english_do(currenc
     expected = format_currency(
         value, currency.upper(), format=pattern, locale="en_US", currency_digits=False
     )
+    # A minus, not the hyphen that a table would have beside it.
+    expected = expected.replace("-", "−")
     assert money_words(-123_456, currency) == expected == formats.money(-123_456, currency)
+
+
+@pytest.mark.parametrize(
+    ("write", "shown"),
+    [
+        (formats.dollars, "−$6.81"),
+        (formats.whole_dollars, "−$6.81"),
+        (lambda nano: formats.money(nano // 10**7, "usd"), "−$6.81"),
+        (lambda nano: formats.amount(nano // 1000), "−6.81"),
+        (lambda nano: formats.exact_amount(nano // 1000), "−6.81"),
+        (lambda nano: formats.rounded(nano // 1000), "−7"),
+    ],
+)
+def test_what_is_below_zero_has_the_same_minus_everywhere(
+    write: Callable[[int], str], shown: str
+) -> None:
+    assert write(-6_810_000_000) == shown
 
 
 def test_a_price_per_credit_keeps_its_hundredths_of_a_cent() -> None:

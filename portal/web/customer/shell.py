@@ -15,7 +15,7 @@ from portal.billing import plan
 from portal.core import roles
 from portal.core.errors import ClearmeterError, InvalidRequest, NotAllowed, Unavailable
 from portal.web import formats
-from portal.web.problems import answer
+from portal.web.problems import answer, error_words
 from portal.web.security import Session, remember_goal
 from portal.web.services import services
 
@@ -105,7 +105,7 @@ def overdue() -> dict[str, object]:
 
 #: Where a form that was not taken leads back to, by the first part of its address.
 _PAGES = {"plans": ".plans", "billing": ".billing", "spending": ".spending"}
-_FIELDS = {"/tier": "This plan", "/seats": "The number of seats"}
+_FIELDS = {"/tier": "This plan", "/pack": "This pack", "/seats": "The number of seats"}
 
 
 @blueprint.errorhandler(Unavailable)
@@ -117,7 +117,7 @@ def say_and_stay(error: ClearmeterError) -> AnyResponse | tuple[Response, int]:
         return answer(error)
     listed = error.fields.get("errors") or [{"pointer": "", "detail": ""}]
     field = _FIELDS.get(listed[0]["pointer"])
-    words = f"{field} {listed[0]['detail']}." if field else error.detail
+    words = f"{field} {listed[0]['detail']}." if field else error_words(error)
     words = words if "charged" in words else f"{words} Nothing was charged."
     flash(f"{words} Try it again in a minute." if isinstance(error, Unavailable) else words, "bad")
     return redirect(url_for(page), 303)

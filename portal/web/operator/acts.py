@@ -22,11 +22,11 @@ from portal.onboarding import GrantRequest
 from portal.web.operator.shell import (
     actor,
     blueprint,
-    error_words,
     form_key,
     reason,
     sent_key,
 )
+from portal.web.problems import error_words
 from portal.web.services import services
 
 GIVEN = ("promotion", "adjustment")

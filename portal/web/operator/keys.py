@@ -12,11 +12,11 @@ from portal.web import showing
 from portal.web.operator.shell import (
     actor,
     blueprint,
-    error_words,
     form_key,
     reason,
     sent_key,
 )
+from portal.web.problems import error_words
 from portal.web.services import services
 
 #: What a key that was just made waits as, to be shown.

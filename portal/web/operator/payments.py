@@ -118,11 +118,11 @@ def reconcile_now() -> Response:
     report = reconcile.run(
         parts.database, parts.payments, since=since, asked_by=operator(), now=parts.clock()
     )
-    _note("books.reconciled", {"mended": len(report.mended), "differ": len(report.differing)})
-    flash(
-        f"{len(report.mended)} mended, {len(report.differing)} differ.",
-        "bad" if report.differing else "good",
-    )
+    found: dict[str, object] = {"mended": len(report.mended), "differ": len(report.differing)}
+    if report.unmended:
+        found["unmended"] = len(report.unmended)
+    _note("books.reconciled", found)
+    flash(report.counted, "bad" if report.differing or report.unmended else "good")
     return redirect(url_for(".reconciliation"), 303)
 
 

@@ -21,12 +21,12 @@ from portal.web.operator.acts import Previewed, back_to, organization_of
 from portal.web.operator.shell import (
     actor,
     blueprint,
-    error_words,
     form_key,
     operator,
     reason,
     sent_key,
 )
+from portal.web.problems import error_words
 from portal.web.services import services
 
 

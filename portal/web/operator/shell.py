@@ -21,7 +21,7 @@ from portal.core.errors import (
 )
 from portal.ids import new_id
 from portal.office import viewing
-from portal.web.problems import answer
+from portal.web.problems import answer, error_words
 from portal.web.security import Session
 from portal.web.services import services
 
@@ -100,15 +100,6 @@ def say_and_stay(error: ClearmeterError) -> AnyResponse | tuple[Response, int]:
         return answer(error)
     flash(error_words(error), "bad")
     return redirect(back, 303)
-
-
-def error_words(error: ClearmeterError) -> str:
-    """Say what is wrong with what was typed, naming the field as the page does."""
-    listed = error.fields.get("errors") or []
-    if not listed:
-        return error.detail
-    name = listed[0]["pointer"].strip("/").replace("_", " ") or "it"
-    return f"{name.capitalize()} {listed[0]['detail'].removesuffix('.')}."
 
 
 def _ours(path: str) -> bool:

@@ -16,7 +16,8 @@ from portal.margin import simulation, whole
 from portal.margin.whole import Totals
 from portal.office import asking, places
 from portal.web.operator.sheets import sheet
-from portal.web.operator.shell import actor, blueprint, error_words
+from portal.web.operator.shell import actor, blueprint
+from portal.web.problems import error_words
 from portal.web.services import services
 
 PAGE = 30

@@ -99,6 +99,13 @@ CALLED = {
     "view.began": "Looked at the pages as a member",
     "view.ended": "Looked no more",
 }
+#: A payment of which nothing was refunded and no credits were taken, by how its dispute stands.
+DISPUTES = {
+    "inquiry": "A bank asked about a payment",
+    "open": "A payment was disputed",
+    "won": "A dispute was won",
+    "none": "A dispute came to nothing",
+}
 #: The operator's own business, on no customer's page.
 OPERATORS_OWN = {
     "operator.added": "Made somebody an operator",

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from portal.audit import Act
+from portal.core.units import parse_micro
 from portal.spending import Choices
-from portal.web.record.called import CALLED, OPERATORS_OWN
+from portal.web.record.called import CALLED, DISPUTES, OPERATORS_OWN
 from portal.web.record.names import Names
 from portal.web.record.said import said
 
@@ -37,7 +38,7 @@ class Line:
 def line(act: Act, names: Names) -> Line:
     """Return an act in words. One that has none is told by its name, without its details."""
     fallback = act.act.replace(".", ": ").replace("_", " ").capitalize()
-    called = CALLED.get(act.act) or OPERATORS_OWN.get(act.act)
+    called = _dispute(act) or CALLED.get(act.act) or OPERATORS_OWN.get(act.act)
     return Line(
         act.sequence,
         act.at,
@@ -46,6 +47,16 @@ def line(act: Act, names: Names) -> Line:
         target_of(act, names),
         " · ".join(said(act, names)) if called else "",
     )
+
+
+def _dispute(act: Act) -> str:
+    """Return what a dispute is called that took nothing; nothing where it took or is none."""
+    if act.act != "payment.reversed" or act.detail.get("refunded_minor"):
+        return ""
+    taken = str(act.detail.get("credits_taken") or "0")
+    if not taken.startswith("-") and parse_micro(taken):
+        return ""
+    return DISPUTES.get(act.detail.get("dispute", ""), "")
 
 
 def target_of(act: Act, names: Names) -> str:

@@ -270,7 +270,11 @@ PARTS: Mapping[str, tuple[Part, ...]] = {
     "prices.pushed": (_number("prices", "{} prices"),),
     "inbox.set_aside": (_number("events", "{} of them"), _REASON),
     "inbox.replayed": (_number("events", "{} of them"),),
-    "books.reconciled": (_number("mended", "{} mended"), _number("differ", "{} differ")),
+    "books.reconciled": (
+        _number("mended", "{} mended"),
+        _number("unmended", "{} not mended"),
+        _number("differ", "{} differ"),
+    ),
 }
 #: What is written down for programs: ids that nobody knows, and what stands elsewhere in the line.
 SILENT: Mapping[str, frozenset[str]] = {
