@@ -102,6 +102,22 @@ def test_a_pack_by_bank_is_on_its_way_until_the_bank_has_paid(shop: Shop, ana: R
     assert "on their way" not in ana.client.get("/plans").text
 
 
+def test_what_is_on_its_way_stands_by_the_packs_and_the_invoices(
+    shop: Shop, ana: Reader, cleo: Reader
+) -> None:
+    url = shop.open()
+    says = "<b>500 credits for $39.00 are on their way:</b> a bank takes some days."
+    assert says not in ana.client.get("/billing").text
+    shop.pay_by_bank(url)
+    shop.tell("checkout.session.completed", of=session_of(url))
+    assert says in ana.client.get("/plans").text.partition('id="packs"')[2]
+    assert says in ana.client.get("/billing").text.partition('id="invoices"')[2]
+    assert "on their way" not in cleo.client.get("/plans").text
+    shop.control("settle")
+    assert shop.returned(session_of(url)) == "fulfilled"
+    assert says not in ana.client.get("/billing").text
+
+
 def test_a_bank_that_does_not_pay_is_told_once_until_a_pack_is_bought(
     shop: Shop, ana: Reader, cleo: Reader
 ) -> None:
