@@ -19,6 +19,7 @@ from portal.billing.checkout import Checkout
 from portal.billing.invoices import Invoice
 from portal.billing.payments import Settled
 from portal.billing.plan import PaymentStanding, Pending
+from portal.billing.unbilled import Unbilled, unbilled
 from portal.core.catalog import PriceBook, tier_called
 from portal.core.errors import InvalidRequest
 from portal.core.periods import Period
@@ -103,6 +104,7 @@ class Papers:
     standing: PaymentStanding
     pending: Pending
     on_its_way: Sequence[Checkout]
+    unbilled: Unbilled
     statement: Statement
     left: Left | None
     periods: Sequence[Period]
@@ -140,6 +142,7 @@ def papers(
         standing=plan.payment_standing(tx, organization),
         pending=plan.pending(tx, organization),
         on_its_way=checkout.on_its_way(tx, organization.organization_id),
+        unbilled=unbilled(tx, organization, now=now),
         statement=statement,
         left=_left(tx, organization, statement, now=now) if statement.running else None,
         periods=periods_of(organization, now=now),
