@@ -76,6 +76,35 @@ def test_the_worst_case_has_what_a_change_really_cost(acme: Subscriber) -> None:
     assert worst(acme) == "99"
 
 
+def test_the_worst_case_names_the_price_of_an_upgrade_that_waits_by_itself(
+    acme: Subscriber,
+) -> None:
+    acme.subscribe("starter")
+    acme.to(HALF)
+    acme.card(DECLINED)
+    outcome = acme.confirm(acme.preview("pro"))
+    acme.tell()
+    waits = "$29.00 for Starter and $35.00 more for Pro if you pay for it."
+    assert (worst(acme), waits in overview(acme)) == ("64", True)
+    acme.pay(outcome.pay_url, GOOD)
+    acme.tell()
+    assert (worst(acme), "$64.00 for Pro, and nothing more" in overview(acme)) == ("64", True)
+
+
+def test_the_worst_case_has_nothing_of_an_upgrade_that_was_dropped(acme: Subscriber) -> None:
+    acme.subscribe("starter")
+    acme.card(DECLINED)
+    acme.confirm(acme.preview("pro"))
+    acme.tell()
+    acme.drop()
+    assert "$29.00 for Starter, and nothing more" in overview(acme)
+
+
+def overview(acme: Subscriber) -> str:
+    ana = enter(acme.application, acme.database, acme.clock, "ana")
+    return " ".join(ana.client.get("/").text.split())
+
+
 def worst(acme: Subscriber) -> str:
     return str(acme.acme.balance()["worst_case"]["amount"])
 
