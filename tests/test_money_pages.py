@@ -102,7 +102,7 @@ def test_a_pack_by_bank_is_on_its_way_until_the_bank_has_paid(shop: Shop, ana: R
     assert "on their way" not in ana.client.get("/plans").text
 
 
-def test_what_is_on_its_way_stands_by_the_packs_and_the_invoices(
+def test_what_is_on_its_way_stands_by_the_credits_the_packs_and_the_invoices(
     shop: Shop, ana: Reader, cleo: Reader
 ) -> None:
     url = shop.open()
@@ -112,7 +112,9 @@ def test_what_is_on_its_way_stands_by_the_packs_and_the_invoices(
     shop.tell("checkout.session.completed", of=session_of(url))
     assert says in ana.client.get("/plans").text.partition('id="packs"')[2]
     assert says in ana.client.get("/billing").text.partition('id="invoices"')[2]
-    assert "on their way" not in cleo.client.get("/plans").text
+    assert says in ana.client.get("/").text
+    for path in ("/", "/plans"):
+        assert "on their way" not in cleo.client.get(path).text
     shop.control("settle")
     assert shop.returned(session_of(url)) == "fulfilled"
     assert says not in ana.client.get("/billing").text
