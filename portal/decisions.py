@@ -27,6 +27,7 @@ TO_MEND = (
     "overage-unpaid",
     "plan-ended",
     "dispute",
+    "pack-failed",
     "top-up-authentication",
     "top-up-failed",
     "top-up-limit",

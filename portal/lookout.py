@@ -34,6 +34,8 @@ AT_LEAST_EVERY = timedelta(hours=1)
 #: How long before their end credits are told to expire.
 BEFORE_EXPIRY_DAYS = (30, 7)
 LOW_PERCENT = 10
+#: That a bank did not pay for a pack stands so long, unless one is bought before.
+PACK_FAILED_STANDS = timedelta(days=14)
 #: An allowance that lasts so long is told before it ends.
 LONG = timedelta(days=62)
 #: A cap that was on course to be passed no longer is, once less than this part of it is to come.
@@ -128,6 +130,7 @@ def _look(desk: Desk, coming: Mapping[str, int]) -> None:
         _beyond(desk, book, balance)
     _overrun(desk, balance)
     _projected(desk, coming)
+    _end_pack_failed(desk)
 
 
 def _stand(
@@ -246,6 +249,15 @@ def _overrun(desk: Desk, balance: Balance) -> None:
     for one in notices.standing(tx, organization_id):
         if one.kind == OVERRUN and one.subject != subject:
             notices.end(tx, organization_id, OVERRUN, subject=one.subject, quietly=True,
+                        now=desk.now)  # fmt: skip
+
+
+def _end_pack_failed(desk: Desk) -> None:
+    """End what was told of a pack that a bank did not pay, once it is old: nothing waits for it."""
+    tx, organization_id = desk.tx, desk.organization.organization_id
+    for one in notices.standing(tx, organization_id):
+        if one.kind == notices.PACK_FAILED and desk.now - one.raised_at >= PACK_FAILED_STANDS:
+            notices.end(tx, organization_id, one.kind, subject=one.subject, quietly=True,
                         now=desk.now)  # fmt: skip
 
 

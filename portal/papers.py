@@ -14,10 +14,12 @@ from sqlalchemy import Connection
 
 from portal import balances, catalog, statements
 from portal.accounts import Organization
-from portal.billing import bills, invoices, payment_lists, plan
+from portal.billing import bills, checkout, invoices, payment_lists, plan
+from portal.billing.checkout import Checkout
 from portal.billing.invoices import Invoice
 from portal.billing.payments import Settled
 from portal.billing.plan import PaymentStanding, Pending
+from portal.billing.unbilled import Unbilled, unbilled
 from portal.core.catalog import PriceBook, tier_called
 from portal.core.errors import InvalidRequest
 from portal.core.periods import Period
@@ -92,7 +94,7 @@ class Papers:
     """Everything on the page; the periods that a statement can be had of, the latest first.
 
     ``older`` leads to the papers before these, empty where there are none; ``left`` is None of a
-    statement that is closed.
+    statement that is closed. ``on_its_way`` are the packs that a bank has not paid yet.
     """
 
     as_of: datetime
@@ -101,6 +103,8 @@ class Papers:
     older: str
     standing: PaymentStanding
     pending: Pending
+    on_its_way: Sequence[Checkout]
+    unbilled: Unbilled
     statement: Statement
     left: Left | None
     periods: Sequence[Period]
@@ -137,6 +141,8 @@ def papers(
         older=_written(shown[-1]) if len(listed) > PAGE else "",
         standing=plan.payment_standing(tx, organization),
         pending=plan.pending(tx, organization),
+        on_its_way=checkout.on_its_way(tx, organization.organization_id),
+        unbilled=unbilled(tx, organization, now=now),
         statement=statement,
         left=_left(tx, organization, statement, now=now) if statement.running else None,
         periods=periods_of(organization, now=now),

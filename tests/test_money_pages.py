@@ -11,14 +11,14 @@ import pytest
 import requests
 import stripe
 from flask import Flask
-from sqlalchemy import insert, update
+from sqlalchemy import insert, select, update
 
 from portal import papers
 from portal.accounts import find_organization
 from portal.billing.invoices import Invoice, Line
 from portal.core.errors import InvalidRequest
 from portal.db import Database
-from portal.tables import invoices, organizations
+from portal.tables import invoices, organizations, outbox
 from tests.cast import Customer, ok
 from tests.clock import Clock
 from tests.readers import Reader, enter
@@ -100,6 +100,51 @@ def test_a_pack_by_bank_is_on_its_way_until_the_bank_has_paid(shop: Shop, ana: R
     shop.control("settle")
     assert shop.returned(url.rpartition("/")[2]) == "fulfilled"
     assert "on their way" not in ana.client.get("/plans").text
+
+
+def test_what_is_on_its_way_stands_by_the_credits_the_packs_and_the_invoices(
+    shop: Shop, ana: Reader, cleo: Reader
+) -> None:
+    url = shop.open()
+    says = "<b>500 credits for $39.00 are on their way:</b> a bank takes some days."
+    assert says not in ana.client.get("/billing").text
+    shop.pay_by_bank(url)
+    shop.tell("checkout.session.completed", of=session_of(url))
+    assert says in ana.client.get("/plans").text.partition('id="packs"')[2]
+    assert says in ana.client.get("/billing").text.partition('id="invoices"')[2]
+    assert says in ana.client.get("/").text
+    for path in ("/", "/plans"):
+        assert "on their way" not in cleo.client.get(path).text
+    shop.control("settle")
+    assert shop.returned(session_of(url)) == "fulfilled"
+    assert says not in ana.client.get("/billing").text
+
+
+def test_a_bank_that_does_not_pay_is_told_once_until_a_pack_is_bought(
+    shop: Shop, ana: Reader, cleo: Reader
+) -> None:
+    url = shop.open()
+    shop.pay_by_bank(url, "bank_fails")
+    shop.tell("checkout.session.completed", of=session_of(url))
+    shop.control("settle")
+    shop.tell("checkout.session.async_payment_failed", of=session_of(url))
+    assert shop.returned(session_of(url)) == "failed"
+    shop.mend()
+    says = "The bank did not pay $39.00 for 500 credits."
+    assert says in ana.client.get("/").text
+    assert says not in cleo.client.get("/").text
+    assert told(shop) == [("pack-failed", "begun")]
+    second = shop.buy()
+    assert shop.returned(second) == "fulfilled"
+    assert says not in ana.client.get("/").text
+    assert told(shop) == [("pack-failed", "begun"), ("pack-failed", "over")]
+
+
+def told(shop: Shop) -> list[tuple[str, str]]:
+    """Return what there was to tell of packs that a bank did not pay."""
+    with shop.database.reading() as tx:
+        rows = tx.execute(select(outbox.c.kind, outbox.c.state).order_by(outbox.c.sequence)).all()
+    return [(row.kind, row.state) for row in rows if row.kind == "pack-failed"]
 
 
 def test_what_went_back_of_a_payment_stands_beside_it(shop: Shop, ana: Reader) -> None:

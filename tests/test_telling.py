@@ -194,6 +194,20 @@ def test_credits_that_expire_are_told_a_month_and_a_week_before(
         ], days
 
 
+def test_that_a_bank_did_not_pay_for_a_pack_is_old_news_after_two_weeks(
+    acme: Customer, database: Database, shop: Workshop, clock: Clock
+) -> None:
+    with database.transaction() as tx:
+        notices.raise_notice(tx, "acme", "pack-failed", "No.", subject="co_1", now=clock())
+    for days, stands in ((13, ["co_1"]), (1, [])):
+        clock.forward(timedelta(days=days))
+        shop.lookout.last_at_all = None
+        jobs.look_around(shop)
+        with database.reading() as tx:
+            left = [one for one in notices.standing(tx, "acme") if one.kind == "pack-failed"]
+        assert [one.subject for one in left] == stands
+
+
 def test_work_past_a_limit_is_told_once_in_a_period(
     acme: Customer, database: Database, shop: Workshop, clock: Clock
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from fractions import Fraction
@@ -14,6 +15,7 @@ from portal.core.errors import InvalidRequest, NotFound, Unavailable
 from portal.core.periods import Period
 from portal.jobs import Workshop
 from portal.tables import grants, tier_changes
+from tests.cast import ok
 from tests.clock import Clock
 from tests.readers import enter
 from tests.shop import DECLINED, GOOD
@@ -72,6 +74,35 @@ def test_the_worst_case_has_what_a_change_really_cost(acme: Subscriber) -> None:
     acme.tell()
     acme.to(END + HOUR / 60)
     assert worst(acme) == "99"
+
+
+def test_the_worst_case_names_the_price_of_an_upgrade_that_waits_by_itself(
+    acme: Subscriber,
+) -> None:
+    acme.subscribe("starter")
+    acme.to(HALF)
+    acme.card(DECLINED)
+    outcome = acme.confirm(acme.preview("pro"))
+    acme.tell()
+    waits = "$29.00 for Starter and $35.00 more for Pro if you pay for it."
+    assert (worst(acme), waits in overview(acme)) == ("64", True)
+    acme.pay(outcome.pay_url, GOOD)
+    acme.tell()
+    assert (worst(acme), "$64.00 for Pro, and nothing more" in overview(acme)) == ("64", True)
+
+
+def test_the_worst_case_has_nothing_of_an_upgrade_that_was_dropped(acme: Subscriber) -> None:
+    acme.subscribe("starter")
+    acme.card(DECLINED)
+    acme.confirm(acme.preview("pro"))
+    acme.tell()
+    acme.drop()
+    assert "$29.00 for Starter, and nothing more" in overview(acme)
+
+
+def overview(acme: Subscriber) -> str:
+    ana = enter(acme.application, acme.database, acme.clock, "ana")
+    return " ".join(ana.client.get("/").text.split())
 
 
 def worst(acme: Subscriber) -> str:
@@ -284,6 +315,34 @@ def test_an_upgrade_that_was_paid_meanwhile_is_not_dropped(acme: Subscriber) -> 
     with pytest.raises(InvalidRequest, match="has been paid"):
         acme.drop()
     assert (acme.organization.tier, acme.given()[1:]) == ("pro", [(1000, 3500)])
+
+
+def test_the_end_of_a_plan_says_what_was_used_beyond_it_until_it_is_billed(
+    acme: Subscriber,
+) -> None:
+    acme.subscribe("pro")
+    beyond = {"on_empty": "overage", "overage_limit": "99"}
+    ok(acme.acme.api.patch(f"{acme.acme.path}/spending", beyond))
+    ok(acme.acme.send(acme.acme.event("image", quantity=1_310)))
+
+    def says(path: str) -> str:
+        ana = enter(acme.application, acme.database, acme.clock, "ana")
+        return " ".join(re.sub(r"<[^>]+>", "", ana.client.get(path).text).split())
+
+    waits = "$7.20 for credits used beyond yours is not billed yet: it is billed"
+    assert f"{waits} on 9 Dec." in says("/billing")
+    found = acme.preview(None)
+    here = f"/plans/changes/{found.change_id}"
+    assert "$7.20 for credits used beyond yours so far; nothing for the plan" in says(here)
+    acme.confirm(found)
+    assert "$7.20 for credits used beyond yours is billed then." in says(here)
+    acme.to(END + HOUR / 60)
+    assert acme.organization.tier is None
+    assert f"{waits} within the hour." in says("/billing")
+    assert "Nothing is due" not in says("/billing")
+    jobs.bill_overage(Workshop(acme.database, acme.payments, acme.clock))
+    assert "not billed yet" not in says("/billing")
+    assert "Nothing is due unless you buy credits." in says("/billing")
 
 
 def test_an_end_on_a_day_of_its_own_is_taken_back_too(acme: Subscriber) -> None:

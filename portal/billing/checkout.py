@@ -12,18 +12,19 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, insert, select, update
 
-from portal import accounts, audit, catalog
+from portal import accounts, audit, catalog, notices
 from portal.accounts import Member, Organization
 from portal.billing.customers import ensure_customer
 from portal.billing.effects import Mark, Quarantined, no_mark
 from portal.billing.gateway import CheckoutSession, Gateway
 from portal.billing.payments import Payment, record
-from portal.core.catalog import Pack
+from portal.core.catalog import Pack, money_words
 from portal.core.errors import InvalidRequest, NotFound
 from portal.core.units import format_micro
 from portal.db import Database
 from portal.desk import open_desk
 from portal.ids import new_id
+from portal.notices.words import amount
 from portal.tables import checkouts
 from portal.wallet import Paid, Wallet
 
@@ -177,6 +178,7 @@ def fulfil(
             checkout = _close(tx, session, "expired", now)
         elif checkout.status in {"started", "open"} and session.failed:
             checkout = _close(tx, session, "failed", now)
+            _tell_failed(tx, session.organization_id, checkout, now)
         elif session.status == "complete":
             _note_on_its_way(tx, session)
         wallet.write()
@@ -269,6 +271,8 @@ def _grant(
             stripe_payment_intent_id=session.payment_intent_id or None,
         )
     )
+    # Whatever the bank did not pay before: there are credits now.
+    notices.end_all(tx, session.organization_id, notices.PACK_FAILED, now=now)
     audit.note(
         tx,
         session.organization_id,
@@ -340,3 +344,18 @@ def _close(tx: Connection, session: CheckoutSession, status: str, now: datetime)
         .values(status=status, settled_at=now, stripe_session_id=session.session_id)
     )
     return _find(tx, session)
+
+
+def _tell_failed(tx: Connection, organization_id: str, checkout: Checkout, now: datetime) -> None:
+    """Tell that a bank did not pay in the end: whoever bought has long left the page."""
+    price = money_words(checkout.amount_minor, checkout.currency)
+    notices.raise_notice(
+        tx,
+        organization_id,
+        notices.PACK_FAILED,
+        f"The bank did not pay {price} for {amount(checkout.credits_micro)} credits. "
+        "Nothing was charged, and no credits were added.",
+        subject=checkout.checkout_id,
+        url="/plans",
+        now=now,
+    )

@@ -213,23 +213,32 @@ def unfinished(tx: Connection) -> list[tuple[str, str, str]]:
     return [(row.organization_id, row.invoice_id, row.status) for row in rows]
 
 
-def for_plan_minor(tx: Connection, organization_id: str, period: Period) -> int | None:
+def for_plan_minor(
+    tx: Connection, organization_id: str, period: Period, *, awaited: str | None = None
+) -> tuple[int | None, int]:
     """Return what a plan costs in a billing period by its invoices, changes within it included.
 
-    In minor units, before discounts and tax. None where no invoice has the period itself yet.
+    And what the invoice of an upgrade that is ``awaited`` would add to that. In minor units, before
+    discounts and tax; the first is None where no invoice has the period itself yet.
     """
     rows = tx.execute(
-        select(invoices.c.lines).where(
+        select(invoices.c.invoice_id, invoices.c.lines).where(
             invoices.c.organization_id == organization_id,
             invoices.c.status.in_(("open", "paid", "uncollectible")),
             invoices.c.issued_at >= period.start,
         )
-    ).scalars()
-    lines = [_shown(one) for found in rows for one in found if one["kind"] in _OF_PLAN]
-    lines = [one for one in lines if one.start in period]
-    if all(one.kind != "tier" for one in lines):
-        return None
-    return max(0, sum(one.amount_minor for one in lines))
+    ).all()
+    lines = [
+        (invoice_id == awaited, line)
+        for invoice_id, found in rows
+        for line in (_shown(one) for one in found if one["kind"] in _OF_PLAN)
+        if line.start in period
+    ]
+    mine = [line for waits, line in lines if not waits]
+    more_minor = max(0, sum(line.amount_minor for waits, line in lines if waits))
+    if all(line.kind != "tier" for line in mine):
+        return None, more_minor
+    return max(0, sum(line.amount_minor for line in mine)), more_minor
 
 
 def net_of(tx: Connection, organization_id: str, invoice_id: str) -> int | None:

@@ -11,12 +11,13 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from portal import balances, catalog, cycles
+from portal import accounts, balances, catalog, cycles
 from portal.billing import invoices, tier_changes
 from portal.billing.gateway import Gateway
 from portal.billing.subscriptions import sync_subscription
 from portal.billing.tier_changes import VALID, TierChange
 from portal.billing.tier_checkout import price_of
+from portal.billing.unbilled import Unbilled, unbilled
 from portal.core.catalog import Tier
 from portal.core.errors import NotFound, Unavailable
 from portal.cycles import Billed
@@ -32,8 +33,9 @@ class Proposal:
 
     ``confirmable`` while it may still be asked for as it was previewed. ``renewal_minor`` is what
     the cycle that begins at ``renews_at`` costs; both None where the plan ends. ``kept_micro`` is
-    what was bought or given and stays whatever the plan. ``hindrance`` is why its payment waits,
-    where Stripe tells: ``authentication`` or ``declined``.
+    what was bought or given and stays whatever the plan, ``unbilled`` the overage on
+    no invoice yet. ``hindrance`` is why its payment waits, where Stripe tells: ``authentication``
+    or ``declined``.
     """
 
     change: TierChange
@@ -47,6 +49,7 @@ class Proposal:
     pay_url: str
     available_micro: int
     undoable: bool
+    unbilled: Unbilled
     hindrance: str = ""
 
     @property
@@ -84,6 +87,7 @@ def _proposal(tx: Connection, organization_id: str, change_id: str, *, now: date
     billed = cycles.find(tx, organization_id)
     after = book.plan_of(change.to_tier)
     balance = balances.balance(tx, organization_id, now=now)
+    organization = accounts.find_organization(tx, organization_id)
     return Proposal(
         change=change,
         before=book.plan_of(change.from_tier),
@@ -96,6 +100,7 @@ def _proposal(tx: Connection, organization_id: str, change_id: str, *, now: date
         pay_url=invoices.page_of(tx, organization_id, change.stripe_invoice_id),
         available_micro=balance.available_micro,
         undoable=_comes(billed, change),
+        unbilled=unbilled(tx, organization, now=now),
     )
 
 

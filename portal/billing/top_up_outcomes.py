@@ -150,6 +150,7 @@ def _succeed(desk: Desk, attempt: Attempt, intent: TopUpIntent) -> None:
 
 
 def _tell_made(desk: Desk, attempt: Attempt, intent: TopUpIntent) -> None:
+    notices.end_all(desk.tx, attempt.organization_id, notices.PACK_FAILED, now=desk.now)
     audit.note(
         desk.tx,
         attempt.organization_id,

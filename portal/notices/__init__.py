@@ -20,6 +20,8 @@ from portal.tables import notices
 
 #: A payment for the plan failed: its address is where to pay.
 PAYMENT_FAILED = "payment-failed"
+#: A pack was not paid in the end by a method that takes its time; its subject is the checkout.
+PACK_FAILED = "pack-failed"
 
 
 @dataclass(frozen=True)

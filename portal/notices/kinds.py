@@ -88,6 +88,7 @@ KINDS: Mapping[str, Kind] = {
     "overrun": Kind("beyond", _PAYERS),
     "overage-unpaid": Kind("payments", _PAYERS, urgent=True),
     "payment-failed": Kind("payments", _PAYERS, urgent=True),
+    "pack-failed": Kind("payments", _PAYERS, urgent=True),
     "upgrade-unpaid": Kind("payments", _PAYERS, urgent=True),
     "plan-ended": Kind("payments", _PAYERS),
     "dispute": Kind("payments", _PAYERS, urgent=True),

@@ -102,6 +102,7 @@ def _away(facts: Mapping[str, Any]) -> bool:
 #: What is told in the sentence of its notice: a title, the act and where it is done.
 _PAYING = {
     "payment-failed": ("A payment for your plan failed", "Pay the invoice", "/billing"),
+    "pack-failed": ("Credits you bought were not paid", "Buy the pack", "/plans#packs"),
     "upgrade-unpaid": ("Your new plan waits for its payment", "Pay or confirm", "/plans"),
     "plan-ended": ("Your plan has ended", "Choose a plan", "/plans"),
     "dispute": ("A payment is disputed", "See the payment", "/billing#invoices"),

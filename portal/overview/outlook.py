@@ -54,7 +54,8 @@ class Outlook:
 class Guarantee:
     """The most that can be charged this period, and what it is made of; the parts are the sum.
 
-    ``plan_minor`` is the tier's price and ``beyond_most_minor`` what credits beyond the
+    ``plan_minor`` is the tier's price, ``awaited_minor`` what an upgrade to the tier called
+    ``awaited_name`` adds once it is paid, and ``beyond_most_minor`` what credits beyond the
     organization's own may cost. ``limit_minor`` is how far the organization goes on beyond its
     credits, None where it stops. ``bought_minor`` is what credits bought by themselves cost so far,
     ``may_buy_minor`` what they may still.
@@ -70,6 +71,8 @@ class Guarantee:
     limit_minor: int | None
     bought_minor: int
     may_buy_minor: int
+    awaited_name: str = ""
+    awaited_minor: int = 0
 
 
 def outlook_of(
@@ -135,6 +138,7 @@ def guarantee_of(
     tier = tier_of(organization, book)
     found = overage.standing(tx, organization, book, at=now)
     most = worst_case.of_period(tx, organization, book, found, at=now)
+    awaited = book.plan_of(most.awaited_tier)
     return Guarantee(
         tier,
         most.amount_minor,
@@ -146,4 +150,6 @@ def guarantee_of(
         found.limit_minor if found.price_micro_minor is not None else None,
         most.bought_minor,
         most.may_buy_minor,
+        awaited.name if awaited else "your new plan",
+        most.awaited_minor,
     )

@@ -10,6 +10,8 @@ from sqlalchemy import Connection
 
 from portal import balances, forecast_record, notices
 from portal.accounts import Member, Organization
+from portal.billing import checkout
+from portal.billing.checkout import Checkout
 from portal.breakdown import days_of
 from portal.core.catalog import Tier
 from portal.core.periods import Period, local_day
@@ -61,6 +63,8 @@ class Overview:
     compared_with: tuple[date, date]
     decisions: Sequence[Decision]
     told: Told | None
+    #: Packs that a bank has not paid yet, for whoever sees billing.
+    on_its_way: Sequence[Checkout]
 
     @property
     def is_calendar_month(self) -> bool:
@@ -118,6 +122,9 @@ def overview(
         compared_with=compared,
         decisions=[] if organization.shadow else pressing,
         told=_told(tx, organization, period, now=now) if own is None else None,
+        on_its_way=checkout.on_its_way(tx, organization.organization_id)
+        if member.may("see_billing")
+        else [],
     )
 
 
