@@ -63,7 +63,7 @@ class Overview:
     compared_with: tuple[date, date]
     decisions: Sequence[Decision]
     told: Told | None
-    #: Packs that a bank has not paid yet, for whoever sees billing.
+    #: Packs that a bank has not paid yet.
     on_its_way: Sequence[Checkout]
 
     @property
@@ -122,9 +122,7 @@ def overview(
         compared_with=compared,
         decisions=[] if organization.shadow else pressing,
         told=_told(tx, organization, period, now=now) if own is None else None,
-        on_its_way=checkout.on_its_way(tx, organization.organization_id)
-        if member.may("see_billing")
-        else [],
+        on_its_way=checkout.on_its_way(tx, organization.organization_id),
     )
 
 

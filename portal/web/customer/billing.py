@@ -99,7 +99,8 @@ def returned_from_stripe() -> AnyResponse:
     organization, _ = buyer()
     parts = services()
     organization_id = organization.organization_id
-    with suppress(Unavailable):
+    # A customer who was deleted at Stripe has nothing to go on with.
+    with suppress(Unavailable, NotFound):
         customers.charge_plan_to_default(parts.database, parts.payments, organization_id)
         if top_up.method_changed(
             parts.database, parts.payments, organization_id, now=parts.clock()
